@@ -1,0 +1,64 @@
+//! What the daemon asks its agents: a keeper (one per migrated process at home) or a warden (one per guest).
+//!
+//! Both listen on a unix socket of their own, so that a restarted daemon finds them again.
+
+use model::{NodeId, ProcessId};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// The daemon's request to an agent; answered by [`crate::Event`] lines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum AgentRequest {
+    /// To a keeper: move the process to another node, answered like [`crate::Request::Migrate`].
+    MoveTo {
+        /// The node.
+        node: NodeId,
+        /// Where it listens.
+        address: SocketAddr,
+    },
+    /// To a keeper: bring the process home, answered like [`crate::Request::Migrate`]. To a warden: ask the keeper to.
+    BringHome,
+    /// To both: answered by one line holding a [`KeeperStatus`] or a [`WardenStatus`].
+    Status,
+    /// To a warden: a connection for its session arrived; the socket travels with this line (`SCM_RIGHTS`). Not answered.
+    Connection,
+}
+
+/// What a keeper knows of its process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeeperStatus {
+    /// The process.
+    pub process: ProcessId,
+    /// The node that runs it.
+    pub node: NodeId,
+    /// It is on its way.
+    pub moving: bool,
+    /// How often it has moved.
+    pub moves: u64,
+    /// Resident memory away, bytes, as last reported by the warden.
+    pub memory_bytes: u64,
+    /// CPU time used away, milliseconds, as last reported by the warden.
+    pub away_cpu_ms: u64,
+    /// System calls forwarded so far.
+    pub forwarded: u64,
+    /// How often each system call brought it home.
+    pub home_comings: Vec<(String, u64)>,
+}
+
+/// What a warden knows of its guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WardenStatus {
+    /// The guest's pid at home.
+    pub pid: i32,
+    /// The guest's pid on this node, 0 while it arrives.
+    pub local_pid: i32,
+    /// Its command name.
+    pub name: String,
+    /// Its home.
+    pub home: NodeId,
+    /// Resident memory, bytes.
+    pub memory_bytes: u64,
+    /// CPU time used here, milliseconds.
+    pub cpu_ms: u64,
+}

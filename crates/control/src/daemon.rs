@@ -1,0 +1,221 @@
+//! What tools ask the daemon, and what it answers.
+
+use model::{Destination, NodeId, Reason};
+use serde::{Deserialize, Serialize};
+
+/// A tool's request to its daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Move a process; answered by [`Answer::Moved`].
+    Migrate {
+        /// Its pid at home.
+        pid: i32,
+        /// Where to.
+        to: Destination,
+    },
+    /// Where a process is; answered by [`Answer::Where`].
+    Where {
+        /// Its pid.
+        pid: i32,
+    },
+    /// Every reason why a process cannot move now; answered by [`Answer::Why`].
+    Why {
+        /// Its pid.
+        pid: i32,
+    },
+    /// Migrated processes of this node and guests on it; answered by [`Answer::Processes`].
+    Ps,
+    /// The nodes of the cluster; answered by [`Answer::Nodes`].
+    Nodes,
+    /// Send a guest of this node home (administrator only); answered by [`Answer::Moved`].
+    Expel {
+        /// The guest's pid at its home.
+        pid: i32,
+        /// Its home node.
+        home: NodeId,
+    },
+}
+
+/// One line of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// Long work goes on.
+    Progress(Progress),
+    /// The request is done.
+    Done {
+        /// Its answer.
+        answer: Answer,
+    },
+    /// The request failed; nothing was changed.
+    Failed {
+        /// What kind of failure, for exit codes.
+        kind: FailureKind,
+        /// One line that names the thing and the remedy.
+        message: String,
+        /// All reasons, where the failure is a refusal.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reasons: Vec<Reason>,
+    },
+}
+
+/// How far a migration is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The phase, one word ("files", "memory", ...).
+    pub phase: String,
+    /// Bytes done in this phase.
+    pub done_bytes: u64,
+    /// Bytes in all in this phase; 0 where unknown.
+    pub total_bytes: u64,
+}
+
+/// The kinds of failure a script can tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The request itself is wrong.
+    BadRequest,
+    /// The process or node does not exist.
+    NotFound,
+    /// The caller may not do this.
+    Forbidden,
+    /// The process cannot move, or the node does not take it.
+    Refused,
+    /// Something broke on the way; the process goes on where it was.
+    Broken,
+}
+
+/// What a request brought.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// A process moved.
+    Moved {
+        /// Its pid at home.
+        pid: i32,
+        /// Where it runs now.
+        node: NodeId,
+        /// Time during which it did not run, microseconds.
+        freeze_us: u64,
+        /// Time from request to end, microseconds.
+        total_us: u64,
+        /// Bytes of memory that travelled.
+        bytes: u64,
+    },
+    /// Where a process is.
+    Where(Location),
+    /// Reasons against moving; none means that it can move.
+    Why {
+        /// The reasons.
+        reasons: Vec<Reason>,
+        /// How often each system call brought it home, as `(name, times)`.
+        #[serde(default)]
+        home_comings: Vec<(String, u64)>,
+    },
+    /// Processes of this home that were moved, and guests here.
+    Processes {
+        /// Processes whose home this node is.
+        own: Vec<ProcessRow>,
+        /// Guests on this node.
+        guests: Vec<GuestRow>,
+    },
+    /// The cluster's nodes.
+    Nodes {
+        /// One row each, by id.
+        nodes: Vec<NodeRow>,
+    },
+}
+
+/// Where a process is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Location {
+    /// Its pid at home.
+    pub pid: i32,
+    /// Its home node.
+    pub home: NodeId,
+    /// The node that runs it.
+    pub node: NodeId,
+    /// How often it has moved.
+    pub moves: u64,
+}
+
+/// What a migrated process is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcessState {
+    /// At home, after having been away.
+    Home,
+    /// Away.
+    Away,
+    /// On its way.
+    Moving,
+}
+
+/// A process of this home.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProcessRow {
+    /// Its pid.
+    pub pid: i32,
+    /// Its command name.
+    pub name: String,
+    /// Its owner's user id.
+    pub uid: u32,
+    /// Its home node.
+    pub home: NodeId,
+    /// The node that runs it.
+    pub node: NodeId,
+    /// What it is doing.
+    pub state: ProcessState,
+    /// How often it has moved.
+    pub moves: u64,
+    /// Its resident memory where it runs, bytes.
+    pub memory_bytes: u64,
+    /// CPU time used, at home and away, milliseconds.
+    pub cpu_ms: u64,
+    /// System calls forwarded home so far.
+    pub forwarded: u64,
+}
+
+/// A guest on this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GuestRow {
+    /// Its pid at home.
+    pub pid: i32,
+    /// Its pid on this node.
+    pub local_pid: i32,
+    /// Its command name.
+    pub name: String,
+    /// Its home node.
+    pub home: NodeId,
+    /// Its resident memory, bytes.
+    pub memory_bytes: u64,
+    /// CPU time used on this node, milliseconds.
+    pub cpu_ms: u64,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeRow {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Its address and port.
+    pub address: String,
+    /// Whether it answered just now.
+    pub alive: bool,
+    /// Round trip of a control message, microseconds; 0 for this node and dead ones.
+    pub round_trip_us: u64,
+    /// CPUs it may use.
+    pub cpus: u32,
+    /// Memory it may use, bytes.
+    pub memory_bytes: u64,
+    /// Guests on it.
+    pub guests: u32,
+    /// Kernel release.
+    pub kernel: String,
+    /// Version of its daemon.
+    pub version: String,
+}

@@ -1,0 +1,1 @@
+//! A whole virtual cluster on one machine.

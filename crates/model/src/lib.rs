@@ -1,0 +1,11 @@
+//! Ids, units, limits and reasons: the words every tier shares.
+//!
+//! Plain data only. Nothing here reads a clock, a file or the network.
+#![forbid(unsafe_code)]
+
+mod ids;
+pub mod limits;
+mod reason;
+
+pub use ids::{Destination, NodeId, ParseIdError, ProcessId, Session};
+pub use reason::{Reason, ReasonCode, Reasons};

@@ -1,0 +1,2 @@
+//! Authenticated, encrypted channels between nodes.
+#![forbid(unsafe_code)]

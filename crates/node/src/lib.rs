@@ -1,0 +1,1 @@
+//! The daemon, the keeper and the warden: where policy and mechanism meet.

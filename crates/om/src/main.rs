@@ -1,0 +1,4 @@
+//! The command-line tools of the cluster.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,4 @@
+//! The daemon and its agents in one binary.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! Readers of /proc.
+#![forbid(unsafe_code)]

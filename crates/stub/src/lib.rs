@@ -1,0 +1,1 @@
+//! The blob that runs inside other processes, and its loader.

@@ -1,0 +1,1 @@
+//! Seizing, capturing, rebuilding and hollowing out a process.

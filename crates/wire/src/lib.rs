@@ -1,0 +1,2 @@
+//! Messages between nodes.
+#![forbid(unsafe_code)]
