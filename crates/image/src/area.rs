@@ -75,6 +75,8 @@ pub struct Area {
     pub backing: Backing,
     /// How it came to be.
     pub kind: Kind,
+    /// Mapped without a reservation of memory (`MAP_NORESERVE`).
+    pub unreserved: bool,
     /// Settings.
     pub advice: Advice,
 }

@@ -84,3 +84,30 @@ pub fn mm_map_bytes(map: &linux_raw_sys::prctl::prctl_mm_map) -> Vec<u8> {
     // SAFETY: a C struct without padding between its words; its length is that of the type.
     unsafe { std::slice::from_raw_parts(from, size_of::<linux_raw_sys::prctl::prctl_mm_map>()) }.to_vec()
 }
+
+/// Whether two processes have the same memory (`kcmp(2)`, `KCMP_VM`).
+pub fn share_memory(one: i32, other: i32) -> Result<bool, Errno> {
+    const KCMP_VM: i32 = 1;
+    // SAFETY: numbers only.
+    check(unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_VM, 0, 0) }).map(|order| order == 0)
+}
+
+/// A lease on an open file (`fcntl(2)`, `F_SETLEASE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// Granted while nobody has the file open for writing; broken when somebody opens it so.
+    Read,
+    /// None.
+    None,
+}
+
+/// Sets the caller's lease.
+pub fn set_lease(file: std::os::fd::BorrowedFd<'_>, lease: Lease) -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+    let kind = match lease {
+        Lease::Read => libc::F_RDLCK,
+        Lease::None => libc::F_UNLCK,
+    };
+    // SAFETY: numbers only.
+    check(libc::c_long::from(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) })).map(drop)
+}
