@@ -1,2 +1,6 @@
 //! Messages between nodes.
 #![forbid(unsafe_code)]
+
+mod call;
+
+pub use call::*;
