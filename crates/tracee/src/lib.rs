@@ -12,6 +12,7 @@ pub mod guest;
 pub mod inject;
 pub mod layout;
 pub mod pages;
+pub mod pass;
 pub mod rebuild;
 pub mod registers;
 pub mod restart;

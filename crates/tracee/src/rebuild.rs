@@ -181,20 +181,37 @@ pub fn actions(injector: &Injector, image: &Process) -> Result<()> {
     }
 }
 
-/// Queues pending signals from inside, where the kernel takes any siginfo. All signals are blocked meanwhile.
-///
-/// A process with one thread gets its shared signals thread-directed: those are dequeued before any that arrived at the
-/// process since, so the order stays right.
-pub fn pending(injector: &Injector, tid: i32, own: (i32, i32), thread: &Thread, shared: &[image::Siginfo]) -> Result<()> {
+/// To whom a pending signal is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directed {
+    /// To the process.
+    Process,
+    /// To the thread.
+    Thread,
+}
+
+/// Queues pending signals from inside, where the kernel takes any siginfo. All signals are blocked meanwhile. `own` are
+/// pid and tid as the thread itself knows them.
+pub fn pending(
+    injector: &Injector,
+    tid: i32,
+    own: (i32, i32),
+    infos: &[image::Siginfo],
+    directed: Directed,
+) -> Result<()> {
     let (pid_inside, tid_inside) = own;
-    let infos: Vec<_> = thread.pending.iter().chain(shared).collect();
     for chunk in infos.chunks(1024) {
         let mut batch = injector.batch();
         for info in chunk {
             let address = batch.data(&siginfo_bytes(info));
             let signal = u64::from(crate::capture::signal_of(info));
-            let args = [pid_inside as u64, tid_inside as u64, signal, address];
-            batch.call(libc::SYS_rt_tgsigqueueinfo, &args);
+            match directed {
+                Directed::Thread => {
+                    let args = [pid_inside as u64, tid_inside as u64, signal, address];
+                    batch.call(libc::SYS_rt_tgsigqueueinfo, &args)
+                }
+                Directed::Process => batch.call(libc::SYS_rt_sigqueueinfo, &[pid_inside as u64, signal, address]),
+            };
         }
         injector.run(tid, &mut batch)?;
         if let Some(failed) = batch.results().find(|&ret| ret != 0) {
@@ -202,6 +219,22 @@ pub fn pending(injector: &Injector, tid: i32, own: (i32, i32), thread: &Thread, 
         }
     }
     Ok(())
+}
+
+/// Everything of all threads except their registers, then the actions, then the pending signals.
+///
+/// A process with one thread gets its shared signals thread-directed: those are dequeued before any that arrived at the
+/// process since, so the order stays right.
+pub fn threads(injector: &Injector, tids: &[i32], image: &Process) -> Result<()> {
+    for (thread, &tid) in image.threads.iter().zip(tids) {
+        thread_state(injector, tid, thread)?;
+    }
+    actions(injector, image)?;
+    for (thread, &tid) in image.threads.iter().zip(tids) {
+        pending(injector, tid, (image.pid, thread.tid), &thread.pending, Directed::Thread)?;
+    }
+    let directed = if image.threads.len() == 1 { Directed::Thread } else { Directed::Process };
+    pending(injector, injector.pid(), (image.pid, image.pid), &image.pending, directed)
 }
 
 /// The registers with which a thread will go on, computed while the stub is still there.

@@ -5,7 +5,7 @@
 //!
 //! | `rax` | calls | what is done |
 //! |---|---|---|
-//! | -512, -513, -514 | read, wait4, ppoll, select, ... | made again; ppoll and select had their remaining time written back |
+//! | -512, -513, -514 | read, wait4, ppoll, select, ... | left as it is: the kernel there decides by its pending signals |
 //! | -516 | nanosleep, poll, futex with a relative timeout | made again with the time left |
 //! | -EINTR | epoll_wait, rt_sigtimedwait, recv with SO_RCVTIMEO | made again if only the freeze interrupted it |
 
@@ -37,6 +37,9 @@ pub struct Waiting {
 /// `signals` tells that a deliverable signal is pending: then a plain `EINTR` is the call's own result.
 pub fn settle(pid: i32, registers: &mut Registers, waiting: Waiting, signals: bool) -> Resume {
     let (ret, entered) = (registers.rax as i64, registers.orig_rax as i64);
+    if (ERESTARTNOHAND..=ERESTARTSYS).contains(&ret) && entered >= 0 {
+        return Resume::Plain;
+    }
     registers.orig_rax = u64::MAX;
     if entered < 0 {
         return Resume::Plain;
@@ -51,8 +54,8 @@ pub fn settle(pid: i32, registers: &mut Registers, waiting: Waiting, signals: bo
         registers.rax = nr as u64;
     };
     match ret {
-        ERESTARTSYS | ERESTARTNOINTR | ERESTARTNOHAND => {
-            again(registers, nr.unwrap_or(entered));
+        ERESTART_RESTARTBLOCK if signals => {
+            registers.rax = EINTR as u64;
             Resume::Plain
         }
         ERESTART_RESTARTBLOCK => match nr {
@@ -176,14 +179,16 @@ mod tests {
         let waiting = Waiting { waited_ns: Some(1_000_000_000), nr: None };
         let resume = settle(std::process::id() as i32, &mut registers, waiting, signals);
         assert_eq!((registers.rip, registers.rax as i64, resume), expect, "call {nr} returned {ret}");
-        assert_eq!(registers.orig_rax, u64::MAX);
+        let native = (ERESTARTNOHAND..=ERESTARTSYS).contains(&ret);
+        assert_eq!(registers.orig_rax, if native { nr as u64 } else { u64::MAX });
     }
 
     #[test]
     fn every_kind_of_restart() {
         let left = Resume::Timed { left_ns: 2_000_000_000 };
-        check(libc::SYS_read, ERESTARTSYS, false, (0xffe, libc::SYS_read, Resume::Plain));
-        check(libc::SYS_pause, ERESTARTNOHAND, false, (0xffe, libc::SYS_pause, Resume::Plain));
+        check(libc::SYS_read, ERESTARTSYS, false, (0x1000, ERESTARTSYS, Resume::Plain));
+        check(libc::SYS_pause, ERESTARTNOHAND, false, (0x1000, ERESTARTNOHAND, Resume::Plain));
+        check(libc::SYS_poll, ERESTART_RESTARTBLOCK, true, (0x1000, EINTR, Resume::Plain));
         check(libc::SYS_poll, ERESTART_RESTARTBLOCK, false, (0xffe, libc::SYS_poll, left));
         check(libc::SYS_epoll_wait, EINTR, false, (0xffe, libc::SYS_epoll_wait, left));
         check(libc::SYS_epoll_wait, EINTR, true, (0x1000, EINTR, Resume::Plain));

@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod call;
+pub mod session;
 
 pub use call::*;
