@@ -20,7 +20,8 @@ fn run(program: &[Instruction], arch: u32, nr: u32, args: &[u64; 6]) -> (u32, us
         match code {
             0x20 => {
                 assert_eq!(k % 4, 0, "seccomp loads aligned words only");
-                accumulator = u32::from_le_bytes(data[k as usize..k as usize + 4].try_into().unwrap());
+                accumulator =
+                    u32::from_le_bytes(data[k as usize..k as usize + 4].try_into().expect("4 bytes"));
             }
             0x54 => accumulator &= k,
             0x05 => at += k as usize,

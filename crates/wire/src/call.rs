@@ -310,7 +310,7 @@ mod tests {
             (|call| call.relocations = vec![4], "relocation"),
             (|call| call.relocations = vec![0, 0], "relocation"),
             (|call| call.relocations = vec![16], "relocation"),
-            (|call| call.relocations = vec![u32::MAX & !7], "relocation"),
+            (|call| call.relocations = vec![!7], "relocation"),
             (|call| call.input[0] = 65, "relocation"),
             (|call| call.relocations = vec![0; RELOCATIONS_MAX + 1], "relocations"),
             (|call| call.outs[0].offset = 33, "output 0"),
