@@ -1,1 +1,3 @@
 //! Thin typed wrappers of kernel interfaces that no library has.
+
+pub mod cpu;

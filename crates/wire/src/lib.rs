@@ -1,2 +1,4 @@
 //! Messages between nodes.
 #![forbid(unsafe_code)]
+
+pub mod peer;
