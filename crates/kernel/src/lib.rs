@@ -3,6 +3,7 @@
 //! Each function is one kernel operation: it decides nothing and keeps no state. Errors are the kernel's own
 //! ([`Errno`]). What rustix or nix offer is not wrapped again.
 
+pub mod cpu;
 pub mod memory;
 pub mod notify;
 pub mod pagemap;
@@ -17,4 +18,3 @@ fn check(ret: libc::c_long) -> Result<libc::c_long, Errno> {
     if ret == -1 { Err(Errno::last()) } else { Ok(ret) }
 }
 
-pub mod cpu;
