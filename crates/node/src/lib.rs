@@ -15,6 +15,7 @@ pub mod counts;
 pub mod daemon;
 pub mod eligibility;
 mod error;
+mod journey;
 pub mod keeper;
 pub mod machine;
 pub mod peers;
