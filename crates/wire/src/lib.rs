@@ -2,5 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod call;
+pub mod peer;
+pub mod session;
 
 pub use call::*;
