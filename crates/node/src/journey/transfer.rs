@@ -109,7 +109,11 @@ pub(crate) fn take_file_part(cache: &Cache, incoming: &mut Option<Incoming>, pay
         _ => cache.receive(part.id)?,
     };
     file.write(bytes)?;
-    if part.last { file.finish() } else { Ok(incoming.insert(file)).map(drop) }
+    if part.last {
+        return file.finish();
+    }
+    *incoming = Some(file);
+    Ok(())
 }
 
 /// Sends an image.

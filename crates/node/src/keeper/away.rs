@@ -25,10 +25,8 @@ pub(super) struct Away {
     pub(super) notices: Notices,
     /// What it uses there.
     pub(super) status: Status,
-    /// Where its deputy's slots are.
-    pub(super) slots: Slots,
-    /// Where its deputy's blob is.
-    pub(super) base: u64,
+    /// The memory of its deputy's slots, kept for a keeper that takes over.
+    pub(super) _slots: Slots,
     /// The thread that looks after the slots.
     pub(super) server: JoinHandle<()>,
 }

@@ -43,7 +43,6 @@ struct SlotState {
 }
 
 /// The deputy's calls.
-#[derive(Debug)]
 pub(crate) struct Calls {
     shared: Shared,
     pid: i32,

@@ -144,7 +144,7 @@ impl Keeper {
             std::thread::Builder::new().name("slots".into()).spawn(serve).map_err(Error::io("starting a thread"))?
         };
         let status = Status::default();
-        self.place = Place::Away(Box::new(away::Away { node, calls, notices, status, slots, base, server }));
+        self.place = Place::Away(Box::new(away::Away { node, calls, notices, status, _slots: slots, server }));
         Ok(Trip { freeze, total: begun.elapsed(), bytes })
     }
 

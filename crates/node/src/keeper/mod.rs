@@ -23,7 +23,7 @@ mod requests;
 mod waiting;
 
 use crate::journey::error::chain;
-use crate::journey::{self, Outlet};
+use crate::journey;
 use crate::{Error, Setup};
 use away::Away;
 use control::{AgentRequest, KeeperStatus};

@@ -6,7 +6,7 @@ use super::memory::GuestMemory;
 use crate::Setup;
 use crate::journey::cache::Cache;
 use crate::journey::transfer::{self, ImageParts};
-use crate::journey::{Error, Inlet, Outlet, Result};
+use crate::journey::{Error, Outlet, Result};
 use image::{FileId, Process, Resume};
 use kernel::ptrace;
 use model::limits::PEER_SILENCE_SECONDS;
@@ -306,9 +306,4 @@ fn begin(guest: &mut Guest, keeper: &mut Guestbook) -> Result<()> {
         ptrace::resume(tid, 0).map_err(|errno| tracee::Error::Kernel { what: "beginning", pid: tid, errno })?;
     }
     keeper.sender.put(Kind::Started, &[&session::encode(&Started { local_pid })])
-}
-
-/// The next frame of a receiver within the usual silence.
-pub(super) fn next_frame(receiver: &mut Receiver) -> Result<net::Frame> {
-    receiver.take()
 }
