@@ -108,7 +108,12 @@ pub(crate) fn existing(lab: &str, node: &str) -> Result<Vec<PathBuf>> {
     Ok(paths.filter(|path| path.is_dir()).collect())
 }
 
-fn group(controller: &'static str, option: &'static str, lab: &str, node: &str) -> Result<(Version, PathBuf)> {
+fn group(
+    controller: &'static str,
+    option: &'static str,
+    lab: &str,
+    node: &str,
+) -> Result<(Version, PathBuf)> {
     let offers = |tree: &Hierarchy| tree.controllers.iter().any(|offered| offered == controller);
     let Some(tree) = hierarchies()?.into_iter().find(offers) else {
         return Err(Error::NoController { controller, option });

@@ -20,7 +20,8 @@ pub(crate) fn deal(available: &[usize], shares: impl Iterator<Item = CpuShare>) 
             if wanted > available.len() {
                 return Err(Error::TooManyCpus { wanted, available: available.len() });
             }
-            let mut hand: Vec<_> = (next..next + wanted).map(|place| available[place % available.len()]).collect();
+            let mut hand: Vec<_> =
+                (next..next + wanted).map(|place| available[place % available.len()]).collect();
             next += wanted;
             hand.sort_unstable();
             Ok(hand)
@@ -44,7 +45,8 @@ mod tests {
 
     #[test]
     fn cpus_are_dealt_round_robin() {
-        let shares = |list: &[u32]| list.iter().map(|percent| CpuShare { percent: *percent }).collect::<Vec<_>>();
+        let shares =
+            |list: &[u32]| list.iter().map(|percent| CpuShare { percent: *percent }).collect::<Vec<_>>();
         let dealt = |list: &[u32]| deal(&[0, 2, 5], shares(list).into_iter()).ok();
         assert_eq!(dealt(&[100, 100, 50, 100]), Some(vec![vec![0], vec![2], vec![5], vec![0]]));
         assert_eq!(dealt(&[200, 150]), Some(vec![vec![0, 2], vec![0, 5]]));

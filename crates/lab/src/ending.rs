@@ -22,7 +22,8 @@ impl Ending {
     pub fn watch() -> Result<Ending> {
         let set: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
         set.thread_block().doing(|| "hold signals back".to_owned())?;
-        let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).doing(|| "watch signals".to_owned())?;
+        let signals =
+            SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).doing(|| "watch signals".to_owned())?;
         Ok(Ending { signals })
     }
 
@@ -31,14 +32,17 @@ impl Ending {
         // SAFETY: a process without standard input gets EBADF for it, nothing worse.
         let input = unsafe { BorrowedFd::borrow_raw(0) };
         loop {
-            let mut waited = [self.signals.as_fd(), process.as_fd(), input].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            let mut waited =
+                [self.signals.as_fd(), process.as_fd(), input].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             if poll(&mut waited, PollTimeout::NONE).is_err() {
                 continue;
             }
             if waited[0].any() == Some(true) || waited[1].any() == Some(true) {
                 return;
             }
-            if waited[2].any() == Some(true) && !matches!(read(input, &mut [0; 512]), Ok(1..) | Err(Errno::EINTR)) {
+            if waited[2].any() == Some(true)
+                && !matches!(read(input, &mut [0; 512]), Ok(1..) | Err(Errno::EINTR))
+            {
                 return;
             }
         }

@@ -97,10 +97,9 @@ impl Entry {
         let known = accounts::read(&root);
         // A root file system without passwd still has its superuser.
         let user = if self.user == "root" && known.find("root").is_none() { "0" } else { &self.user };
-        let account = known.find(user).ok_or_else(|| Error::NoSuchUser {
-            node: self.node.name.clone(),
-            user: self.user.clone(),
-        })?;
+        let account = known
+            .find(user)
+            .ok_or_else(|| Error::NoSuchUser { node: self.node.name.clone(), user: self.user.clone() })?;
         let home = if account.uid == 0 { Path::new("/root") } else { account.home.as_path() };
         let mut command = Command::new(program);
         command.env_clear();

@@ -1,5 +1,6 @@
 //! Forking: the one place where a process of ours becomes two.
 
+use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, Pid};
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,16 +29,39 @@ pub(crate) fn exit_now(status: i32) -> ! {
 /// A forked copy holds whatever its creator had open: pipes whose other end waits for an end of
 /// file, locks, sockets. The copies' owners in memory must never be dropped afterwards.
 pub(crate) fn close_all_but(kept: &[RawFd]) {
-    let mut kept: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
-    kept.sort_unstable();
     let mut first = 3;
-    for fd in kept.into_iter().chain([u32::MAX]) {
-        if fd > first {
+    // Without a copy to sort: this also runs where nothing may be allocated.
+    loop {
+        let next = kept.iter().copied().filter(|fd| *fd >= first).min();
+        let last = next.map_or(RawFd::MAX, |fd| fd - 1);
+        if last >= first {
             // SAFETY: the caller gave up everything it did not list.
-            unsafe { libc::syscall(libc::SYS_close_range, first, fd.saturating_sub(1), 0) };
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         }
-        first = first.max(fd.saturating_add(1));
+        match next {
+            Some(fd) => first = fd + 1,
+            None => return,
+        }
     }
+}
+
+/// Lets only the standard three descriptors through the next exec.
+pub(crate) fn close_all_at_exec() {
+    // SAFETY: changes nothing but a flag of each descriptor.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+}
+
+/// Lets every signal have its usual effect again, whatever our creator ignored, handled or held back.
+pub(crate) fn reset_signals() {
+    /// `struct kernel_sigaction` all of zeros: the default action, no flags, an empty mask.
+    const DEFAULT: [u64; 4] = [0; 4];
+    // By number and past the C library, which keeps two of them for itself. Two cannot be set at all.
+    for number in 1..=64 {
+        let old = std::ptr::null_mut::<u64>();
+        // SAFETY: the kernel reads one sigaction with a mask of 8 bytes, and a default runs no code.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, DEFAULT.as_ptr(), old, 8) };
+    }
+    let _ = SigSet::empty().thread_set_mask();
 }
 
 /// Names this process as `ps` shows it (15 bytes at most).

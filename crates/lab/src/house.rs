@@ -44,9 +44,29 @@ const DEVICES: &[&str] =
 
 /// File systems of the machine that a node has its own of, or no use for.
 const NOT_SHOWN: &[&str] = &[
-    "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs",
-    "fusectl", "hugetlbfs", "mqueue", "nsfs", "overlay", "proc", "pstore", "ramfs", "rpc_pipefs", "securityfs",
-    "sysfs", "tmpfs", "tracefs",
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nsfs",
+    "overlay",
+    "proc",
+    "pstore",
+    "ramfs",
+    "rpc_pipefs",
+    "securityfs",
+    "sysfs",
+    "tmpfs",
+    "tracefs",
 ];
 
 const NO_DATA: Option<&str> = None;
@@ -177,8 +197,14 @@ fn devices(known: &[(&str, FileStat)]) -> Result<()> {
         fs::set_permissions(&path, mode).doing(doing)?;
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    mount(Some("devpts"), "/dev/pts", Some("devpts"), flags, Some("newinstance,ptmxmode=0666,mode=0620,gid=5"))
-        .doing(|| "mount /dev/pts".to_owned())?;
+    mount(
+        Some("devpts"),
+        "/dev/pts",
+        Some("devpts"),
+        flags,
+        Some("newinstance,ptmxmode=0666,mode=0620,gid=5"),
+    )
+    .doing(|| "mount /dev/pts".to_owned())?;
     fresh("/dev/shm", "mode=1777")?;
     let links = [
         ("pts/ptmx", "/dev/ptmx"),

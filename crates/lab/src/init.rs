@@ -57,7 +57,8 @@ fn set_up(plan: &Plan, node: &NodePlan, cable: Cable<'_>) -> Result<Report> {
         // 0 is the writer; its number here would mean another process outside.
         fs::write(&procs, "0").doing(|| format!("join {}", group.display()))?;
     }
-    sched_setaffinity(Pid::from_raw(0), &deal::cpu_set(&node.cpus)).doing(|| "pin it to its CPUs".to_owned())?;
+    sched_setaffinity(Pid::from_raw(0), &deal::cpu_set(&node.cpus))
+        .doing(|| "pin it to its CPUs".to_owned())?;
     let flags = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWUTS

@@ -11,7 +11,7 @@
 //!
 //! A lab that shall outlive its creator is *let go*: one byte through the leash.
 
-use crate::fork::{close_all_but, die_with_parent, fork, name_process, silence};
+use crate::fork::{close_all_but, die_with_parent, fork, name_process, reset_signals, silence};
 use crate::identity::{Hold, identify};
 use crate::plan::Plan;
 use crate::state;
@@ -19,7 +19,6 @@ use crate::supervisor;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::wait::waitpid;
 use nix::unistd::{getpid, read, setsid};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -29,10 +28,8 @@ pub(crate) fn run(plan: &Plan, leash: &OwnedFd, report: OwnedFd) -> i32 {
     close_all_but(&[leash.as_raw_fd(), report.as_raw_fd()]);
     silence();
     name_process(c"om-lab-keeper");
-    // Everything in the lab descends from here, and shall not inherit what the creator held back.
-    let _ = SigSet::empty().thread_set_mask();
-    // SAFETY: restoring a default runs no code.
-    let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) };
+    // Everything in the lab descends from here, and shall not inherit what the creator ignored or held back.
+    reset_signals();
     // A terminal's ^C and a test runner's kill of the process group must not stop the cleaning.
     let _ = setsid();
     let Ok(own) = Hold::on_child(getpid()) else { return 1 };
@@ -72,8 +69,10 @@ pub(crate) fn run(plan: &Plan, leash: &OwnedFd, report: OwnedFd) -> i32 {
 /// Waits until the supervisor is dead, or the creator of a lab that was not let go.
 fn watch(leash: &OwnedFd, supervisor: &Hold) {
     loop {
-        let mut waited =
-            [PollFd::new(leash.as_fd(), PollFlags::POLLIN), PollFd::new(supervisor.as_fd(), PollFlags::POLLIN)];
+        let mut waited = [
+            PollFd::new(leash.as_fd(), PollFlags::POLLIN),
+            PollFd::new(supervisor.as_fd(), PollFlags::POLLIN),
+        ];
         if poll(&mut waited, PollTimeout::NONE).is_err() {
             continue;
         }

@@ -42,7 +42,12 @@ impl Request {
     }
 
     /// Adds an attribute which holds `fixed` and then the attributes that `fill` adds.
-    pub(crate) fn nested(mut self, kind: u16, fixed: &[u8], fill: impl FnOnce(Request) -> Request) -> Request {
+    pub(crate) fn nested(
+        mut self,
+        kind: u16,
+        fixed: &[u8],
+        fill: impl FnOnce(Request) -> Request,
+    ) -> Request {
         let start = self.0.len();
         self.0.extend([0; 4]);
         self.0.extend(fixed);
@@ -82,7 +87,8 @@ impl Socket {
         let mut answer = [0; 4096];
         let got = recv(self.0.as_raw_fd(), &mut answer, MsgFlags::empty())?;
         // The verdict is a struct nlmsgerr: after the header, an errno that is negative or 0.
-        let verdict = answer[..got].get(HEADER_BYTES..HEADER_BYTES + 4).and_then(|bytes| bytes.try_into().ok());
+        let verdict =
+            answer[..got].get(HEADER_BYTES..HEADER_BYTES + 4).and_then(|bytes| bytes.try_into().ok());
         match verdict.map(i32::from_ne_bytes) {
             Some(0) => Ok(()),
             Some(errno) => Err(io::Error::from_raw_os_error(-errno)),

@@ -59,16 +59,17 @@ pub(crate) fn plan(spec: &Spec) -> Result<Plan> {
     }
     let shares = (0..usize::from(spec.nodes)).map(|index| spec.cpus_of(index));
     let hands = deal::deal(&deal::available()?, shares)?;
-    let nodes = (1..=spec.nodes).filter_map(NodeId::new).zip(hands).enumerate().map(|(index, (id, cpus))| NodePlan {
-        name: format!("n{id}"),
-        id,
-        address: wiring::address(id),
-        cpus,
-        cpu_share: spec.cpus_of(index),
-        memory: spec.memory_of(index),
-        groups: Vec::new(),
-        files: Vec::new(),
-    });
+    let nodes =
+        (1..=spec.nodes).filter_map(NodeId::new).zip(hands).enumerate().map(|(index, (id, cpus))| NodePlan {
+            name: format!("n{id}"),
+            id,
+            address: wiring::address(id),
+            cpus,
+            cpu_share: spec.cpus_of(index),
+            memory: spec.memory_of(index),
+            groups: Vec::new(),
+            files: Vec::new(),
+        });
     let mut plan = Plan {
         name: spec.name.clone(),
         rate: spec.rate,

@@ -95,7 +95,10 @@ fn await_start(session: &OwnedFd) -> io::Result<Option<OwnedFd>> {
 /// Passes on until the command ends; the result is as [`ENDED`] carries it.
 fn attend(session: &OwnedFd, signals: &Signals, mut traffic: Option<&mut Traffic<'_>>) -> i32 {
     loop {
-        let own = [PollFd::new(session.as_fd(), PollFlags::POLLIN), PollFd::new(signals.0.as_fd(), PollFlags::POLLIN)];
+        let own = [
+            PollFd::new(session.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.0.as_fd(), PollFlags::POLLIN),
+        ];
         let [first, second] = own;
         let (packet, signalled) = match &mut traffic {
             Some(traffic) => {

@@ -5,7 +5,7 @@
 //! Runs between fork and exec, so nothing here allocates.
 
 use crate::entry::Terminal;
-use crate::fork::{close_all_but, exit_now, name_process, silence};
+use crate::fork::{close_all_at_exec, close_all_but, exit_now, name_process, reset_signals, silence};
 use crate::supervisor::NEW_TIME;
 use crate::terminal::{self, Screen};
 use nix::errno::Errno;
@@ -66,8 +66,8 @@ pub(crate) fn start(place: &Place, relay: &OwnedFd, screen: Option<&Screen>) -> 
     // SAFETY: both copies keep to system calls until they exec or exit.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Child => {
-            // As after a login, whatever the one who sent it had held back.
-            SigSet::empty().thread_set_mask()?;
+            // As after a login, whatever the one who sent it had ignored or held back.
+            reset_signals();
             become_command(place, pair.as_ref().map(|pair| &pair.slave))
         }
         ForkResult::Parent { child } => {
@@ -103,6 +103,7 @@ fn send_number(relay: &OwnedFd, kind: u8, number: i32) {
 }
 
 fn become_command(place: &Place, slave: Option<&OwnedFd>) -> nix::Result<()> {
+    close_all_at_exec();
     setsid()?;
     if let Some(slave) = slave {
         terminal::adopt(slave)?;

@@ -137,16 +137,18 @@ pub struct Memory {
 impl FromStr for Memory {
     type Err = Error;
     fn from_str(text: &str) -> Result<Memory> {
-        let wrong = || Error::BadWord { text: text.to_owned(), wanted: "an amount of memory (like 512M or 2G)" };
+        let wrong =
+            || Error::BadWord { text: text.to_owned(), wanted: "an amount of memory (like 512M or 2G)" };
         let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let shift = match text[digits.len()..].to_ascii_lowercase().trim_end_matches('b').trim_end_matches('i') {
-            "" => 0,
-            "k" => 10,
-            "m" => 20,
-            "g" => 30,
-            "t" => 40,
-            _ => return Err(wrong()),
-        };
+        let shift =
+            match text[digits.len()..].to_ascii_lowercase().trim_end_matches('b').trim_end_matches('i') {
+                "" => 0,
+                "k" => 10,
+                "m" => 20,
+                "g" => 30,
+                "t" => 40,
+                _ => return Err(wrong()),
+            };
         let number = digits.parse::<u64>().map_err(|_| wrong())?;
         let bytes = number.checked_mul(1 << shift).filter(|bytes| *bytes >= 1 << 20).ok_or_else(wrong)?;
         Ok(Memory { bytes })
@@ -163,7 +165,8 @@ pub struct Rate {
 impl FromStr for Rate {
     type Err = Error;
     fn from_str(text: &str) -> Result<Rate> {
-        let wrong = || Error::BadWord { text: text.to_owned(), wanted: "a rate (like 100mbit, 1gbit or none)" };
+        let wrong =
+            || Error::BadWord { text: text.to_owned(), wanted: "a rate (like 100mbit, 1gbit or none)" };
         let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         let unit = match &text[digits.len()..] {
             "kbit" => 1_000,

@@ -157,7 +157,8 @@ impl Lock {
 /// The names of all labs noted down.
 fn names() -> Vec<String> {
     let Ok(entries) = fs::read_dir(STATE_DIRECTORY) else { return Vec::new() };
-    let mut names: Vec<_> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut names: Vec<_> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     names
 }

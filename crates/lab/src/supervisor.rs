@@ -38,8 +38,10 @@ type Barrier = Vec<OwnedFd>;
 
 fn set_up(plan: &Plan) -> Result<Report> {
     let own_pid = outside_pid().doing(|| "find the supervisor's pid".to_owned())?;
-    let flags =
-        CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+    let flags = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS;
     unshare(flags).doing(|| "make the supervisor's namespaces".to_owned())?;
     mount(NO_DATA, "/", NO_DATA, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NO_DATA)
         .doing(|| "make mounts private".to_owned())?;

@@ -53,7 +53,12 @@ pub(crate) fn make_bridge(socket: &Socket) -> Result<()> {
 }
 
 /// In a node: makes its cable, whose other end appears in the network namespace `switch`.
-pub(crate) fn make_cable(socket: &Socket, id: NodeId, switch: BorrowedFd<'_>, rate: Option<Rate>) -> Result<()> {
+pub(crate) fn make_cable(
+    socket: &Socket,
+    id: NodeId,
+    switch: BorrowedFd<'_>,
+    rate: Option<Rate>,
+) -> Result<()> {
     socket
         .call(Request::new(libc::RTM_NEWLINK, 0, &link_message(index_of("lo")?, true)))
         .doing(|| "switch the loopback interface on".to_owned())?;
