@@ -36,8 +36,12 @@ pub(crate) enum Version {
 impl Hierarchy {
     /// What to ask of the kernel to have this hierarchy of version 1 mounted once more.
     pub(crate) fn mount_options(&self) -> String {
-        let general = |option: &&String| !matches!(option.as_str(), "rw" | "ro" | "xattr" | "clone_children");
-        let kept: Vec<_> = self.controllers.iter().filter(general).map(String::as_str).collect();
+        let general = |option: &&String| {
+            let option = option.as_str();
+            matches!(option, "rw" | "ro" | "xattr" | "clone_children") || option.starts_with("release_agent=")
+        };
+        let kept: Vec<_> =
+            self.controllers.iter().filter(|option| !general(option)).map(String::as_str).collect();
         kept.join(",")
     }
 }
@@ -165,4 +169,20 @@ fn remove_group(path: &Path) -> Result<()> {
         thread::sleep(Duration::from_millis(10));
     }
     Err(Errno::EBUSY).doing(|| format!("remove the cgroup {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_of_both_versions_are_read() {
+        let line = "25 30 0:20 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,xattr,cpu,cpuacct";
+        let tree = read_mount(line).unwrap();
+        assert_eq!((tree.version, tree.mount_options().as_str()), (Version::V1, "cpu,cpuacct"));
+        assert_eq!(tree.mount_point, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
+        let line = "25 30 0:20 / /nowhere rw,relatime - cgroup2 cgroup2 rw,nsdelegate";
+        assert_eq!(read_mount(line).map(|tree| tree.version), Some(Version::V2));
+        assert_eq!(read_mount("25 30 0:20 / /proc rw,relatime - proc proc rw"), None);
+    }
 }

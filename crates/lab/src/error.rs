@@ -116,13 +116,11 @@ pub enum Error {
     /// There is no daemon to start.
     #[error("no daemon at {0}: build it, or start the lab with --bare")]
     NoDaemon(PathBuf),
-    /// A daemon did not come up.
-    #[error("the daemon of {node} did not answer within {seconds} s; its log ends with: {log}")]
+    /// A daemon did not come up, or not in time.
+    #[error("the daemon of {node} does not answer; its log ends with: {log}")]
     DaemonSilent {
         /// The node.
         node: String,
-        /// How long it was waited for.
-        seconds: u64,
         /// The end of its log.
         log: String,
     },

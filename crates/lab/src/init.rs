@@ -22,6 +22,9 @@ use std::process::Command;
 /// Where the daemon's output goes, inside the node.
 pub(crate) const DAEMON_LOG: &str = "/var/log/openmosix/omd.log";
 
+/// What the init's own lines in that log begin with.
+pub(crate) const LOG_MARK: &str = "om-lab-init: ";
+
 /// What a node's network connection is made of.
 #[derive(Clone, Copy)]
 pub(crate) struct Cable<'a> {
@@ -91,7 +94,7 @@ fn start_daemon() -> Option<Pid> {
 
 fn note(text: &str) {
     if let Ok(mut log) = File::options().create(true).append(true).open(DAEMON_LOG) {
-        let _ = writeln!(log, "init: {text}");
+        let _ = writeln!(log, "{LOG_MARK}{text}");
     }
 }
 

@@ -46,7 +46,10 @@ impl Lab {
     /// The calling thread waits until every node is set up and, where there are daemons, until each answers.
     pub fn up(spec: &Spec) -> Result<Lab> {
         need_root()?;
-        let mut plan = plan::plan(spec)?;
+        Lab::up_as_planned(plan::plan(spec)?)
+    }
+
+    pub(crate) fn up_as_planned(mut plan: Plan) -> Result<Lab> {
         state::sweep();
         let lock = state::lock_new(&plan.name)?;
         if lock.supervisor().is_some() {

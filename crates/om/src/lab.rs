@@ -179,7 +179,7 @@ fn table(states: &[State]) -> Table {
                 node.name.clone(),
                 node.id.to_string(),
                 node.address.to_string(),
-                format!("{} (of {})", node.cpu_share, pinned.join(",")),
+                format!("{} (cpu {})", node.cpu_share, pinned.join(",")),
                 node.memory.map_or("-".to_owned(), |memory| format!("{} MiB", memory.bytes >> 20)),
                 state.rate.map_or("-".to_owned(), |rate| rate.to_string()),
                 if node.is_alive() { "up" } else { "dead" }.to_owned(),
