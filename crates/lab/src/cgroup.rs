@@ -4,6 +4,7 @@
 //! where nothing is limited. Groups are found again by these names alone.
 
 use crate::error::{Doing, Error, Result};
+use crate::shared;
 use crate::spec::{CpuShare, Memory};
 use nix::errno::Errno;
 use std::fs;
@@ -123,7 +124,7 @@ fn group(
         return Err(Error::NoController { controller, option });
     };
     let path = tree.mount_point.join(TREE).join(lab).join(node);
-    fs::create_dir_all(&path).doing(|| format!("make the cgroup {}", path.display()))?;
+    shared::make(&path).doing(|| format!("make the cgroup {}", path.display()))?;
     if tree.version == Version::V2 {
         // Version 2 hands a controller down one level at a time.
         let top = tree.mount_point.join(TREE);
@@ -152,8 +153,7 @@ pub(crate) fn remove(lab: &str) -> Result<()> {
             }
             remove_group(&path)?;
         }
-        // Fails while other labs have groups, which is right.
-        let _ = fs::remove_dir(&top);
+        shared::remove_if_empty(&top);
     }
     Ok(())
 }

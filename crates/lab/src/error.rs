@@ -12,7 +12,7 @@ pub enum Error {
     #[error("a lab needs root: run it with sudo")]
     NotRoot,
     /// The name would not be a directory name.
-    #[error("'{0}' is no name for a lab: use 1 to 32 letters, digits, '-' and '_'")]
+    #[error("'{0}' is no name for a lab: use 1 to 32 small letters, digits and hyphens")]
     BadName(String),
     /// A word of the specification says nothing.
     #[error("'{text}' is not {wanted}")]

@@ -28,6 +28,7 @@ mod plan;
 mod relay;
 mod report;
 mod session;
+mod shared;
 mod spec;
 mod state;
 mod supervisor;

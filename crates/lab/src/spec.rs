@@ -80,9 +80,9 @@ impl Spec {
     }
 }
 
-/// Refuses names that are no plain directory name.
+/// Refuses names that could not be a directory's and a cluster's, which both it becomes.
 pub(crate) fn check_name(name: &str) -> Result<()> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > 32 || !name.chars().all(plain) {
         return Err(Error::BadName(name.to_owned()));
     }
@@ -229,7 +229,9 @@ mod tests {
         spec.cpus.push(share(300));
         assert!(spec.check().is_ok());
         assert_eq!(spec.cpus_of(2), share(300));
-        spec.name = "../x".to_owned();
-        assert!(spec.check().is_err());
+        for wrong in ["../x", "", "Lab", "a b", &"x".repeat(33)] {
+            spec.name = wrong.to_owned();
+            assert!(spec.check().is_err(), "{wrong}");
+        }
     }
 }

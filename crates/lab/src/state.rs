@@ -7,6 +7,7 @@
 use crate::cgroup;
 use crate::error::{Doing, Error, Result};
 use crate::identity::{self, Hold};
+use crate::shared;
 use crate::spec::{CpuShare, Memory, Rate};
 use model::{NodeId, ProcessId};
 use nix::errno::Errno;
@@ -78,8 +79,7 @@ fn file(name: &str) -> PathBuf {
 pub(crate) fn lock_new(name: &str) -> Result<Lock> {
     let path = directory(name);
     loop {
-        // Made anew each time round: the last lab to go takes the parent with it.
-        fs::create_dir_all(&path).doing(|| format!("make {}", path.display()))?;
+        shared::make(&path).doing(|| format!("make {}", path.display()))?;
         if let Some(lock) = lock(name, FlockArg::LockExclusive)? {
             return Ok(lock);
         }
@@ -148,8 +148,7 @@ impl Lock {
         cgroup::remove(&self.name)?;
         let path = directory(&self.name);
         fs::remove_dir_all(&path).doing(|| format!("remove {}", path.display()))?;
-        // Fails as long as other labs run, which is right.
-        let _ = fs::remove_dir(STATE_DIRECTORY);
+        shared::remove_if_empty(Path::new(STATE_DIRECTORY));
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 
 use lab::{Daemons, Lab, STATE_DIRECTORY, Spec, State};
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -87,6 +87,8 @@ pub(crate) fn plays(function: &str) -> bool {
 pub(crate) struct Traces {
     name: String,
     namespaces: HashSet<PathBuf>,
+    /// Keeps the kernel from giving their numbers to the namespaces of another test's lab.
+    _held: Vec<File>,
 }
 
 const NAMESPACES: &[&str] = &["pid", "mnt", "net", "uts", "ipc", "cgroup", "time"];
@@ -95,10 +97,13 @@ impl Traces {
     pub(crate) fn of(state: &State) -> Traces {
         let own: HashSet<_> = namespaces("self").collect();
         let pids = state.nodes.iter().map(|node| node.init.pid).chain([state.supervisor.pid]);
+        let held =
+            pids.clone().flat_map(|pid| NAMESPACES.iter().map(move |name| format!("/proc/{pid}/ns/{name}")));
+        let held = held.map(|path| File::open(path).unwrap()).collect();
         let all: HashSet<_> = pids.flat_map(|pid| namespaces(&pid.to_string()).collect::<Vec<_>>()).collect();
         let namespaces: HashSet<_> = all.difference(&own).cloned().collect();
         assert!(namespaces.len() > state.nodes.len() * 6, "{namespaces:?}");
-        Traces { name: state.name.clone(), namespaces }
+        Traces { name: state.name.clone(), namespaces, _held: held }
     }
 
     /// Everything that is left.
