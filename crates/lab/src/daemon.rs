@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::init::{DAEMON_LOG, LOG_MARK};
 use crate::state::NodeState;
+use control::DAEMON_SOCKET;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::net::UnixStream;
@@ -10,8 +11,6 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Where the daemon listens, inside the node.
-const SOCKET: &str = "/run/openmosix/omd.sock";
 /// Seconds a daemon has to come up.
 const ANSWER_SECONDS_MAX: u64 = 10;
 /// Bytes of its log that an error quotes, at most.
@@ -25,7 +24,7 @@ fn outside(node: &NodeState, path: &str) -> PathBuf {
 
 /// Waits until the node's daemon accepts connections.
 pub(crate) fn await_answer(node: &NodeState) -> Result<()> {
-    let socket = outside(node, SOCKET);
+    let socket = outside(node, DAEMON_SOCKET);
     let deadline = Instant::now() + Duration::from_secs(ANSWER_SECONDS_MAX);
     // The kernel tells nobody when a socket begins to listen; 20 ms are no delay to a person.
     while UnixStream::connect(&socket).is_err() {
@@ -88,7 +87,7 @@ mod tests {
         if std::env::var_os("LAB_PLAYS_A_DAEMON").is_some() {
             println!("configured: {}", fs::read_to_string("/etc/openmosix/omd.toml").unwrap());
             fs::create_dir_all("/run/openmosix").unwrap();
-            let listener = UnixListener::bind(SOCKET).unwrap();
+            let listener = UnixListener::bind(DAEMON_SOCKET).unwrap();
             loop {
                 drop(listener.accept());
             }
@@ -102,7 +101,7 @@ mod tests {
         let Some((plan, _programs)) = planned("daemon", script) else { return };
         let lab = Lab::up_as_planned(plan).unwrap();
         for node in &lab.state().nodes {
-            assert!(UnixStream::connect(outside(node, SOCKET)).is_ok());
+            assert!(UnixStream::connect(outside(node, DAEMON_SOCKET)).is_ok());
             assert!(log_end(&outside(node, DAEMON_LOG)).contains(&format!("configured: of {}", node.name)));
             let key = fs::metadata(outside(node, "/etc/openmosix/node.key")).unwrap();
             assert_eq!(key.permissions().mode() & 0o777, 0o600);

@@ -112,7 +112,7 @@ pub enum Error {
     },
     /// No certificates for the daemons.
     #[error("failed to make the cluster's certificates: {0}")]
-    Credentials(String),
+    Credentials(#[from] net::Error),
     /// There is no daemon to start.
     #[error("no daemon at {0}: build it, or start the lab with --bare")]
     NoDaemon(PathBuf),

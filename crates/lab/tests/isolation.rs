@@ -35,7 +35,9 @@ fn files_of_a_node_are_its_own() {
 fn pids_of_a_node_are_its_own() {
     let Some(lab) = world::lab("pids", 2) else { return };
     let (mut child, _out) = start(&lab, "n1", "echo ready; exec sleep 1000");
-    let seen = |node: &str| ask(&lab, node, "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '").contains("sleep 1000");
+    let seen = |node: &str| {
+        ask(&lab, node, "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '").contains("sleep 1000")
+    };
     assert!(seen("n1"));
     assert!(!seen("n2"));
     assert_eq!(ask(&lab, "n1", "cat /proc/1/comm"), "om-lab-init");

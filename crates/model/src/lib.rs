@@ -3,9 +3,11 @@
 //! Plain data only. Nothing here reads a clock, a file or the network.
 #![forbid(unsafe_code)]
 
+mod cpu;
 mod ids;
 pub mod limits;
 mod reason;
 
+pub use cpu::CpuProfile;
 pub use ids::{Destination, NodeId, ParseIdError, ProcessId, Session};
 pub use reason::{Reason, ReasonCode, Reasons};

@@ -26,3 +26,24 @@ pub const PEER_SILENCE_SECONDS: u64 = 30;
 
 /// Connections that a daemon serves at once, before it turns new ones away.
 pub const CONNECTIONS_MAX: usize = 256;
+
+/// Bytes of one message between daemons, at most: they are questions and answers, never data.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 64 << 10;
+
+/// Nodes that one cluster's configuration may name.
+pub const PEERS_MAX: usize = 1024;
+
+/// Tools that a daemon serves at once, before it turns new ones away.
+pub const TOOLS_MAX: usize = 64;
+
+/// Seconds that a daemon waits for another node's answer to a question of a tool.
+pub const PEER_ANSWER_SECONDS: u64 = 2;
+
+/// Seconds that a daemon waits for an agent's status.
+pub const AGENT_ANSWER_SECONDS: u64 = 2;
+
+/// Seconds without a line from a keeper that moves a process, before the request counts as broken.
+pub const AGENT_SILENCE_SECONDS: u64 = 120;
+
+/// Seconds that an invitation to the cluster is valid.
+pub const INVITATION_SECONDS: u64 = 3600;

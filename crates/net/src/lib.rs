@@ -1,2 +1,44 @@
 //! Authenticated, encrypted channels between nodes.
+//!
+//! A connection begins with a [`Preamble`] of 24 plain bytes, which only says where the connection belongs, and goes on
+//! with TLS 1.3. Both sides show certificates of the cluster's own [`Authority`]; a node's identity is the
+//! URI `openmosix://CLUSTER/node/ID` in its certificate, never a host name or an address. What then travels are frames:
+//! a kind and a payload of at most [`model::limits::FRAME_BYTES_MAX`] bytes.
+//!
+//! # Why the record layer is here
+//! rustls does the handshake, the certificates and the key schedule. The records after it are sealed and opened by
+//! `record`, with the keys that rustls hands out for this very purpose (its `kernel` module, made for kernel TLS).
+//! A rustls connection is one object: sender and receiver would have to share it under a lock, and its buffers copy
+//! each byte three times. With the keys taken out, the two halves of a channel share nothing that a frame needs: one
+//! thread encrypts straight from the caller's buffers while another decrypts in place. The tests hold this layer against an
+//! unmodified rustls connection, both ways, key updates included.
+//!
+//! # What it is not
+//! No message is known here (`wire` has them), and nobody is authorised: the owner of a channel compares
+//! [`Channel::peer`] with what it expects of that node.
 #![forbid(unsafe_code)]
+
+mod authority;
+mod channel;
+mod error;
+mod frame;
+mod handshake;
+mod identity;
+#[cfg(test)]
+mod interop;
+mod join;
+mod preamble;
+mod receive;
+mod record;
+mod send;
+mod verify;
+
+pub use authority::{Authority, CertificateRequest, Issued, fingerprint};
+pub use channel::Channel;
+pub use error::Error;
+pub use frame::Frame;
+pub use identity::{CA_FILE, CA_KEY_FILE, CERTIFICATE_FILE, Identity, KEY_FILE};
+pub use join::{accept_join, connect_join};
+pub use preamble::{PREAMBLE_BYTES, Preamble, Route, read_preamble};
+pub use receive::Receiver;
+pub use send::Sender;

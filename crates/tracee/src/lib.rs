@@ -1,1 +1,22 @@
 //! Seizing, capturing, rebuilding and hollowing out a process.
+//!
+//! Mechanism only: each function does one step to another process and says in what state it leaves it. Who calls them
+//! in what order, and what is told to the other node meanwhile, is the keeper's and the warden's business.
+
+pub mod body;
+pub mod capture;
+mod constraints;
+pub mod deputy;
+mod error;
+pub mod guest;
+pub mod inject;
+pub mod layout;
+pub mod pages;
+pub mod pass;
+pub mod rebuild;
+pub mod registers;
+pub mod restart;
+pub mod stop;
+
+pub use constraints::constraints;
+pub use error::{Error, Result};

@@ -1,2 +1,8 @@
 //! Messages between nodes.
 #![forbid(unsafe_code)]
+
+mod call;
+pub mod peer;
+pub mod session;
+
+pub use call::*;

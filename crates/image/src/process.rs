@@ -1,0 +1,68 @@
+//! The process as a whole.
+
+use crate::{Area, FileId, Siginfo, Thread};
+use serde::{Deserialize, Serialize};
+
+/// One signal's action: the kernel's `sigaction` in words (handler, flags, restorer, mask).
+pub type SigAction = [u64; 4];
+
+/// What the kernel keeps in `mm_struct` besides the areas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are those of prctl(2), PR_SET_MM")]
+pub struct MmFields {
+    pub start_code: u64,
+    pub end_code: u64,
+    pub start_data: u64,
+    pub end_data: u64,
+    pub start_brk: u64,
+    pub brk: u64,
+    pub start_stack: u64,
+    pub arg_start: u64,
+    pub arg_end: u64,
+    pub env_start: u64,
+    pub env_end: u64,
+}
+
+/// The clocks of a process at the moment it was frozen, as it saw them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clocks {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub monotonic_ns: i64,
+    /// `CLOCK_BOOTTIME`, nanoseconds.
+    pub boottime_ns: i64,
+}
+
+/// A frozen process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Thread-group id at home.
+    pub pid: i32,
+    /// Effective user id at home: what `getuid` shows while away.
+    pub uid: u32,
+    /// Effective group id at home.
+    pub gid: u32,
+    /// Address bounds.
+    pub mm: MmFields,
+    /// The auxiliary vector, verbatim.
+    pub auxv: Vec<u8>,
+    /// Its executable.
+    pub executable: FileId,
+    /// Its areas in ascending order, without those the kernel provides.
+    pub areas: Vec<Area>,
+    /// Start of the kernel's data pages before the vDSO, 0 if it has none; and the length from there to its end.
+    pub vdso: (u64, u64),
+    /// BLAKE3 of the vDSO's code: a host must have the same.
+    pub vdso_hash: [u8; 32],
+    /// Threads, the leader first.
+    pub threads: Vec<Thread>,
+    /// Actions of signals 1 to 64.
+    pub actions: Vec<SigAction>,
+    /// Signals pending for the process, oldest first.
+    pub pending: Vec<Siginfo>,
+    /// Execution domain.
+    pub personality: u32,
+    /// Clocks at the freeze.
+    pub clocks: Clocks,
+    /// Soft and hard limits that matter where the memory is: address space, data, stack.
+    pub limits: [(u64, u64); 3],
+}

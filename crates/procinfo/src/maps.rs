@@ -1,0 +1,118 @@
+//! `/proc/PID/maps` and the flags of `/proc/PID/smaps`.
+
+use crate::malformed;
+use std::io;
+
+/// One mapping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// Address behind the last.
+    pub end: u64,
+    /// `PROT_READ | PROT_WRITE | PROT_EXEC` as 1, 2, 4.
+    pub protection: u8,
+    /// Mapped shared.
+    pub shared: bool,
+    /// Offset in the file, bytes.
+    pub offset: u64,
+    /// Device of the file, as printed.
+    pub device: String,
+    /// Inode of the file; 0 if there is none.
+    pub inode: u64,
+    /// Path or pseudo path; empty if there is none.
+    pub path: String,
+    /// `VmFlags`, two letters each; empty unless asked for.
+    pub flags: Vec<[u8; 2]>,
+}
+
+impl Mapping {
+    /// Its name in `/proc/PID/map_files`.
+    pub fn file_name(&self) -> String {
+        format!("{:x}-{:x}", self.start, self.end)
+    }
+
+    /// Whether the kernel set this flag.
+    pub fn has(&self, flag: &str) -> bool {
+        self.flags.iter().any(|found| found == flag.as_bytes())
+    }
+
+    /// Length, bytes.
+    pub fn length(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// One of the areas that the kernel itself provides.
+    pub fn is_special(&self) -> bool {
+        self.path == "[vdso]" || self.path.starts_with("[vvar") || self.path == "[vsyscall]"
+    }
+}
+
+/// The mappings of a process, ascending.
+pub fn maps(pid: i32) -> io::Result<Vec<Mapping>> {
+    let text = std::fs::read(format!("/proc/{pid}/maps"))?;
+    String::from_utf8_lossy(&text).lines().map(parse).collect()
+}
+
+/// The mappings of a process with their flags; the kernel walks the page tables for it, so this takes longer.
+pub fn maps_with_flags(pid: i32) -> io::Result<Vec<Mapping>> {
+    let text = std::fs::read(format!("/proc/{pid}/smaps"))?;
+    let mut mappings: Vec<Mapping> = Vec::new();
+    for line in String::from_utf8_lossy(&text).lines() {
+        if let Some(flags) = line.strip_prefix("VmFlags:") {
+            let last = mappings.last_mut().ok_or_else(|| malformed("smaps"))?;
+            last.flags = flags.split_whitespace().filter_map(|flag| flag.as_bytes().try_into().ok()).collect();
+        } else if line.as_bytes().first().is_some_and(|first| first.is_ascii_digit() || (b'a'..=b'f').contains(first)) {
+            mappings.push(parse(line)?);
+        }
+    }
+    Ok(mappings)
+}
+
+fn parse(line: &str) -> io::Result<Mapping> {
+    let mut rest = line;
+    let mut field = || {
+        let trimmed = rest.trim_start_matches(' ');
+        let (word, behind) = trimmed.split_once(' ').unwrap_or((trimmed, ""));
+        rest = behind;
+        word
+    };
+    let (range, rights, offset, device, inode) = (field(), field(), field(), field(), field());
+    let hex = |text: &str| u64::from_str_radix(text, 16).map_err(|_| malformed("maps line"));
+    let (start, end) = range.split_once('-').ok_or_else(|| malformed("maps line"))?;
+    let rights = rights.as_bytes();
+    let right = |index: usize, letter: u8| rights.get(index) == Some(&letter);
+    Ok(Mapping {
+        start: hex(start)?,
+        end: hex(end)?,
+        protection: u8::from(right(0, b'r')) | u8::from(right(1, b'w')) << 1 | u8::from(right(2, b'x')) << 2,
+        shared: right(3, b's'),
+        offset: hex(offset)?,
+        device: device.to_owned(),
+        inode: inode.parse().map_err(|_| malformed("maps line"))?,
+        path: rest.trim_start_matches(' ').to_owned(),
+        flags: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_with_spaces_in_its_path() {
+        let mapping = parse("7f00-8f00 r-xp 00001000 fe:00 77   /a b/c (deleted)").unwrap();
+        assert_eq!((mapping.start, mapping.end, mapping.offset, mapping.inode), (0x7f00, 0x8f00, 0x1000, 77));
+        assert_eq!((mapping.protection, mapping.shared), (5, false));
+        assert_eq!(mapping.path, "/a b/c (deleted)");
+        assert!(parse("nonsense").is_err());
+    }
+
+    #[test]
+    fn my_own_stack_grows_down() {
+        let own = maps_with_flags(std::process::id() as i32).unwrap();
+        let stack = own.iter().find(|mapping| mapping.path == "[stack]").unwrap();
+        assert!(stack.has("gd") && stack.has("wr"));
+        assert!(own.iter().any(Mapping::is_special));
+    }
+}

@@ -1,0 +1,80 @@
+//! `/proc/PID/stat`.
+
+use crate::malformed;
+use std::io;
+
+/// The fields of a process's or thread's stat that somebody needs, in the kernel's units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// State letter.
+    pub state: u8,
+    /// Parent's pid.
+    pub parent: i32,
+    /// `PF_*` flags of the kernel.
+    pub flags: u32,
+    /// User and system time, clock ticks.
+    pub cpu_ticks: u64,
+    /// Start time, clock ticks since boot.
+    pub start_ticks: u64,
+    /// Resident memory, pages.
+    pub resident_pages: u64,
+    /// `start_code end_code start_stack start_data end_data start_brk arg_start arg_end env_start env_end`.
+    pub memory: [u64; 10],
+    /// Scheduling policy.
+    pub policy: u32,
+}
+
+/// Kernel thread (`PF_KTHREAD`).
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+impl Stat {
+    /// A thread of the kernel.
+    pub fn is_kernel_thread(&self) -> bool {
+        self.flags & PF_KTHREAD != 0
+    }
+}
+
+/// The stat of a process.
+pub fn stat(pid: i32) -> io::Result<Stat> {
+    parse(&std::fs::read(format!("/proc/{pid}/stat"))?)
+}
+
+/// The stat of one thread.
+pub fn thread_stat(pid: i32, tid: i32) -> io::Result<Stat> {
+    parse(&std::fs::read(format!("/proc/{pid}/task/{tid}/stat"))?)
+}
+
+fn parse(text: &[u8]) -> io::Result<Stat> {
+    // The name may hold anything, also parentheses: the last one ends it.
+    let close = text.iter().rposition(|&byte| byte == b')').ok_or_else(|| malformed("stat"))?;
+    let rest = String::from_utf8_lossy(&text[close + 1..]);
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    // Field numbers are those of proc(5), the first word behind the name being number 3.
+    let word = |number: usize| words.get(number - 3).copied().ok_or_else(|| malformed("stat"));
+    let number = |index: usize| word(index)?.parse::<u64>().map_err(|_| malformed("stat"));
+    let mut memory = [0; 10];
+    for (value, field) in memory.iter_mut().zip([26, 27, 28, 45, 46, 47, 48, 49, 50, 51]) {
+        *value = number(field)?;
+    }
+    Ok(Stat {
+        state: *word(3)?.as_bytes().first().ok_or_else(|| malformed("stat"))?,
+        parent: word(4)?.parse().map_err(|_| malformed("stat"))?,
+        flags: number(9)? as u32,
+        cpu_ticks: number(14)? + number(15)?,
+        start_ticks: number(22)?,
+        resident_pages: number(24)?,
+        memory,
+        policy: number(41)? as u32,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn my_own_stat_agrees_with_the_system() {
+        let own = super::stat(std::process::id() as i32).unwrap();
+        assert_eq!(own.parent, std::os::unix::process::parent_id() as i32);
+        assert!(own.start_ticks > 0 && own.memory.iter().all(|&field| field > 0));
+        assert!(!own.is_kernel_thread());
+    }
+}

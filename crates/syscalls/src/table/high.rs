@@ -1,0 +1,58 @@
+//! Calls 424 to 471.
+
+use super::{array, changed, many, table};
+use crate::arg::Arg::*;
+use crate::arg::{Back, Span};
+use crate::route::Route::*;
+use crate::route::Row;
+
+pub(super) static ROWS: [Row; 48] = table! {
+    424 pidfd_send_signal (Fd, Value, In(128), Value) [Signals] => Home;
+    425 io_uring_setup () [Descriptors, Memory] => GoHome, "rings share memory with the kernel";
+    426 io_uring_enter () => GoHome;
+    427 io_uring_register () => GoHome;
+    428 open_tree (Fd, Path, Value) [Descriptors, Mounts] => Home;
+    429 move_mount (Fd, Path, Fd, Path, Value) [Mounts] => Home;
+    430 fsopen (Text, Value) [Descriptors] => Home;
+    431 fsconfig () => GoHome, "its value depends on the command";
+    432 fsmount (Fd, Value, Value) [Descriptors, Mounts] => Home;
+    433 fspick (Fd, Path, Value) [Descriptors] => Home;
+    434 pidfd_open (Value, Value) [Descriptors] => Home;
+    435 clone3 () [Processes] => GoHome;
+    436 close_range (Value, Value, Value) [Descriptors] => Home;
+    437 openat2 (Fd, Path, array(3, 1), Value) [Descriptors] => Home;
+    438 pidfd_getfd (Fd, Fd, Value) [Descriptors] => Home;
+    439 faccessat2 (Fd, Path, Value, Value) => Home;
+    440 process_madvise () => GoHome;
+    441 epoll_pwait2 (Fd, many(2, 12), Value, Timeout(Span::Timespec, Back::Never), Mask, Value) => HomeBlocking;
+    442 mount_setattr (Fd, Path, Value, array(4, 1), Value) [Mounts] => Home;
+    443 quotactl_fd () => GoHome, "its argument depends on the command";
+    444 landlock_create_ruleset () => GoHome;
+    445 landlock_add_rule () => GoHome;
+    446 landlock_restrict_self () => GoHome;
+    447 memfd_secret () [Descriptors] => GoHome;
+    448 process_mrelease (Fd, Value) => Home;
+    449 futex_waitv () => Local, "its timeout is absolute";
+    450 set_mempolicy_home_node () [Memory] => GoHome;
+    451 cachestat (Fd, In(16), Out(40), Value) => Home;
+    452 fchmodat2 (Fd, Path, Value, Value) => Home;
+    453 map_shadow_stack () [Memory] => GoHome;
+    454 futex_wake () => Local;
+    455 futex_wait () => Local, "its timeout is absolute";
+    456 futex_requeue () => Local;
+    457 statmount () => GoHome, "what it fills depends on what it is asked";
+    458 listmount () => GoHome;
+    459 lsm_get_self_attr () => GoHome;
+    460 lsm_set_self_attr () => GoHome;
+    461 lsm_list_modules () => GoHome;
+    462 mseal () [Memory] => GoHome, "sealed memory could not come home later";
+    463 setxattrat () => GoHome, "its structure holds a pointer";
+    464 getxattrat () => GoHome, "its structure holds a pointer";
+    465 listxattrat (Fd, Path, Value, many(4, 1), Value) => Home;
+    466 removexattrat (Fd, Path, Value, Text) => Home;
+    467 open_tree_attr () [Mounts] => GoHome;
+    468 file_getattr (Fd, Path, changed(3, 1), Value, Value) => Home;
+    469 file_setattr (Fd, Path, array(3, 1), Value, Value) => Home;
+    470 listns () => GoHome;
+    471 rseq_slice_yield () => Local;
+};

@@ -1,0 +1,206 @@
+//! Every reason why a process of this node cannot move now, as far as can be seen without stopping it.
+
+use kernel::Errno;
+use kernel::process::{Lease, set_lease};
+use model::limits::{THREADS_MAX, VMAS_MAX};
+use model::{Reason, ReasonCode};
+use procinfo::{Mapping, Status};
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+
+const SCHED_FIFO: u32 = 1;
+const SCHED_RR: u32 = 2;
+const SCHED_DEADLINE: u32 = 6;
+
+/// Mapping flags of the kernel that confine a process, with their reasons.
+const CONFINING_FLAGS: [(&str, ReasonCode); 8] = [
+    ("io", ReasonCode::DeviceMapping),
+    ("pf", ReasonCode::DeviceMapping),
+    ("mm", ReasonCode::DeviceMapping),
+    ("ht", ReasonCode::HugePages),
+    ("um", ReasonCode::Userfaultfd),
+    ("uw", ReasonCode::Userfaultfd),
+    ("sl", ReasonCode::SealedMemory),
+    ("lo", ReasonCode::LockedMemory),
+];
+
+/// Descriptors that confine a process, by what their links in `/proc/PID/fd` begin with.
+const CONFINING_LINKS: [(&str, ReasonCode); 5] = [
+    ("anon_inode:[io_uring]", ReasonCode::IoUring),
+    ("anon_inode:[userfaultfd]", ReasonCode::Userfaultfd),
+    ("anon_inode:[signalfd]", ReasonCode::Signalfd),
+    ("anon_inode:[perf_event]", ReasonCode::DeviceMapping),
+    ("/dev/kvm", ReasonCode::DeviceMapping),
+];
+
+/// All reasons against moving `pid`; empty if it can move.
+pub fn constraints(pid: i32) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let (Ok(stat), Ok(status)) = (procinfo::stat(pid), procinfo::status(pid)) else {
+        return vec![ReasonCode::NoSuchProcess.into()];
+    };
+    if stat.is_kernel_thread() {
+        return vec![ReasonCode::KernelThread.into()];
+    }
+    if stat.state == b'Z' || stat.state == b'X' {
+        return vec![ReasonCode::Zombie.into()];
+    }
+    if pid == 1 {
+        reasons.push(ReasonCode::Init.into());
+    }
+    if stat.state == b'T' {
+        reasons.push(ReasonCode::Stopped.into());
+    }
+    from_status(&status, &mut reasons);
+    from_threads(pid, &mut reasons);
+    from_executable(pid, &mut reasons);
+    from_mappings(pid, &mut reasons);
+    from_descriptors(pid, &mut reasons);
+    from_timers(pid, &mut reasons);
+    from_relatives(pid, stat.parent, &mut reasons);
+    reasons
+}
+
+fn from_status(status: &Status, reasons: &mut Vec<Reason>) {
+    if status.tracer != 0 {
+        reasons.push(Reason::new(ReasonCode::Traced, format!("by process {}", status.tracer)));
+    }
+    if status.seccomp != 0 {
+        reasons.push(ReasonCode::Seccomp.into());
+    }
+    if status.ns_pids.len() > 1 {
+        reasons.push(Reason::new(ReasonCode::Namespaces, "its pid namespace"));
+    }
+}
+
+fn from_threads(pid: i32, reasons: &mut Vec<Reason>) {
+    let tids = procinfo::threads(pid).unwrap_or_default();
+    if tids.len() > THREADS_MAX {
+        reasons.push(Reason::new(ReasonCode::TooLarge, format!("{} threads", tids.len())));
+    }
+    for tid in tids {
+        let Ok(stat) = procinfo::thread_stat(pid, tid) else { continue };
+        if [SCHED_FIFO, SCHED_RR, SCHED_DEADLINE].contains(&stat.policy) {
+            reasons.push(Reason::new(ReasonCode::RealTime, format!("thread {tid}")));
+        }
+    }
+}
+
+/// The class byte of the executable tells 32-bit programs; a 64-bit one that switches modes is caught at the freeze.
+fn from_executable(pid: i32, reasons: &mut Vec<Reason>) {
+    use std::io::Read;
+    let mut header = [0; 20];
+    let read = File::open(format!("/proc/{pid}/exe")).and_then(|mut file| file.read_exact(&mut header));
+    let (class, machine) = (header[4], u16::from_le_bytes([header[18], header[19]]));
+    const CLASS_64: u8 = 2;
+    const MACHINE_X86_64: u16 = 62;
+    if read.is_ok() && (class != CLASS_64 || machine != MACHINE_X86_64) {
+        reasons.push(ReasonCode::Architecture.into());
+    }
+}
+
+fn from_mappings(pid: i32, reasons: &mut Vec<Reason>) {
+    let Ok(mappings) = procinfo::maps_with_flags(pid) else { return };
+    if mappings.len() > VMAS_MAX {
+        reasons.push(Reason::new(ReasonCode::TooLarge, format!("{} mappings", mappings.len())));
+    }
+    for mapping in mappings.iter().filter(|mapping| !mapping.is_special()) {
+        if let Some(reason) = from_mapping(pid, mapping) {
+            reasons.push(reason);
+        }
+    }
+}
+
+fn from_mapping(pid: i32, mapping: &Mapping) -> Option<Reason> {
+    let place = || format!("{} {}", mapping.file_name(), mapping.path).trim_end().to_owned();
+    if let Some((_, code)) = CONFINING_FLAGS.iter().find(|(flag, _)| mapping.has(flag)) {
+        return Some(Reason::new(*code, place()));
+    }
+    if mapping.path.starts_with("/anon_hugepage") {
+        return Some(Reason::new(ReasonCode::HugePages, place()));
+    }
+    if mapping.path.starts_with("/[aio]") {
+        return Some(Reason::new(ReasonCode::Aio, place()));
+    }
+    if mapping.path.starts_with("anon_inode:[io_uring]") {
+        return Some(Reason::new(ReasonCode::IoUring, place()));
+    }
+    if mapping.path.starts_with("/secretmem") {
+        return Some(Reason::new(ReasonCode::SecretMemory, place()));
+    }
+    if mapping.inode != 0 && !mapping.shared {
+        return None;
+    }
+    if !mapping.shared {
+        return None;
+    }
+    let nameless = ["/dev/zero", "/SYSV", "/memfd:", "/dev/shm/"].iter().any(|start| mapping.path.starts_with(start));
+    if nameless {
+        return Some(Reason::new(ReasonCode::SharedMemory, place()));
+    }
+    // `mw`: the mapping may become writable, so the file was opened for writing.
+    if mapping.has("wr") || mapping.has("mw") {
+        return Some(Reason::new(ReasonCode::SharedMapping, place()));
+    }
+    let Ok(file) = File::open(format!("/proc/{pid}/map_files/{}", mapping.file_name())) else {
+        return Some(Reason::new(ReasonCode::Unreadable, place()));
+    };
+    let kind = file.metadata().map(|data| data.file_type());
+    if kind.is_ok_and(|kind| kind.is_char_device() || kind.is_block_device()) {
+        return Some(Reason::new(ReasonCode::DeviceMapping, place()));
+    }
+    has_writers(&file).then(|| Reason::new(ReasonCode::SharedMapping, place()))
+}
+
+/// A read lease is granted only while nobody has the file open for writing; where leases do not exist, nobody can tell.
+fn has_writers(file: &File) -> bool {
+    match set_lease(file.as_fd(), Lease::Read) {
+        Err(Errno::EAGAIN) => true,
+        Ok(()) => {
+            let _ = set_lease(file.as_fd(), Lease::None);
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+fn from_descriptors(pid: i32, reasons: &mut Vec<Reason>) {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return };
+    for entry in entries.flatten() {
+        let Ok(link) = fs::read_link(entry.path()) else { continue };
+        let link = link.to_string_lossy();
+        if let Some((_, code)) = CONFINING_LINKS.iter().find(|(start, _)| link.starts_with(start)) {
+            let number = entry.file_name();
+            reasons.push(Reason::new(*code, format!("descriptor {}", number.to_string_lossy())));
+        }
+    }
+}
+
+fn from_timers(pid: i32, reasons: &mut Vec<Reason>) {
+    let Ok(timers) = fs::read_to_string(format!("/proc/{pid}/timers")) else { return };
+    let mut id = "";
+    for line in timers.lines() {
+        if let Some(number) = line.strip_prefix("ID: ") {
+            id = number;
+        } else if line.strip_prefix("notify: ").is_some_and(|notify| notify.contains("tid")) {
+            reasons.push(Reason::new(ReasonCode::PosixTimer, format!("timer {id}")));
+        } else if line.strip_prefix("ClockID: ").is_some_and(|clock| clock.starts_with('-') || clock == "2" || clock == "3") {
+            reasons.push(Reason::new(ReasonCode::CpuTimer, format!("timer {id}")));
+        }
+    }
+}
+
+/// A child of vfork runs on its parent's memory, and the parent waits for it: neither can move alone.
+fn from_relatives(pid: i32, parent: i32, reasons: &mut Vec<Reason>) {
+    let shares = |other: i32| kernel::process::share_memory(pid, other).unwrap_or(false);
+    if parent > 0 && shares(parent) {
+        reasons.push(Reason::new(ReasonCode::SharesMemoryMap, format!("process {parent}")));
+    }
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
+        if shares(child) {
+            reasons.push(Reason::new(ReasonCode::SharesMemoryMap, format!("process {child}")));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The areas of a process and the files under them.
+//!
+//! A file is named by its content. Reading and hashing it takes time, so it is done before the freeze; under the freeze
+//! only the list of areas is read again, and what has appeared meanwhile is looked up then.
+
+use crate::error::{Error, Result};
+use image::{Advice, Area, Backing, FileId, Kind};
+use kernel::memory;
+use model::{Reason, ReasonCode, Reasons};
+use procinfo::Mapping;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::rc::Rc;
+
+/// A file under some mapping, open for reading.
+#[derive(Clone, Debug)]
+pub struct MappedFile {
+    /// Its content.
+    pub id: FileId,
+    /// Its length, bytes.
+    pub length: u64,
+    /// Itself.
+    pub file: Rc<File>,
+}
+
+/// What makes a file the same one as before, without reading it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Fingerprint {
+    device: u64,
+    inode: u64,
+    length: u64,
+    changed: (i64, i64),
+}
+
+/// The files of a process by what they are.
+#[derive(Debug, Default)]
+pub struct Files {
+    by_fingerprint: HashMap<Fingerprint, MappedFile>,
+    by_id: HashMap<FileId, MappedFile>,
+}
+
+impl Files {
+    /// Takes in an open file; reads it unless it is known.
+    pub fn learn(&mut self, file: File) -> std::io::Result<MappedFile> {
+        let data = file.metadata()?;
+        let fingerprint = Fingerprint {
+            device: data.dev(),
+            inode: data.ino(),
+            length: data.len(),
+            changed: (data.ctime(), data.ctime_nsec()),
+        };
+        if let Some(known) = self.by_fingerprint.get(&fingerprint) {
+            return Ok(known.clone());
+        }
+        let mut hasher = blake3::Hasher::new();
+        let mut length = 0;
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let got = (&file).read(&mut buffer)?;
+            if got == 0 {
+                break;
+            }
+            hasher.update(&buffer[..got]);
+            length += got as u64;
+        }
+        let id = FileId(*hasher.finalize().as_bytes());
+        let known = MappedFile { id, length, file: Rc::new(file) };
+        self.by_fingerprint.insert(fingerprint, known.clone());
+        self.by_id.insert(id, known.clone());
+        Ok(known)
+    }
+
+    /// The file of this content.
+    pub fn get(&self, id: &FileId) -> Option<&MappedFile> {
+        self.by_id.get(id)
+    }
+
+    /// All files.
+    pub fn all(&self) -> impl Iterator<Item = &MappedFile> {
+        self.by_id.values()
+    }
+}
+
+/// The areas of a process, ready for its image.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Areas in ascending order, without those the kernel provides.
+    pub areas: Vec<Area>,
+    /// Start and length of what the kernel provides around its vDSO.
+    pub vdso: (u64, u64),
+    /// BLAKE3 of the vDSO's code.
+    pub vdso_hash: [u8; 32],
+    /// The executable.
+    pub executable: FileId,
+}
+
+/// The mappings of a stopped process with their flags. Where `before`, read while it ran, still holds, the kernel need
+/// not walk the page tables again.
+pub fn refresh(pid: i32, before: &[Mapping]) -> Result<Vec<Mapping>> {
+    let mut now = procinfo::maps(pid).map_err(Error::io("reading maps", pid))?;
+    let mut known = before.iter().peekable();
+    let mut complete = true;
+    for mapping in &mut now {
+        while known.next_if(|old| old.start < mapping.start).is_some() {}
+        let same = |old: &&&Mapping| {
+            let plain = Mapping { flags: Vec::new(), ..(**old).clone() };
+            plain == *mapping || (mapping.path == "[stack]" && old.path == "[stack]")
+        };
+        match known.peek().filter(same) {
+            Some(old) => mapping.flags.clone_from(&old.flags),
+            None => complete = false,
+        }
+    }
+    if complete { Ok(now) } else { procinfo::maps_with_flags(pid).map_err(Error::io("reading smaps", pid)) }
+}
+
+/// The layout of a process with these mappings.
+pub fn read(pid: i32, mappings: &[Mapping], files: &mut Files) -> Result<Layout> {
+    let mut areas = Vec::with_capacity(mappings.len());
+    let mut reasons = Vec::new();
+    for mapping in mappings {
+        if mapping.is_special() {
+            continue;
+        }
+        match area(pid, mapping, files) {
+            Ok(area) => areas.push(area),
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    let executable = File::open(format!("/proc/{pid}/exe")).and_then(|file| files.learn(file));
+    let executable = executable.map_err(Error::io("reading the executable", pid))?.id;
+    if !reasons.is_empty() {
+        return Err(Error::Refused(Reasons(reasons)));
+    }
+    let (vdso, vdso_hash) = vdso(pid, mappings)?;
+    Ok(Layout { areas, vdso, vdso_hash, executable })
+}
+
+fn area(pid: i32, mapping: &Mapping, files: &mut Files) -> std::result::Result<Area, Reason> {
+    let backing = if mapping.inode == 0 {
+        Backing::Anonymous
+    } else {
+        let path = format!("/proc/{pid}/map_files/{}", mapping.file_name());
+        let known = File::open(path).and_then(|file| files.learn(file));
+        let known = known.map_err(|error| {
+            Reason::new(ReasonCode::Unreadable, format!("{}: {error}", mapping.path))
+        })?;
+        Backing::File { id: known.id, offset: mapping.offset }
+    };
+    Ok(describe(mapping, backing))
+}
+
+/// An area over a known backing.
+pub fn describe(mapping: &Mapping, backing: Backing) -> Area {
+    let advice = Advice::TABLE.iter().filter(|(_, _, flag)| mapping.has(flag)).fold(0, |bits, (bit, _, _)| bits | bit);
+    Area {
+        start: mapping.start,
+        end: mapping.end,
+        protection: mapping.protection,
+        shared: mapping.shared,
+        backing,
+        kind: if mapping.path == "[stack]" || mapping.has("gd") { Kind::Stack } else { Kind::Plain },
+        unreserved: mapping.has("nr"),
+        advice: Advice(advice),
+    }
+}
+
+/// Start and length of the kernel's own areas around the vDSO, and the hash of its code.
+pub fn vdso(pid: i32, mappings: &[Mapping]) -> Result<((u64, u64), [u8; 32])> {
+    let own: Vec<_> = mappings.iter().filter(|mapping| mapping.is_special() && mapping.path != "[vsyscall]").collect();
+    let (Some(first), Some(last)) = (own.first(), own.last()) else { return Ok(((0, 0), [0; 32])) };
+    let code = own.iter().find(|mapping| mapping.path == "[vdso]").unwrap_or(last);
+    let mut bytes = vec![0; code.length() as usize];
+    memory::read_exact(pid, code.start, &mut bytes).map_err(Error::kernel("reading the vDSO", pid))?;
+    Ok(((first.start, last.end - first.start), *blake3::hash(&bytes).as_bytes()))
+}

@@ -1,0 +1,199 @@
+//! What becomes of a system call that the freeze interrupted.
+//!
+//! The kernel leaves an internal code in `rax` (see `include/linux/errno.h`); a process that goes on elsewhere must
+//! make the call again by itself, with the time that is left of its timeout. Measured kinds:
+//!
+//! | `rax` | calls | what is done |
+//! |---|---|---|
+//! | -512, -513, -514 | read, wait4, ppoll, select, ... | left as it is: the kernel there decides by its pending signals |
+//! | -516 | nanosleep, poll, futex with a relative timeout | made again with the time left |
+//! | -EINTR | epoll_wait, rt_sigtimedwait, recv with SO_RCVTIMEO | made again if only the freeze interrupted it |
+
+use image::{Registers, Resume};
+use kernel::memory;
+
+/// Internal codes of the kernel.
+pub const ERESTARTSYS: i64 = -512;
+/// Restart whatever the handler's flags.
+pub const ERESTARTNOINTR: i64 = -513;
+/// Restart if there is no handler.
+pub const ERESTARTNOHAND: i64 = -514;
+/// Restart by `restart_syscall`.
+pub const ERESTART_RESTARTBLOCK: i64 = -516;
+const EINTR: i64 = -(libc::EINTR as i64);
+const SYSCALL_BYTES: u64 = 2;
+
+/// When a thread began to wait, as far as anybody can know.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waiting {
+    /// Nanoseconds that it has waited so far.
+    pub waited_ns: Option<u64>,
+    /// The call that it makes, where somebody saw it begin.
+    pub nr: Option<i64>,
+}
+
+/// The registers and way to go on for a thread stopped with `registers`.
+///
+/// `signals` tells that a deliverable signal is pending: then a plain `EINTR` is the call's own result.
+pub fn settle(pid: i32, registers: &mut Registers, waiting: Waiting, signals: bool) -> Resume {
+    let (ret, entered) = (registers.rax as i64, registers.orig_rax as i64);
+    if (ERESTARTNOHAND..=ERESTARTSYS).contains(&ret) && entered >= 0 {
+        return Resume::Plain;
+    }
+    registers.orig_rax = u64::MAX;
+    if entered < 0 {
+        return Resume::Plain;
+    }
+    let nr = if entered == libc::SYS_restart_syscall {
+        waiting.nr.or_else(|| number_before(pid, registers.rip))
+    } else {
+        Some(entered)
+    };
+    let again = |registers: &mut Registers, nr: i64| {
+        registers.rip -= SYSCALL_BYTES;
+        registers.rax = nr as u64;
+    };
+    match ret {
+        ERESTART_RESTARTBLOCK if signals => {
+            registers.rax = EINTR as u64;
+            Resume::Plain
+        }
+        ERESTART_RESTARTBLOCK => match nr {
+            Some(nr) => {
+                let resume = time_left(pid, registers, nr, waiting);
+                again(registers, nr);
+                resume
+            }
+            // Nobody knows which call it was: the program sees that a signal interrupted it.
+            None => {
+                registers.rax = EINTR as u64;
+                Resume::Plain
+            }
+        },
+        EINTR if !signals && is_interrupted_by_anything(nr) => {
+            let nr = nr.unwrap_or(entered);
+            let resume = time_left(pid, registers, nr, waiting);
+            again(registers, nr);
+            resume
+        }
+        _ => Resume::Plain,
+    }
+}
+
+/// Calls that return `EINTR` for any stop, not only for signals with a handler.
+fn is_interrupted_by_anything(nr: Option<i64>) -> bool {
+    matches!(
+        nr,
+        Some(
+            libc::SYS_epoll_wait
+                | libc::SYS_epoll_pwait
+                | libc::SYS_epoll_pwait2
+                | libc::SYS_rt_sigtimedwait
+                | libc::SYS_recvfrom
+                | libc::SYS_recvmsg
+                | libc::SYS_sendto
+                | libc::SYS_sendmsg
+                | libc::SYS_accept
+                | libc::SYS_accept4
+                | libc::SYS_connect
+                | libc::SYS_read
+                | libc::SYS_write
+                | libc::SYS_semtimedop
+                | libc::SYS_semop
+        )
+    )
+}
+
+/// How much is left of the call's timeout.
+fn time_left(pid: i32, registers: &Registers, nr: i64, waiting: Waiting) -> Resume {
+    let left = |total: Option<u64>| match (total, waiting.waited_ns) {
+        (Some(total), Some(waited)) => Resume::Timed { left_ns: total.saturating_sub(waited) },
+        (Some(total), None) => Resume::Timed { left_ns: total },
+        (None, _) => Resume::Plain,
+    };
+    let milliseconds = |value: u64| u64::try_from(value as i32).ok().map(|ms| ms * 1_000_000);
+    match nr {
+        libc::SYS_nanosleep => sleep_left(pid, registers.rdi, registers.rsi, waiting),
+        libc::SYS_clock_nanosleep if registers.rsi & 1 == 0 => {
+            sleep_left(pid, registers.rdx, registers.r10, waiting)
+        }
+        libc::SYS_poll => left(milliseconds(registers.rdx)),
+        libc::SYS_epoll_wait | libc::SYS_epoll_pwait => left(milliseconds(registers.r10)),
+        libc::SYS_epoll_pwait2 => left(timespec(pid, registers.r10)),
+        libc::SYS_rt_sigtimedwait => left(timespec(pid, registers.rdx)),
+        libc::SYS_semtimedop => left(timespec(pid, registers.r10)),
+        libc::SYS_futex if is_relative_futex(registers.rsi) => left(timespec(pid, registers.r10)),
+        _ => Resume::Plain,
+    }
+}
+
+/// `FUTEX_WAIT` takes a relative timeout; `FUTEX_WAIT_BITSET` and all others an absolute one.
+fn is_relative_futex(operation: u64) -> bool {
+    operation & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME) as u64 == libc::FUTEX_WAIT as u64
+}
+
+/// Where the caller wants the remaining time, the kernel has written it by now; that is exact.
+fn sleep_left(pid: i32, request: u64, remaining: u64, waiting: Waiting) -> Resume {
+    let total = if remaining != 0 { timespec(pid, remaining) } else { timespec(pid, request) };
+    let waited = if remaining != 0 { 0 } else { waiting.waited_ns.unwrap_or(0) };
+    match total {
+        Some(total) => Resume::Timed { left_ns: total.saturating_sub(waited) },
+        None => Resume::Plain,
+    }
+}
+
+fn timespec(pid: i32, address: u64) -> Option<u64> {
+    if address == 0 {
+        return None;
+    }
+    let mut bytes = [0; 16];
+    memory::read_exact(pid, address, &mut bytes).ok()?;
+    let (seconds, nanoseconds) = bytes.split_at(8);
+    let seconds = u64::from_le_bytes(seconds.try_into().ok()?);
+    let nanoseconds = u64::from_le_bytes(nanoseconds.try_into().ok()?);
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
+}
+
+/// The number that `mov eax, imm32` loads right before the `syscall` instruction that ends at `rip`.
+fn number_before(pid: i32, rip: u64) -> Option<i64> {
+    let mut code = [0; 7];
+    memory::read_exact(pid, rip.checked_sub(7)?, &mut code).ok()?;
+    match code {
+        [0xb8, number @ .., 0x0f, 0x05] => Some(i64::from(u32::from_le_bytes(number))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stopped(nr: i64, ret: i64) -> Registers {
+        Registers { rip: 0x1000, rax: ret as u64, orig_rax: nr as u64, ..Registers::default() }
+    }
+
+    fn check(nr: i64, ret: i64, signals: bool, expect: (u64, i64, Resume)) {
+        let mut registers = stopped(nr, ret);
+        registers.rdx = 3000;
+        registers.r10 = 3000;
+        let waiting = Waiting { waited_ns: Some(1_000_000_000), nr: None };
+        let resume = settle(std::process::id() as i32, &mut registers, waiting, signals);
+        assert_eq!((registers.rip, registers.rax as i64, resume), expect, "call {nr} returned {ret}");
+        let native = (ERESTARTNOHAND..=ERESTARTSYS).contains(&ret);
+        assert_eq!(registers.orig_rax, if native { nr as u64 } else { u64::MAX });
+    }
+
+    #[test]
+    fn every_kind_of_restart() {
+        let left = Resume::Timed { left_ns: 2_000_000_000 };
+        check(libc::SYS_read, ERESTARTSYS, false, (0x1000, ERESTARTSYS, Resume::Plain));
+        check(libc::SYS_pause, ERESTARTNOHAND, false, (0x1000, ERESTARTNOHAND, Resume::Plain));
+        check(libc::SYS_poll, ERESTART_RESTARTBLOCK, true, (0x1000, EINTR, Resume::Plain));
+        check(libc::SYS_poll, ERESTART_RESTARTBLOCK, false, (0xffe, libc::SYS_poll, left));
+        check(libc::SYS_epoll_wait, EINTR, false, (0xffe, libc::SYS_epoll_wait, left));
+        check(libc::SYS_epoll_wait, EINTR, true, (0x1000, EINTR, Resume::Plain));
+        check(libc::SYS_read, 17, false, (0x1000, 17, Resume::Plain));
+        check(-1, 17, false, (0x1000, 17, Resume::Plain));
+        check(libc::SYS_nanosleep, EINTR, false, (0x1000, EINTR, Resume::Plain));
+    }
+}

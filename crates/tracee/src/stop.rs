@@ -1,0 +1,150 @@
+//! Stopping all threads of a process.
+
+use crate::error::{Error, Result};
+use kernel::Errno;
+use kernel::ptrace::{self, Wait};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// A process all of whose threads are stopped and seized by the calling OS thread.
+///
+/// Dropping it lets the process go on unharmed, as if nothing had happened, as long as every thread has the registers
+/// and signal mask it was stopped with.
+#[derive(Debug)]
+pub struct Stopped {
+    pid: i32,
+    tids: Vec<i32>,
+}
+
+/// How the threads came under the tracer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seizing {
+    /// They are not seized yet.
+    Seize,
+    /// They are seized already.
+    Already,
+}
+
+impl Stopped {
+    /// Stops every thread of `pid`, also those that are born meanwhile.
+    ///
+    /// On failure the process goes on as before.
+    pub fn freeze(pid: i32, patience: Duration) -> Result<Stopped> {
+        let deadline = Instant::now() + patience;
+        let mut stopped = Stopped { pid, tids: Vec::new() };
+        let mut known = BTreeSet::new();
+        loop {
+            let tids = procinfo::threads(pid).map_err(|_| Error::Gone(pid))?;
+            let fresh: Vec<i32> = tids.into_iter().filter(|tid| !known.contains(tid)).collect();
+            if fresh.is_empty() {
+                break;
+            }
+            let mut seized = Vec::new();
+            for tid in fresh {
+                known.insert(tid);
+                // A thread that ended since it was listed is no failure (it is simply not there).
+                match ptrace::seize(tid, 0).and_then(|()| ptrace::interrupt(tid)) {
+                    Ok(()) => seized.push(tid),
+                    Err(Errno::ESRCH) => {}
+                    Err(errno) => return Err(Error::Kernel { what: "seizing a thread", pid: tid, errno }),
+                }
+            }
+            for (index, &tid) in seized.iter().enumerate() {
+                match stop_one(tid, deadline) {
+                    Ok(()) => stopped.tids.push(tid),
+                    Err(Error::Gone(_)) => {}
+                    Err(error) => {
+                        // The rest is seized and about to stop: let go of it too.
+                        seized[index..].iter().for_each(|&tid| release_late(tid));
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        // The leader first, the rest in the order of their birth.
+        stopped.tids.sort_by_key(|&tid| (tid != pid, tid));
+        if stopped.tids.first() != Some(&pid) {
+            return Err(Error::Gone(pid));
+        }
+        Ok(stopped)
+    }
+
+    /// Takes over threads that are known to be stopped and seized.
+    pub fn adopt(pid: i32, tids: Vec<i32>) -> Stopped {
+        Stopped { pid, tids }
+    }
+
+    /// The process.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Its threads, the leader first.
+    pub fn tids(&self) -> &[i32] {
+        &self.tids
+    }
+
+    /// Gives up the guard: the threads stay stopped.
+    pub fn into_tids(mut self) -> Vec<i32> {
+        std::mem::take(&mut self.tids)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for &tid in &self.tids {
+            if let Err(errno) = ptrace::detach(tid, 0) {
+                tracing::debug!(tid, %errno, "a thread could not be let go");
+            }
+        }
+    }
+}
+
+/// Waits until an interrupted thread stops for the interrupt.
+///
+/// The first stop may be that of a signal on its way, and *any* stop uses the interrupt up. Taken for the wanted stop,
+/// it would lose the signal: so the signal is delivered and the thread interrupted again.
+pub fn stop_one(tid: i32, deadline: Instant) -> Result<()> {
+    loop {
+        match wait_until(tid, deadline)? {
+            Wait::Event => return Ok(()),
+            Wait::GroupStop(_) => {
+                let _ = ptrace::detach(tid, 0);
+                return Err(Error::Stopped(tid));
+            }
+            Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(tid)),
+            Wait::Signal(signal) => again(tid, signal)?,
+            Wait::Other(_) => again(tid, 0)?,
+        }
+    }
+}
+
+fn again(tid: i32, signal: i32) -> Result<()> {
+    ptrace::resume(tid, signal).and_then(|()| ptrace::interrupt(tid)).map_err(Error::kernel("stopping", tid))
+}
+
+/// Waits for a thread, but not beyond the deadline.
+pub fn wait_until(tid: i32, deadline: Instant) -> Result<Wait> {
+    let mut looks = 0u32;
+    loop {
+        match ptrace::wait(tid, false) {
+            Ok(Some((_, wait))) => return Ok(wait),
+            Ok(None) if Instant::now() >= deadline => return Err(Error::Stuck(tid)),
+            // A stop takes microseconds; only an uninterruptible thread takes longer.
+            Ok(None) => {
+                looks += 1;
+                if looks < 200 { std::thread::yield_now() } else { std::thread::sleep(Duration::from_micros(200)) }
+            }
+            Err(Errno::ECHILD | Errno::ESRCH) => return Err(Error::Gone(tid)),
+            Err(errno) => return Err(Error::Kernel { what: "waiting", pid: tid, errno }),
+        }
+    }
+}
+
+/// Lets go of a thread that was interrupted but has not been seen to stop.
+fn release_late(tid: i32) {
+    let deadline = Instant::now() + Duration::from_millis(100);
+    if stop_one(tid, deadline).is_ok() {
+        let _ = ptrace::detach(tid, 0);
+    }
+}

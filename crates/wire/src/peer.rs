@@ -1,0 +1,222 @@
+//! What daemons ask each other on a control connection, and what a joining machine asks.
+//!
+//! One frame holds one message, encoded by postcard; each request is answered by one frame.
+
+use model::limits::PEER_MESSAGE_BYTES_MAX;
+use model::{CpuProfile, NodeId, ProcessId, Reasons, Session};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::fmt;
+
+/// Frame kind of a [`PeerRequest`].
+pub const KIND_PEER_REQUEST: u16 = 1;
+/// Frame kind of a [`PeerAnswer`].
+pub const KIND_PEER_ANSWER: u16 = 2;
+/// Frame kind of a [`JoinRequest`].
+pub const KIND_JOIN_REQUEST: u16 = 3;
+/// Frame kind of a [`JoinAnswer`].
+pub const KIND_JOIN_ANSWER: u16 = 4;
+
+/// One daemon's question to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerRequest {
+    /// Who are you, and how are you? Answered by [`PeerAnswer::Info`].
+    Info,
+    /// Take a guest; answered by [`PeerAnswer::Accepted`] or [`PeerAnswer::Refused`].
+    Offer(Offer),
+    /// A node has joined the cluster; answered by [`PeerAnswer::Noted`]. Known nodes are not changed by it.
+    Introduce(NodeAddress),
+}
+
+/// The answer to a [`PeerRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerAnswer {
+    /// To [`PeerRequest::Info`].
+    Info(NodeInfo),
+    /// A warden waits for connections of this session.
+    Accepted {
+        /// The name of the stay.
+        session: Session,
+    },
+    /// The guest is not taken, for all these reasons.
+    Refused(Reasons),
+    /// The news was taken in.
+    Noted,
+}
+
+/// A process that is to become a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Its home: the node that asks.
+    pub home: NodeId,
+    /// The process, at its home.
+    pub process: ProcessId,
+    /// Its command name.
+    pub name: String,
+    /// Its owner at home.
+    pub uid: u32,
+    /// Its threads.
+    pub threads: u32,
+    /// Resident memory, bytes.
+    pub memory_bytes: u64,
+    /// The CPU it may have looked at.
+    pub cpu: CpuProfile,
+    /// Kernel release of its home.
+    pub kernel: String,
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// Its name.
+    pub name: String,
+    /// CPUs it may use.
+    pub cpus: u32,
+    /// Memory it may use, bytes.
+    pub memory_bytes: u64,
+    /// Memory that is free for guests, bytes.
+    pub memory_free_bytes: u64,
+    /// Guests on it.
+    pub guests: u32,
+    /// It takes guests at all.
+    pub accepts: bool,
+    /// Its CPU.
+    pub cpu: CpuProfile,
+    /// Kernel release.
+    pub kernel: String,
+    /// Version of its daemon.
+    pub version: String,
+}
+
+/// Where a node is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeAddress {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Address and port.
+    pub address: String,
+}
+
+/// A machine's wish to become a node.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// The secret of its invitation.
+    pub secret: [u8; 32],
+    /// The public half of its key, as a PEM certificate request.
+    pub csr_pem: String,
+    /// The name it wants; empty for the one in the invitation.
+    pub name: String,
+    /// The TCP port its daemon will listen on.
+    pub port: u16,
+}
+
+impl fmt::Debug for JoinRequest {
+    /// Without the secret, which has no business in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinRequest")
+            .field("name", &self.name)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The answer to a [`JoinRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JoinAnswer {
+    /// Welcome.
+    Joined {
+        /// The new node's id.
+        node: NodeId,
+        /// The new node's name.
+        name: String,
+        /// The authority's certificate.
+        ca_pem: String,
+        /// The new node's certificate.
+        cert_pem: String,
+        /// The nodes of the cluster, the answering one first. Its address is empty: the caller has just used it.
+        peers: Vec<NodeAddress>,
+    },
+    /// Not welcome: one line that names the remedy.
+    Refused(String),
+}
+
+/// A message is not of this protocol.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// It is larger than [`PEER_MESSAGE_BYTES_MAX`].
+    #[error("handle a message of {0} bytes: it is too large")]
+    TooLarge(usize),
+    /// Its bytes mean nothing.
+    #[error("understand a message: {0}")]
+    Malformed(#[from] postcard::Error),
+    /// Bytes follow it.
+    #[error("understand a message: {0} bytes follow it")]
+    Trailing(usize),
+}
+
+/// The bytes of a message of this module.
+pub fn encode<Message: Serialize>(message: &Message) -> Result<Vec<u8>, CodecError> {
+    let bytes = postcard::to_stdvec(message)?;
+    if bytes.len() > PEER_MESSAGE_BYTES_MAX {
+        return Err(CodecError::TooLarge(bytes.len()));
+    }
+    Ok(bytes)
+}
+
+/// The message in a frame's payload.
+pub fn decode<Message: DeserializeOwned>(bytes: &[u8]) -> Result<Message, CodecError> {
+    if bytes.len() > PEER_MESSAGE_BYTES_MAX {
+        return Err(CodecError::TooLarge(bytes.len()));
+    }
+    match postcard::take_from_bytes(bytes)? {
+        (message, []) => Ok(message),
+        (_, rest) => Err(CodecError::Trailing(rest.len())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_round_trip_and_nothing_may_follow() {
+        let offer = PeerRequest::Offer(Offer {
+            home: NodeId::try_from(3).unwrap(),
+            process: ProcessId { pid: 77, start_ticks: 123_456 },
+            name: "x264".to_owned(),
+            uid: 1000,
+            threads: 4,
+            memory_bytes: 1 << 30,
+            cpu: CpuProfile::default(),
+            kernel: "6.1.0".to_owned(),
+        });
+        let mut bytes = encode(&offer).unwrap();
+        assert_eq!(decode::<PeerRequest>(&bytes), Ok(offer));
+        bytes.push(0);
+        assert_eq!(decode::<PeerRequest>(&bytes), Err(CodecError::Trailing(1)));
+    }
+
+    #[test]
+    fn every_cut_and_every_changed_byte_is_survived() {
+        let bytes = encode(&PeerAnswer::Refused(Reasons(vec![model::ReasonCode::Memory.into()]))).unwrap();
+        for end in 0..bytes.len() {
+            assert!(decode::<PeerAnswer>(&bytes[..end]).is_err());
+        }
+        for index in 0..bytes.len() {
+            for value in 0..=255 {
+                let mut changed = bytes.clone();
+                changed[index] = value;
+                let _ = decode::<PeerAnswer>(&changed);
+            }
+        }
+        assert!(decode::<PeerAnswer>(&vec![0; PEER_MESSAGE_BYTES_MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        let request =
+            JoinRequest { secret: [0xaa; 32], csr_pem: String::new(), name: "n".to_owned(), port: 1 };
+        assert!(!format!("{request:?}").contains("170"));
+    }
+}

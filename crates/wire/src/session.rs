@@ -1,0 +1,361 @@
+//! Frames of a session: a process on its way, and its calls while it is away.
+//!
+//! ```text
+//! keeper ── Hello(Keeper) ─────────────► warden        one channel as long as the process is there
+//! source ── Hello(Source) ─────────────► warden        only when it comes from another host than its home
+//!
+//! move:   Files ► Missing · FilePart* · Image* · Pages* · PagesEnd ► Prepared · Commit ► Started
+//! away:   Call ► Reply · Signal ► SignalSeen · Cancel · Action · StopSelf · Die · Wish · Status · Hold
+//! back:   Quiesce ► Quiet · Flushed · (then like a move, towards the keeper) · Release | Resume
+//! on:     Quiesce ► Quiet · Flushed · MoveOn · (a move, to the next warden) ► Sent · Release | Resume
+//! ```
+//!
+//! The payload of a frame is a header in postcard, its length before it as a `u32`, and then raw bytes where the kind
+//! has any. Numbers of kinds are never used again for something else.
+
+use crate::call::Call;
+use image::FileId;
+use model::{NodeId, ProcessId, Session};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])* $name:ident = $number:literal,)*) => {
+        /// The kind of a frame.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u16)]
+        pub enum Kind { $($(#[doc = $doc])* $name = $number,)* }
+
+        impl Kind {
+            /// The kind of this number.
+            pub fn new(number: u16) -> Option<Kind> {
+                match number { $($number => Some(Kind::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// [`Hello`]: who opened this connection.
+    Hello = 1,
+    /// [`Files`]: files that the image will map.
+    Files = 2,
+    /// [`Files`]: those that the receiver lacks.
+    Missing = 3,
+    /// [`FilePart`] and bytes of a file.
+    FilePart = 4,
+    /// [`Part`] and bytes of an image in postcard.
+    Image = 5,
+    /// [`Pages`] and their bytes.
+    Pages = 6,
+    /// No more pages. Empty.
+    PagesEnd = 7,
+    /// [`Prepared`]: the remote stands ready and has not run.
+    Prepared = 8,
+    /// The remote is to run; from here on it owns the process. Empty.
+    Commit = 9,
+    /// [`Started`]: it runs.
+    Started = 10,
+    /// [`Refusal`]: it cannot be done; everything stays as it was before.
+    Refused = 11,
+    /// [`CallHeader`] and the call's input.
+    Call = 20,
+    /// [`ReplyHeader`] and the bytes that come back.
+    Reply = 21,
+    /// [`SignalHeader`] and a siginfo of 128 bytes.
+    Signal = 22,
+    /// [`SignalSeen`].
+    SignalSeen = 23,
+    /// [`CancelCall`].
+    Cancel = 24,
+    /// [`Action`]: the program changed what a signal does.
+    Action = 25,
+    /// [`SignalOrder`]: the deputy is to stop itself by this signal; answered by a [`Kind::Reply`] once it goes on.
+    StopSelf = 26,
+    /// [`SignalOrder`]: the deputy is to die of this signal.
+    Die = 27,
+    /// [`Wish`]: the warden asks that the process be brought home.
+    Wish = 28,
+    /// [`Status`] of the guest.
+    Status = 29,
+    /// [`Hold`]: the process is stopped at home, or goes on.
+    Hold = 30,
+    /// The process is to stop for a move. Empty.
+    Quiesce = 40,
+    /// Every thread of it has stopped, no call is under way. Empty.
+    Quiet = 41,
+    /// Every signal caught at home before now has been sent. Empty.
+    Flushed = 42,
+    /// [`MoveOn`]: to another host.
+    MoveOn = 43,
+    /// [`Sent`]: all of it has been sent.
+    Sent = 44,
+    /// The process lives elsewhere now: what is here can be dropped. Empty.
+    Release = 45,
+    /// The move is off: go on here. Empty.
+    Resume = 46,
+    /// The process is dead at home. Empty.
+    Gone = 47,
+}
+
+/// Version of this protocol.
+pub const VERSION: u16 = 1;
+
+/// Who opened a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// The keeper; `brings` tells that the image comes over this connection too.
+    Keeper {
+        /// The image follows here.
+        brings: bool,
+    },
+    /// Another host's warden, which sends the image.
+    Source,
+}
+
+/// The first frame of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`VERSION`] of the sender.
+    pub version: u16,
+    /// The sender.
+    pub role: Role,
+    /// The process.
+    pub process: ProcessId,
+}
+
+/// A file by content, with its length in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its content.
+    pub id: FileId,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// Files by content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Files(pub Vec<FileEntry>);
+
+/// Bytes of a file, in order; the receiver checks the whole against the id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilePart {
+    /// The file.
+    pub id: FileId,
+    /// The last part.
+    pub last: bool,
+}
+
+/// Bytes of something that is too long for one frame, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The last part.
+    pub last: bool,
+}
+
+/// Where the bytes of pages belong, as `(address, length)`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pages(pub Vec<(u64, u64)>);
+
+/// A remote that stands ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// Its pid on its host.
+    pub local_pid: i32,
+}
+
+/// A remote that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// Its pid on its host.
+    pub local_pid: i32,
+}
+
+/// Why something cannot be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Reasons, where they are known as such.
+    pub reasons: model::Reasons,
+    /// One line otherwise.
+    pub message: String,
+}
+
+/// A call for a deputy thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallHeader {
+    /// The thread's slot.
+    pub slot: u32,
+    /// Its number in the slot, one more than the last one's.
+    pub seq: u32,
+    /// Signals of the slot that the guest has seen.
+    pub signals_seen: u32,
+    /// The call, its input left empty: that follows as raw bytes.
+    pub call: Call,
+}
+
+/// The answer to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyHeader {
+    /// The slot.
+    pub slot: u32,
+    /// The call's number.
+    pub seq: u32,
+    /// Its result.
+    pub ret: i64,
+}
+
+/// A signal that the deputy caught.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalHeader {
+    /// The slot of the thread that caught it.
+    pub slot: u32,
+    /// Its number in the slot.
+    pub number: u32,
+}
+
+/// Signals of a slot before `tail` have reached the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalSeen {
+    /// The slot.
+    pub slot: u32,
+    /// The number of the next signal.
+    pub tail: u32,
+}
+
+/// A call to be given up if it still waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelCall {
+    /// The slot.
+    pub slot: u32,
+    /// The call's number.
+    pub seq: u32,
+}
+
+/// A new action of a signal; answered by a [`Kind::Reply`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// The slot.
+    pub slot: u32,
+    /// The request's number in the slot.
+    pub seq: u32,
+    /// Signals of the slot that the guest has seen.
+    pub signals_seen: u32,
+    /// The signal.
+    pub signal: i32,
+    /// Handler, flags, restorer, mask.
+    pub action: [u64; 4],
+}
+
+/// The deputy is to do something to itself by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalOrder {
+    /// The slot.
+    pub slot: u32,
+    /// The request's number in the slot.
+    pub seq: u32,
+    /// The signal.
+    pub signal: i32,
+    /// What the program has set for it: handler, flags, restorer, mask.
+    pub action: [u64; 4],
+}
+
+/// The warden asks that the process be brought home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wish {
+    /// A call that runs only there.
+    Call {
+        /// Its number.
+        nr: u32,
+    },
+    /// The host's administrator, or the host itself, sends it away.
+    Expelled,
+    /// A signal that would end it with a core dump.
+    Signal {
+        /// The signal.
+        signal: i32,
+    },
+}
+
+/// What a guest uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Resident memory, bytes.
+    pub memory_bytes: u64,
+    /// CPU time on this host, milliseconds.
+    pub cpu_ms: u64,
+}
+
+/// The process is stopped at home (or goes on): so must the remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Stopped.
+    pub stopped: bool,
+}
+
+/// To another host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveOn {
+    /// The host.
+    pub node: NodeId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Under which name it expects the process.
+    pub session: Session,
+}
+
+/// How much was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// Bytes of pages.
+    pub bytes: u64,
+}
+
+/// A frame that is not what it claims to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed {0}")]
+pub struct Malformed(pub &'static str);
+
+/// The header's bytes, ready to be sent before the raw bytes.
+pub fn encode<T: Serialize>(header: &T) -> Vec<u8> {
+    let mut bytes = vec![0; 4];
+    // Writing to memory fails only for types that serde cannot describe, of which there are none here.
+    if let Ok(full) = postcard::to_extend(header, std::mem::take(&mut bytes)) {
+        bytes = full;
+    }
+    let length = (bytes.len() as u32).saturating_sub(4);
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    bytes
+}
+
+/// The header of a payload, and the raw bytes behind it.
+pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<(T, &[u8]), Malformed> {
+    let what = std::any::type_name::<T>();
+    let (length, rest) = payload.split_first_chunk::<4>().ok_or(Malformed(what))?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let (header, raw) = rest.split_at_checked(length).ok_or(Malformed(what))?;
+    let (value, left) = postcard::take_from_bytes(header).map_err(|_| Malformed(what))?;
+    if left.is_empty() { Ok((value, raw)) } else { Err(Malformed(what)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_and_its_raw_bytes_come_apart_again() {
+        let header = ReplyHeader { slot: 3, seq: 4, ret: -11 };
+        let mut payload = encode(&header);
+        payload.extend_from_slice(b"raw");
+        assert_eq!(decode::<ReplyHeader>(&payload), Ok((header, &b"raw"[..])));
+        assert!(decode::<ReplyHeader>(&payload[..5]).is_err());
+        assert!(decode::<ReplyHeader>(&[255; 40]).is_err());
+    }
+
+    #[test]
+    fn kinds_have_one_number_each() {
+        let kinds: Vec<Kind> = (0..=u16::MAX).filter_map(Kind::new).collect();
+        assert!(kinds.iter().all(|&kind| Kind::new(kind as u16) == Some(kind)));
+        assert!(kinds.contains(&Kind::Gone) && kinds.len() >= 30);
+    }
+}
