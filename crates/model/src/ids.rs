@@ -32,7 +32,8 @@ impl NodeId {
 impl TryFrom<u16> for NodeId {
     type Error = ParseIdError;
     fn try_from(number: u16) -> Result<NodeId, ParseIdError> {
-        NodeId::new(number).ok_or_else(|| ParseIdError { text: number.to_string(), wanted: "a node id (1 to 65535)" })
+        NodeId::new(number)
+            .ok_or_else(|| ParseIdError { text: number.to_string(), wanted: "a node id (1 to 65535)" })
     }
 }
 
@@ -86,7 +87,8 @@ impl fmt::Debug for Session {
 impl FromStr for Session {
     type Err = ParseIdError;
     fn from_str(text: &str) -> Result<Session, ParseIdError> {
-        let wrong = || ParseIdError { text: text.chars().take(40).collect(), wanted: "a session (32 hex digits)" };
+        let wrong =
+            || ParseIdError { text: text.chars().take(40).collect(), wanted: "a session (32 hex digits)" };
         if text.len() != 32 || !text.is_ascii() {
             return Err(wrong());
         }

@@ -1,0 +1,2 @@
+//! The guest programs in many worlds.
+#![forbid(unsafe_code)]
