@@ -135,7 +135,7 @@ fn feed_data(run: &mut Run<'_>, journey: &mut Journey, length: usize) -> Result<
 }
 
 /// Bytes that neither repeat nor shrink to nothing when they are compressed.
-pub(crate) fn data(length: usize) -> Vec<u8> {
+pub fn data(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
         state ^= state << 13;

@@ -22,10 +22,10 @@ mod world;
 
 pub use catalog::{Feed, GUESTS, Guest, RESTARTS, guest, restart};
 pub use cluster::Cluster;
-pub use journey::{Finished, native, travel};
+pub use journey::{Finished, data, native, travel};
 pub use needs::missing;
-pub use om::{Move, Refusal};
-pub use place::Place;
+pub use om::{Move, Refusal, find};
+pub use place::{Place, Said};
 pub use run::{Input, Run};
 pub use stream::Stream;
 pub use trial::{is_long, main, trial};

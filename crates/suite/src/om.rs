@@ -73,7 +73,7 @@ fn judge(said: &Said) -> Result<Move, Refusal> {
 }
 
 /// The value of a key, wherever it is in the lines of JSON; the last one counts.
-pub(crate) fn find(lines: &str, key: &str) -> Option<Value> {
+pub fn find(lines: &str, key: &str) -> Option<Value> {
     // Either one document over many lines, or one on each line.
     let whole = serde_json::from_str::<Value>(lines).ok().into_iter();
     let each = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

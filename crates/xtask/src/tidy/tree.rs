@@ -68,10 +68,11 @@ fn read_files(workspace: &Path, directory: &Path, files: &mut Vec<File>) -> Resu
         }
         if metadata.is_dir() {
             read_files(workspace, &path, files)?;
-        } else if metadata.is_file() && metadata.len() <= TEXT_BYTES_MAX {
-            if let Ok(text) = fs::read_to_string(&path) {
-                files.push(File { path: below(workspace, &path), text });
-            }
+        } else if metadata.is_file()
+            && metadata.len() <= TEXT_BYTES_MAX
+            && let Ok(text) = fs::read_to_string(&path)
+        {
+            files.push(File { path: below(workspace, &path), text });
         }
     }
     Ok(())
