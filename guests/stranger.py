@@ -27,7 +27,7 @@ def say(data, wait=0.0):
         with connect() as stream:
             stream.sendall(data)
             time.sleep(wait)
-            stream.settimeout(0.2)
+            stream.settimeout(0.05)
             try:
                 stream.recv(65536)
             except OSError:

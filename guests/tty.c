@@ -26,15 +26,23 @@ int main(void)
     CHECK(tcgetpgrp(0) == getpgrp() && tcgetsid(0) == getsid(0));
     int terminal = open("/dev/tty", O_RDWR);
     CHECK(terminal >= 0);
+    /* The signals come only while it waits, so that none slips in between two waits unnoticed. */
+    sigset_t ours, none;
+    sigemptyset(&none);
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGWINCH);
+    CHECK(sigprocmask(SIG_BLOCK, &ours, NULL) == 0);
     ready();
     for (;;) {
-        ssize_t got = read(0, line, sizeof line - 1);
-        if (got < 0) {
+        struct pollfd input = { .fd = 0, .events = POLLIN };
+        if (ppoll(&input, 1, NULL, &none) < 0) {
             CHECK(errno == EINTR);
             printf("interrupts %d resizes %d\n", (int)interrupts, (int)resizes);
             fflush(stdout);
             continue;
         }
+        ssize_t got = read(0, line, sizeof line - 1);
         CHECK(got > 0);
         line[got] = 0;
         if (strcmp(line, "size\n") == 0) {

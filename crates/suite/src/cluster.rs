@@ -6,7 +6,6 @@ use crate::workshop::Workshop;
 use crate::{SOON, Stream};
 use anyhow::{Context as _, Result, bail};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,11 +17,10 @@ const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
 /// A running lab.
 ///
-/// It dies with this process: `om lab up --foreground` is a child that is told by the kernel when the thread that
-/// started it ends, and that thread does nothing else than wait for it.
+/// It dies with this process: `om lab up --foreground` goes down at the end of its input, and we hold the other end.
 pub struct Cluster {
     name: String,
-    supervisor: u32,
+    supervisor: Mutex<Reaped>,
     said: Arc<Stream>,
     errors: Arc<Stream>,
 }
@@ -54,24 +52,13 @@ impl Cluster {
     fn up() -> Result<Cluster> {
         let workshop = Workshop::open()?;
         let name = format!("s{}", std::process::id());
-        let (send, receive) = mpsc::channel();
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM"]).arg(workshop.programs.join("om"));
+        let mut command = Command::new(workshop.programs.join("om"));
         command.args(["lab", "up", "--name", &name, "--nodes", "3", "--foreground"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        std::thread::spawn(move || {
-            let mut child = match command.spawn() {
-                Ok(child) => child,
-                Err(error) => return drop(send.send(Err(error))),
-            };
-            let pipes = (child.stdout.take(), child.stderr.take());
-            drop(send.send(Ok((child.id(), pipes))));
-            drop(child.wait());
-        });
-        let (supervisor, pipes) =
-            receive.recv().context("the starter vanished")?.context("failed to start om lab up")?;
-        let said = Stream::of(pipes.0.context("no pipe")?);
-        let errors = Stream::of(pipes.1.context("no pipe")?);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("failed to start om lab up")?;
+        let said = Stream::of(child.stdout.take().context("no pipe")?);
+        let errors = Stream::of(child.stderr.take().context("no pipe")?);
+        let supervisor = Mutex::new(Reaped(child));
         let cluster = Cluster { name, supervisor, said, errors };
         if let Err(error) = cluster.settle() {
             let told = format!("{error:#}\n{}", cluster.logs());
@@ -179,14 +166,13 @@ impl Cluster {
 
     /// Ends the lab and waits until it is gone.
     fn down(&self) -> Result<()> {
-        let om = Workshop::open()?.programs.join("om");
-        let mut down = Command::new(om);
-        down.args(["lab", "--name", &self.name, "down"]);
-        let said = finish(down, SOON);
-        if !self.said.wait_end(SOON) {
-            bail!("om lab up (pid {}) goes on after om lab down", self.supervisor);
+        let mut supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(supervisor.0.stdin.take());
+        match wait(&mut supervisor.0, SOON)? {
+            Some(0) => Ok(()),
+            Some(status) => bail!("om lab up ended with {status}: {}", self.errors.text()),
+            None => bail!("om lab up goes on after the end of its input"),
         }
-        said.map(|_| ())
     }
 }
 

@@ -224,3 +224,24 @@ impl Run<'_> {
         Ok(output)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The canary: a comparison that finds nothing would let every world pass.
+    #[test]
+    fn every_difference_is_found() {
+        let native = Finished { status: 3, output: b"a\nb\n".to_vec(), files: "./x f 644 1\n".to_owned() };
+        assert!(native.same_as(&native.clone()).is_ok());
+        let differs = |change: fn(&mut Finished)| {
+            let mut other = native.clone();
+            change(&mut other);
+            other.same_as(&native).is_err()
+        };
+        assert!(differs(|other| other.status = 0));
+        assert!(differs(|other| other.output.truncate(2)));
+        assert!(differs(|other| other.output.push(b'c')));
+        assert!(differs(|other| other.files.clear()));
+    }
+}

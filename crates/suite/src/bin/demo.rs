@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn show() -> Result<()> {
-    if let Some(reason) = missing(&["python3", "setpriv", "setsid"]) {
+    if let Some(reason) = missing(&["python3", "setsid"]) {
         anyhow::bail!("{reason}; try: cargo xtask setup");
     }
     println!("== Three nodes on this machine, each with its own processes, network and files.\n");
@@ -46,6 +46,7 @@ fn show() -> Result<()> {
     println!("   n1 $ python3 demo.py {file}");
     let mut run = Run::command(home, &words, Input::Terminal, String::new())?;
     let mut at = run.expect("count 3 ", 0)?;
+    at = run.expect("\n", at)?;
     let pid = run.pid;
     print_lines(&run, 0);
 
