@@ -111,3 +111,22 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 fn file_name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or("")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_process_of_the_run_is_found_and_a_stranger_is_not() {
+        let mark = format!("unit-test-{}", std::process::id());
+        let found =
+            || Snapshot::take(&mark).facts.iter().filter(|fact| fact.contains("of this test run")).count();
+        assert_eq!(found(), 0);
+        let mut sleeper = Command::new("sleep").arg("60").env(RUN_MARK, &mark).spawn().unwrap();
+        assert_eq!(found(), 1);
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        assert_eq!(found(), 0);
+    }
+}

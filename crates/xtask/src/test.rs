@@ -33,8 +33,17 @@ pub(crate) enum Profile {
 /// The test programs of the suite, in the order in which their failures are worth reading.
 const SUITE: &[&str] = &["worlds", "away", "home_again", "refusals", "stress", "ports"];
 
-/// Runs everything; success only if nothing failed.
+/// Runs everything; success only if nothing failed. The last line is the tally, also when nothing could be built.
 pub(crate) fn run(length: Length, only: Option<String>) -> Result<ExitCode> {
+    let tally = everything(length, only.as_deref()).unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        Tally { failed: 1, ..Tally::default() }
+    });
+    println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
+    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn everything(length: Length, only: Option<&str>) -> Result<Tally> {
     setup::run()?;
     must(&mut cargo(&["build", "--workspace", "--release"]))?;
     let mut tally = Tally::default();
@@ -46,20 +55,17 @@ pub(crate) fn run(length: Length, only: Option<String>) -> Result<ExitCode> {
     let mark = format!("{}", std::process::id());
     let before = Snapshot::take(&mark);
     for name in SUITE {
-        tally = tally.plus(suite(name, length, only.as_deref(), &mark)?);
+        tally = tally.plus(suite(name, length, only, &mark)?);
     }
-    match before.leftovers(&mark) {
-        leftovers if leftovers.is_empty() => {
-            println!("leftovers: none");
-            tally.passed += 1;
-        }
-        leftovers => {
-            leftovers.iter().for_each(|line| println!("leftover: {line}"));
-            tally.failed += 1;
-        }
+    let leftovers = before.leftovers(&mark);
+    leftovers.iter().for_each(|line| println!("leftover: {line}"));
+    if leftovers.is_empty() {
+        println!("leftovers: none");
+        tally.passed += 1;
+    } else {
+        tally.failed += 1;
     }
-    println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
-    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(tally)
 }
 
 /// The tests of every crate except the suite's own worlds: those need a lab and come later, one after the other.
