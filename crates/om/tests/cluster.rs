@@ -129,7 +129,8 @@ fn odd_processes_are_named_for_what_they_are() {
     let thread = rustix::thread::gettid().as_raw_pid().to_string();
     assert!(bad(&mut node.om(&["why", &thread]), 4).contains(&thread));
 
-    let reasons = |to| match node.ask(&Request::Migrate { pid: sleeper.id() as i32, to }) {
+    let sleeping = sleeper.id() as i32;
+    let reasons = |to| match node.ask(&Request::Migrate { pid: sleeping, to }) {
         Event::Failed { kind: FailureKind::Refused, reasons, .. } => {
             reasons.into_iter().map(|reason| reason.code).collect::<Vec<_>>()
         }
