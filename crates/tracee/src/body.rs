@@ -79,11 +79,19 @@ pub fn create(plan: &Plan<'_>) -> Result<Body> {
     }
 }
 
-/// Kills a namespace's init, and with it everything in the namespace; reaps what was ours.
+/// Kills a namespace's init, and with it everything in the namespace; reaps all of it.
+///
+/// The kernel lets the init end only when every process of its namespace has been reaped, and those are our children:
+/// so it is not the init alone that is waited for.
 pub fn kill(init: i32) {
     let pid = nix::unistd::Pid::from_raw(init);
     let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-    let _ = ptrace::wait(init, true);
+    while let Ok(Some((tid, wait))) = ptrace::wait(-1, true) {
+        let over = matches!(wait, ptrace::Wait::Exited(_) | ptrace::Wait::Killed(..));
+        if tid == init && over {
+            return;
+        }
+    }
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
