@@ -7,6 +7,7 @@ use super::{Error, Result};
 use image::FileId;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The cache's directory.
@@ -67,6 +68,9 @@ impl Incoming {
         if self.hasher.finalize().as_bytes() != &self.id.0 {
             return Err(wire::session::Malformed("file whose bytes are not those of its name").into());
         }
+        // A guest's executable is named to the kernel, which wants it to be one for the guest's user.
+        let mode = fs::Permissions::from_mode(0o555);
+        self.file.set_permissions(mode).map_err(Error::io("closing a file in the cache"))?;
         fs::rename(&self.temporary, &self.target).map_err(Error::io("naming a file in the cache"))
     }
 }
