@@ -35,6 +35,13 @@ pub enum Request {
         /// Its home node.
         home: NodeId,
     },
+    /// The node with this name; answered by [`Answer::Found`].
+    Find {
+        /// Its name.
+        name: String,
+    },
+    /// What the daemon has counted since it started; answered by [`Answer::Counts`].
+    Counts,
 }
 
 /// One line of an answer.
@@ -125,6 +132,16 @@ pub enum Answer {
     Nodes {
         /// One row each, by id.
         nodes: Vec<NodeRow>,
+    },
+    /// The node with the name that was asked for.
+    Found {
+        /// Its id.
+        node: NodeId,
+    },
+    /// What the daemon has counted since it started.
+    Counts {
+        /// Names and numbers, by name.
+        counts: std::collections::BTreeMap<String, u64>,
     },
 }
 

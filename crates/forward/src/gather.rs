@@ -87,7 +87,7 @@ fn argument(draft: &mut Draft, row: &Row, index: usize, memory: &impl Memory) ->
 fn carry(draft: &mut Draft, index: usize, arg: Arg, memory: &impl Memory) -> Result<(), Stop> {
     let address = draft.args[index];
     match arg {
-        Arg::Value | Arg::Fd | Arg::Length | Arg::Operand(_) | Arg::Timeout(Span::Milliseconds, _) => {
+        Arg::Value | Arg::Fd | Arg::Operand(_) | Arg::Timeout(Span::Milliseconds, _) => {
             return Ok(());
         }
         Arg::Offset => {

@@ -62,6 +62,11 @@ pub(crate) fn option_in(
 ) -> Result<(), Stop> {
     check_option(draft, index)?;
     let bytes = draft.args[len] as u32;
+    // A negative length: the kernel refuses it before it reads.
+    if (bytes as i32) < 0 {
+        draft.unreadable(index);
+        return Ok(());
+    }
     if bytes > OPTION_BYTES_MAX {
         return Err(POINTERS_INSIDE);
     }

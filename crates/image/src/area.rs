@@ -86,4 +86,12 @@ impl Area {
     pub fn length(&self) -> u64 {
         self.end - self.start
     }
+
+    /// The file under it, if there is one.
+    pub fn file(&self) -> Option<FileId> {
+        match &self.backing {
+            Backing::File { id, .. } => Some(*id),
+            Backing::Anonymous => None,
+        }
+    }
 }

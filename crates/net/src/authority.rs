@@ -134,7 +134,8 @@ pub fn fingerprint(ca_pem: &str) -> Result<[u8; 32], Error> {
     Ok(sha256(&certificate))
 }
 
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+/// SHA-256.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
     out

@@ -33,7 +33,7 @@ mod record;
 mod send;
 mod verify;
 
-pub use authority::{Authority, CertificateRequest, Issued, fingerprint};
+pub use authority::{Authority, CertificateRequest, Issued, fingerprint, sha256};
 pub use channel::Channel;
 pub use error::Error;
 pub use frame::Frame;

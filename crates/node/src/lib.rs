@@ -1,1 +1,27 @@
 //! The daemon, the keeper and the warden: where policy and mechanism meet.
+//!
+//! Three kinds of process, one library, one binary (`omd`):
+//! - the **daemon** ([`daemon::run`]) decides and introduces: it answers tools and other daemons, and starts agents;
+//! - a **keeper** per migrated process at home, a **warden** per guest. They hold the process; the daemon may die and be
+//!   started again without their noticing.
+//!
+//! The daemon holds no state of any process. It finds its agents by their sockets, each time anew.
+#![forbid(unsafe_code)]
+
+pub mod agents;
+pub mod cluster;
+pub mod config;
+pub mod counts;
+pub mod daemon;
+pub mod eligibility;
+mod error;
+mod journey;
+pub mod keeper;
+pub mod machine;
+pub mod peers;
+pub mod process;
+mod setup;
+pub mod warden;
+
+pub use error::Error;
+pub use setup::Setup;

@@ -94,7 +94,11 @@ fn rate(text: &str) -> lab::Result<MaybeRate> {
 }
 
 /// Runs `om lab`.
-pub(crate) fn run(command: LabCommand) -> Result<ExitCode> {
+pub(crate) fn run(command: LabCommand) -> Result<ExitCode, crate::exit::Failure> {
+    act(command).map_err(crate::exit::Failure::from)
+}
+
+fn act(command: LabCommand) -> Result<ExitCode> {
     let named = command.name.as_deref();
     let name = named.unwrap_or(DEFAULT_NAME);
     match command.action {

@@ -194,6 +194,11 @@ impl Injector {
 
     /// Unmaps the area by the `syscall` instruction at `instruction`, which lies elsewhere.
     pub fn leave(self, tid: i32, instruction: u64) -> Result<()> {
+        self.unmap(tid, instruction)
+    }
+
+    /// As [`Injector::leave`]; the injector is of no use afterwards.
+    pub fn unmap(&self, tid: i32, instruction: u64) -> Result<()> {
         let args = [self.base, AREA_BYTES, 0, 0, 0, 0];
         match step_syscall(tid, &self.registers, instruction, libc::SYS_munmap, args)? {
             0 => Ok(()),

@@ -34,6 +34,13 @@ struct Fingerprint {
     changed: (i64, i64),
 }
 
+impl Fingerprint {
+    fn of(data: &std::fs::Metadata) -> Fingerprint {
+        let changed = (data.ctime(), data.ctime_nsec());
+        Fingerprint { device: data.dev(), inode: data.ino(), length: data.len(), changed }
+    }
+}
+
 /// The files of a process by what they are.
 #[derive(Debug, Default)]
 pub struct Files {
@@ -44,13 +51,7 @@ pub struct Files {
 impl Files {
     /// Takes in an open file; reads it unless it is known.
     pub fn learn(&mut self, file: File) -> std::io::Result<MappedFile> {
-        let data = file.metadata()?;
-        let fingerprint = Fingerprint {
-            device: data.dev(),
-            inode: data.ino(),
-            length: data.len(),
-            changed: (data.ctime(), data.ctime_nsec()),
-        };
+        let fingerprint = Fingerprint::of(&file.metadata()?);
         if let Some(known) = self.by_fingerprint.get(&fingerprint) {
             return Ok(known.clone());
         }
@@ -70,6 +71,15 @@ impl Files {
         self.by_fingerprint.insert(fingerprint, known.clone());
         self.by_id.insert(id, known.clone());
         Ok(known)
+    }
+
+    /// Takes in an open file whose content is known already.
+    pub fn assume(&mut self, id: FileId, file: File) -> std::io::Result<()> {
+        let data = file.metadata()?;
+        let known = MappedFile { id, length: data.len(), file: Rc::new(file) };
+        self.by_fingerprint.insert(Fingerprint::of(&data), known.clone());
+        self.by_id.insert(id, known);
+        Ok(())
     }
 
     /// The file of this content.

@@ -53,7 +53,7 @@ kinds! {
     PagesEnd = 7,
     /// [`Prepared`]: the remote stands ready and has not run.
     Prepared = 8,
-    /// The remote is to run; from here on it owns the process. Empty.
+    /// [`Commit`]: the remote is to run; from here on it owns the process.
     Commit = 9,
     /// [`Started`]: it runs.
     Started = 10,
@@ -81,6 +81,10 @@ kinds! {
     Status = 29,
     /// [`Hold`]: the process is stopped at home, or goes on.
     Hold = 30,
+    /// [`FileRequest`]: the guest maps a file that is open at home.
+    File = 31,
+    /// [`FileAnswer`]; the file's parts went before it if it was to be sent.
+    FileIs = 32,
     /// The process is to stop for a move. Empty.
     Quiesce = 40,
     /// Every thread of it has stopped, no call is under way. Empty.
@@ -163,6 +167,13 @@ pub struct Pages(pub Vec<(u64, u64)>);
 pub struct Prepared {
     /// Its pid on its host.
     pub local_pid: i32,
+}
+
+/// The word that the remote is to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// For each slot, the number of the next signal.
+    pub signals: Vec<u32>,
 }
 
 /// A remote that runs.
@@ -291,6 +302,26 @@ pub struct Status {
 pub struct Hold {
     /// Stopped.
     pub stopped: bool,
+}
+
+/// The guest maps a file that is open at home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRequest {
+    /// The slot of the thread that maps it.
+    pub slot: u32,
+    /// Its descriptor at home.
+    pub descriptor: i32,
+    /// The host lacks it: send it too.
+    pub send: bool,
+}
+
+/// What is under a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileAnswer {
+    /// The slot of the request.
+    pub slot: u32,
+    /// The file; `None` if it is none that can be mapped elsewhere.
+    pub file: Option<FileEntry>,
 }
 
 /// To another host.

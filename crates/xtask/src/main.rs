@@ -1,4 +1,69 @@
-//! The menu of the workshop: demo, test, check, tidy, bench.
+//! The menu of the workshop: demo, test, check, tidy, bench, setup.
+//!
+//! Every other way of building and testing (CI, packages, an editor) calls one of these, so that there is one
+//! meaning of "it works". Each entry is a file of its own name.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod bench;
+mod check;
+mod command;
+mod demo;
+mod leaks;
+mod root;
+mod setup;
+mod tally;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The menu of the workshop")]
+struct Arguments {
+    #[command(subcommand)]
+    entry: Entry,
+}
+
+#[derive(Subcommand)]
+enum Entry {
+    /// Show it: three nodes on this machine, one ordinary program, four moves
+    Demo,
+    /// Everything CI runs: build, unit tests, the guest programs in every world, the search for leftovers
+    Test {
+        /// Also the slow worlds: more moves, every restart kind everywhere
+        #[arg(long)]
+        long: bool,
+        /// Only trials of the suite whose name contains this
+        #[arg(long)]
+        only: Option<String>,
+    },
+    /// Format, lints, the rules of the house, licences, unit tests; reports every failure
+    Check,
+    /// Only the rules of the house
+    Tidy,
+    /// Measure what docs/performance.md shows
+    Bench,
+    /// Install what the tests need on Debian 12 (only what is missing)
+    Setup,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().entry {
+        Entry::Demo => demo::run(),
+        Entry::Test { long, only } => {
+            test::run(if long { test::Length::Long } else { test::Length::Usual }, only)
+        }
+        Entry::Check => check::run(),
+        Entry::Tidy => tidy::run(),
+        Entry::Bench => bench::run(),
+        Entry::Setup => setup::run(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

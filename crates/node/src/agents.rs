@@ -1,0 +1,262 @@
+//! Starting, finding and asking the agents: keepers and wardens.
+//!
+//! An agent is a process of its own behind a unix socket that the daemon bound for it. Nothing else is known of it, so
+//! that a daemon that was started again knows as much as the one before: whoever answers on a socket is alive.
+
+use crate::config::Paths;
+use crate::counts::Counts;
+use crate::{Error, Setup};
+use control::{AgentRequest, KeeperStatus, WardenStatus};
+use model::limits::{AGENT_ANSWER_SECONDS, AGENT_SILENCE_SECONDS};
+use model::{NodeId, ProcessId, Session};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+    SocketType,
+};
+use serde::de::DeserializeOwned;
+use std::ffi::OsString;
+use std::io::{self, BufReader, IoSlice, Write as _};
+use std::net::TcpStream;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Agents that are asked for their status at the same time.
+const ASKED_AT_ONCE: usize = 16;
+
+const ANSWER: Duration = Duration::from_secs(AGENT_ANSWER_SECONDS);
+
+/// The agents of this node.
+#[derive(Clone)]
+pub struct Agents {
+    paths: Paths,
+    config_path: PathBuf,
+    counts: Arc<Counts>,
+    /// Held while sockets are bound and removed: a socket that does not answer is then really dead.
+    sockets: Arc<Mutex<()>>,
+}
+
+/// A conversation with an agent.
+pub type Conversation = BufReader<UnixStream>;
+
+impl Agents {
+    /// The agents of a node; makes the directories of their sockets.
+    pub fn new(setup: &Setup, counts: Arc<Counts>) -> Result<Agents, Error> {
+        let paths = setup.config.paths.clone();
+        for directory in [paths.keepers(), paths.wardens()] {
+            std::fs::create_dir_all(&directory).map_err(Error::file("make", &directory))?;
+            std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))
+                .map_err(Error::file("protect", &directory))?;
+        }
+        Ok(Agents { paths, config_path: setup.config_path.clone(), counts, sockets: Arc::default() })
+    }
+
+    /// A conversation with the keeper of this process, started if there is none.
+    ///
+    /// Fails while the keeper of an earlier process with the same pid has not ended.
+    pub fn keeper(&self, process: ProcessId) -> Result<Conversation, Error> {
+        let path = self.paths.keepers().join(format!("{}.sock", process.pid));
+        for _ in 0..2 {
+            match self.keeper_status(process.pid) {
+                Some(status) if status.process != process => {
+                    return Err(Error::Answer(
+                        "the keeper of an earlier process with this pid is still there; try again",
+                    ));
+                }
+                Some(_) => {}
+                None => self.start_keeper(process, &path)?,
+            }
+            // Between the two steps it may have ended, its process being at home.
+            match connect(&path) {
+                Ok(stream) => return Ok(BufReader::new(stream)),
+                Err(_) => continue,
+            }
+        }
+        Err(Error::Answer("its keeper ended at once; the daemon's log says why"))
+    }
+
+    /// The status of the keeper of this pid, if there is one.
+    pub fn keeper_status(&self, pid: i32) -> Option<KeeperStatus> {
+        self.status(&self.paths.keepers().join(format!("{pid}.sock")))
+    }
+
+    /// The status of every keeper.
+    pub fn keepers(&self) -> Vec<KeeperStatus> {
+        self.statuses(&self.paths.keepers()).into_iter().map(|(_, status)| status).collect()
+    }
+
+    /// The status of every warden, with its socket.
+    pub fn wardens(&self) -> Vec<(PathBuf, WardenStatus)> {
+        self.statuses(&self.paths.wardens())
+    }
+
+    /// How many wardens there are, also those that do not answer.
+    pub fn warden_count(&self) -> usize {
+        sockets(&self.paths.wardens()).len()
+    }
+
+    fn start_keeper(&self, process: ProcessId, path: &Path) -> Result<(), Error> {
+        let arguments = [
+            "keeper".into(),
+            "--pid".into(),
+            process.pid.to_string().into(),
+            "--start-ticks".into(),
+            process.start_ticks.to_string().into(),
+        ];
+        self.counts.keepers_started.add();
+        self.start(path, &arguments)
+    }
+
+    /// Starts the warden of a guest that is to come.
+    pub fn start_warden(&self, session: Session, home: NodeId, pid: i32, name: &str) -> Result<(), Error> {
+        let arguments = [
+            "warden".into(),
+            "--session".into(),
+            session.to_string().into(),
+            "--home".into(),
+            home.to_string().into(),
+            "--pid".into(),
+            pid.to_string().into(),
+            // One word, since a name may begin with a hyphen.
+            format!("--name={name}").into(),
+        ];
+        self.counts.wardens_started.add();
+        self.start(&self.paths.wardens().join(format!("{session}.sock")), &arguments)
+    }
+
+    /// Binds a socket and starts an agent that has it as its standard input.
+    ///
+    /// The agent makes itself independent as its first act (`omd` does: a session of its own, no inherited descriptors).
+    fn start(&self, path: &Path, arguments: &[OsString]) -> Result<(), Error> {
+        let _guard = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        match connect(path) {
+            // Somebody else was faster.
+            Ok(_) => return Ok(()),
+            Err(_) => remove(path)?,
+        }
+        let listener = UnixListener::bind(path)
+            .map_err(|source| Error::Listen { address: path.display().to_string(), source })?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(Error::file("protect", path))?;
+        let bound = std::fs::metadata(path).map_err(Error::file("look at", path))?.ino();
+        // This very program, even if its file was replaced meanwhile: daemon and agent understand each other.
+        let child = Command::new("/proc/self/exe")
+            .arg0("omd")
+            .arg("--config")
+            .arg(&self.config_path)
+            .args(arguments)
+            .stdin(Stdio::from(OwnedFd::from(listener)))
+            .stdout(Stdio::null())
+            .current_dir("/")
+            .spawn();
+        let mut child = match child {
+            Ok(child) => child,
+            Err(source) => {
+                remove(path)?;
+                return Err(Error::System { action: "start an agent", source });
+            }
+        };
+        tracing::info!(pid = child.id(), socket = %path.display(), "agent started");
+        let (sockets, path) = (self.sockets.clone(), path.to_owned());
+        std::thread::spawn(move || {
+            let status = child.wait();
+            let _guard = sockets.lock().unwrap_or_else(PoisonError::into_inner);
+            tracing::info!(pid = child.id(), ?status, "agent ended");
+            // Its successor may be there already.
+            if std::fs::metadata(&path).is_ok_and(|data| data.ino() == bound) {
+                let _ = remove(&path);
+            }
+        });
+        Ok(())
+    }
+
+    fn statuses<Status: DeserializeOwned + Send>(&self, directory: &Path) -> Vec<(PathBuf, Status)> {
+        let mut found = Vec::new();
+        for chunk in sockets(directory).chunks(ASKED_AT_ONCE) {
+            std::thread::scope(|scope| {
+                let asked: Vec<_> =
+                    chunk.iter().map(|path| (path, scope.spawn(|| self.status(path)))).collect();
+                for (path, answer) in asked {
+                    found.extend(answer.join().ok().flatten().map(|status| (path.clone(), status)));
+                }
+            });
+        }
+        found
+    }
+
+    /// What an agent says of itself; the socket of a dead one is removed.
+    fn status<Status: DeserializeOwned>(&self, path: &Path) -> Option<Status> {
+        let stream = match connect(path) {
+            Ok(stream) => stream,
+            Err(error) => {
+                if error.kind() == io::ErrorKind::ConnectionRefused {
+                    let _guard = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+                    if connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+                        let _ = remove(path);
+                    }
+                }
+                return None;
+            }
+        };
+        stream.set_read_timeout(Some(ANSWER)).ok()?;
+        let mut conversation = BufReader::new(stream);
+        send(&mut conversation, &AgentRequest::Status).ok()?;
+        let line = crate::daemon::lines::read(&mut conversation).ok()??;
+        serde_json::from_slice(&line).ok()
+    }
+}
+
+/// The sockets in a directory.
+fn sockets(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.extension().is_some_and(|end| end == "sock")).collect()
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Connects to a unix socket, and waits neither for a full queue nor for a silent agent for ever.
+pub fn connect(path: &Path) -> io::Result<UnixStream> {
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(ANSWER))?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(AGENT_SILENCE_SECONDS)))?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(UnixStream::from(socket))
+}
+
+/// Sends a request to an agent.
+pub fn send(conversation: &mut Conversation, request: &AgentRequest) -> Result<(), Error> {
+    let line = line_of(request)?;
+    conversation.get_mut().write_all(&line).map_err(Error::system("ask an agent"))
+}
+
+/// Hands a connection to the warden behind a socket.
+pub fn hand_over(path: &Path, connection: &TcpStream) -> Result<(), Error> {
+    let broken = Error::system("reach the warden");
+    let stream = connect(path).map_err(broken)?;
+    let line = line_of(&AgentRequest::Connection)?;
+    let fds = [connection.as_fd()];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    let sent = rustix::net::sendmsg(&stream, &[IoSlice::new(&line)], &mut control, SendFlags::NOSIGNAL)
+        .map_err(Error::system("hand over a connection"))?;
+    (&stream).write_all(line.get(sent..).unwrap_or_default()).map_err(Error::system("hand over a connection"))
+}
+
+fn line_of(request: &AgentRequest) -> Result<Vec<u8>, Error> {
+    let mut line = serde_json::to_vec(request).map_err(|error| Error::Line(error.to_string()))?;
+    line.push(b'\n');
+    Ok(line)
+}

@@ -1,0 +1,344 @@
+//! `omd.toml`: the node, its peers, its rules for guests, its places in the file system.
+
+use crate::Error;
+use model::NodeId;
+use model::limits::{PEERS_MAX, PORT_TCP};
+use serde::{Deserialize, Serialize};
+use std::io::Write as _;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// Where the configuration is by default.
+pub const CONFIG_FILE: &str = "/etc/openmosix/omd.toml";
+
+/// The whole file. Unknown words are refused: a misspelt one would otherwise be obeyed by nobody.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// This node.
+    pub node: Node,
+    /// The other nodes.
+    #[serde(default, rename = "peer")]
+    pub peers: Vec<Peer>,
+    /// Rules for guests.
+    #[serde(default)]
+    pub guests: Guests,
+    /// Places in the file system.
+    #[serde(default)]
+    pub paths: Paths,
+}
+
+/// `[node]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Its number; must be the one in its certificate.
+    pub id: NodeId,
+    /// Its name; the host's by default.
+    #[serde(default = "host_name")]
+    pub name: String,
+    /// Where it listens for other nodes; all addresses and port 4660 by default.
+    #[serde(default = "listen_everywhere")]
+    pub listen: SocketAddr,
+}
+
+/// `[[peer]]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Its number.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Its address and port; a host name is looked up each time it is used.
+    pub address: String,
+}
+
+/// `[guests]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Guests {
+    /// Whether this node takes guests; it does by default.
+    pub accept: bool,
+    /// How many at most; 64 by default.
+    pub max: u32,
+    /// Guests run under user ids of their own, from here on; 2000000000 by default.
+    pub uid_base: u32,
+    /// Memory that guests leave free, MiB; 64 by default.
+    pub memory_reserve_mb: u64,
+}
+
+/// `[paths]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Paths {
+    /// Certificates and keys; `/etc/openmosix` by default.
+    pub identity: PathBuf,
+    /// Sockets; `/run/openmosix` by default.
+    pub run: PathBuf,
+    /// Copies of other nodes' files; `/var/cache/openmosix` by default.
+    pub cache: PathBuf,
+    /// What is to survive a reboot, such as invitations; `/var/lib/openmosix` by default.
+    pub state: PathBuf,
+}
+
+impl Default for Guests {
+    fn default() -> Guests {
+        Guests { accept: true, max: 64, uid_base: 2_000_000_000, memory_reserve_mb: 64 }
+    }
+}
+
+impl Default for Paths {
+    fn default() -> Paths {
+        Paths {
+            identity: "/etc/openmosix".into(),
+            run: "/run/openmosix".into(),
+            cache: "/var/cache/openmosix".into(),
+            state: "/var/lib/openmosix".into(),
+        }
+    }
+}
+
+impl Paths {
+    /// Where the daemon listens for tools.
+    pub fn daemon_socket(&self) -> PathBuf {
+        self.run.join("omd.sock")
+    }
+
+    /// The directory of the keepers' sockets.
+    pub fn keepers(&self) -> PathBuf {
+        self.run.join("keeper")
+    }
+
+    /// The directory of the wardens' sockets.
+    pub fn wardens(&self) -> PathBuf {
+        self.run.join("warden")
+    }
+
+    /// The directory of the open invitations.
+    pub fn invitations(&self) -> PathBuf {
+        self.state.join("invites")
+    }
+}
+
+impl Peer {
+    /// Its address, looked up now.
+    pub fn resolve(&self) -> Result<SocketAddr, Error> {
+        let broken = |source| Error::Listen { address: self.address.clone(), source };
+        let mut found = self.address.to_socket_addrs().map_err(broken)?;
+        found.next().ok_or_else(|| broken(std::io::Error::from(std::io::ErrorKind::NotFound)))
+    }
+}
+
+fn host_name() -> String {
+    let system = rustix::system::uname();
+    let name = system.nodename().to_string_lossy();
+    name.split('.').next().unwrap_or("node").to_owned()
+}
+
+fn listen_everywhere() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], PORT_TCP))
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Config, Error> {
+        let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
+        Config::parse(&text).map_err(|detail| Error::Config { path: path.to_owned(), detail })
+    }
+
+    /// Reads and checks a text; the error says what is wrong, in one line.
+    pub fn parse(text: &str) -> Result<Config, String> {
+        let config: Config = toml::from_str(text).map_err(|error| {
+            let line =
+                error.span().map(|span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
+            match line {
+                Some(line) => format!("line {line}: {}", error.message().replace('\n', " ")),
+                None => error.message().replace('\n', " "),
+            }
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.peers.len() > PEERS_MAX {
+            return Err(format!("more than {PEERS_MAX} peers"));
+        }
+        if self.node.listen.port() == 0 {
+            return Err("node.listen needs a port other than 0".to_owned());
+        }
+        check_name(&self.node.name)?;
+        let mut ids = std::collections::HashSet::from([self.node.id]);
+        for peer in &self.peers {
+            check_name(&peer.name)?;
+            if !ids.insert(peer.id) {
+                return Err(format!("two nodes have the id {}", peer.id));
+            }
+            if !peer
+                .address
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+            {
+                return Err(format!("the address '{}' of node {} is not HOST:PORT", peer.address, peer.id));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A name is shown in tables and typed in commands: no number, no "home", nothing that needs quotes.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    let good = !name.is_empty() && name.len() <= 64 && name.chars().all(letter);
+    if !good || name == "home" || name.parse::<u64>().is_ok() {
+        return Err(format!(
+            "'{name}' cannot be a node's name: letters, digits, '-', '_', '.'; not a number, not 'home'"
+        ));
+    }
+    Ok(())
+}
+
+/// A commented file for a new node.
+pub fn template(id: NodeId, name: &str, listen: SocketAddr, paths: &Paths, peers: &[Peer]) -> String {
+    let peers: String = peers.iter().map(peer_block).collect();
+    let normal = Paths::default();
+    let path = |name: &str, path: &Path, normal: &Path| {
+        let mark = if path == normal { "# " } else { "" };
+        format!("{mark}{name} = {}\n", quoted(&path.display().to_string()))
+    };
+    let paths = [
+        path("identity", &paths.identity, &normal.identity),
+        path("run", &paths.run, &normal.run),
+        path("cache", &paths.cache, &normal.cache),
+        path("state", &paths.state, &normal.state),
+    ]
+    .concat();
+    format!(
+        "# openMosix: the configuration of one node. Lines that begin with '#' show the defaults.\n\
+         \n\
+         [node]\n\
+         # The number in this node's certificate.\n\
+         id = {id}\n\
+         name = {}\n\
+         # Where other nodes reach this one.\n\
+         listen = \"{listen}\"\n\
+         \n\
+         [guests]\n\
+         # Whether processes of other nodes may run here, and how many.\n\
+         # accept = true\n\
+         # max = 64\n\
+         # They run under user ids of their own, from here on: ids that nobody else has.\n\
+         # uid_base = 2000000000\n\
+         # Memory that they leave free, MiB.\n\
+         # memory_reserve_mb = 64\n\
+         \n\
+         [paths]\n\
+         {paths}\
+         \n\
+         # The other nodes. A node that is not listed here is not let in, whatever its certificate says.\n\
+         {peers}",
+        quoted(name)
+    )
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn peer_block(peer: &Peer) -> String {
+    format!(
+        "\n[[peer]]\nid = {}\nname = {}\naddress = {}\n",
+        peer.id,
+        quoted(&peer.name),
+        quoted(&peer.address)
+    )
+}
+
+/// Adds a node to the end of a file, leaving everything else in it as it is.
+pub fn append_peer(path: &Path, peer: &Peer) -> Result<(), Error> {
+    let mut text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text.push_str(&peer_block(peer));
+    Config::parse(&text).map_err(|detail| Error::Config { path: path.to_owned(), detail })?;
+    write_file(path, &text, 0o644)
+}
+
+/// Writes a file as a whole or not at all, with these permissions from its first byte on.
+pub fn write_file(path: &Path, text: &str, mode: u32) -> Result<(), Error> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let write = || {
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&draft, path)
+    };
+    write().map_err(|source| {
+        let _ = std::fs::remove_file(&draft);
+        Error::File { action: "write", path: path.to_owned(), source }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "[node]\nid = 1\nname = \"n1\"\n";
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let config = Config::parse(SMALL).unwrap();
+        assert_eq!(config.node.listen.to_string(), "0.0.0.0:4660");
+        assert_eq!((config.guests, config.paths), (Guests::default(), Paths::default()));
+        assert_eq!(Paths::default().daemon_socket(), Path::new(control::DAEMON_SOCKET));
+        assert_eq!(Paths::default().keepers(), Path::new(control::KEEPER_DIRECTORY));
+        assert_eq!(Paths::default().wardens(), Path::new(control::WARDEN_DIRECTORY));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, word) in [
+            ("[node]\nid = 0\nname = \"a\"", "line 2"),
+            ("[node]\nid = 1\nname = \"a\"\nlisen = \"0.0.0.0:1\"", "lisen"),
+            ("[node]\nid = 1\nname = \"home\"", "'home'"),
+            ("[node]\nid = 1\nname = \"7\"", "'7'"),
+            ("[node]\nid = 1\nname = \"a\"\nlisten = \"0.0.0.0:0\"", "port"),
+            ("[node]\nid = 1\nname = \"a\"\n[[peer]]\nid = 1\nname = \"b\"\naddress = \"x:1\"", "id 1"),
+            ("[node]\nid = 1\nname = \"a\"\n[[peer]]\nid = 2\nname = \"b\"\naddress = \"x\"", "HOST:PORT"),
+            ("nonsense", "line 1"),
+        ] {
+            let error = Config::parse(text).unwrap_err();
+            assert!(error.contains(word) && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_template_is_a_configuration_and_peers_are_added_to_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("omd.toml");
+        let id = NodeId::new(3).unwrap();
+        let peer = |number, name: &str| Peer {
+            id: NodeId::new(number).unwrap(),
+            name: name.to_owned(),
+            address: "10.0.0.1:4660".to_owned(),
+        };
+        let paths = Paths { run: "/tmp/run \"x\"".into(), ..Paths::default() };
+        let text = template(id, "n3", listen_everywhere(), &paths, &[peer(1, "n1")]);
+        write_file(&path, &text, 0o644).unwrap();
+        append_peer(&path, &peer(2, "n2")).unwrap();
+        let config = Config::load(&path).unwrap();
+        assert_eq!(config.peers, [peer(1, "n1"), peer(2, "n2")]);
+        assert_eq!((config.node.id, config.paths), (id, paths));
+        assert!(append_peer(&path, &peer(2, "again")).is_err());
+        assert_eq!(Config::load(&path).unwrap().peers.len(), 2);
+        // Every default that the template shows is the real one.
+        let shown =
+            text.replace("\n# accept", "\naccept").replace("\n# max", "\nmax").replace("\n# uid", "\nuid");
+        let shown = shown.replace("\n# memory_", "\nmemory_");
+        assert_eq!(Config::parse(&shown).unwrap().guests, Guests::default());
+    }
+}

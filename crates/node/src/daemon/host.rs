@@ -1,0 +1,85 @@
+//! Deciding about guests.
+
+use super::Daemon;
+use crate::machine;
+use model::limits::THREADS_MAX;
+use model::{NodeId, Reason, ReasonCode, Reasons, Session};
+use std::sync::PoisonError;
+use wire::peer::{NodeInfo, Offer, PeerAnswer};
+
+impl Daemon {
+    /// What this node says of itself.
+    pub(super) fn info(&self) -> NodeInfo {
+        let memory = machine::memory();
+        let guests = self.agents.warden_count() as u32;
+        let rules = &self.setup.config.guests;
+        NodeInfo {
+            name: self.setup.config.node.name.clone(),
+            cpus: machine::cpus(),
+            memory_bytes: memory.total,
+            memory_free_bytes: memory.free.saturating_sub(rules.memory_reserve_mb << 20),
+            guests,
+            accepts: rules.accept && guests < rules.max,
+            cpu: self.cpu.clone(),
+            kernel: machine::kernel(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Takes a guest or refuses it; when it is taken, a warden waits for it.
+    pub(super) fn answer_offer(&self, peer: NodeId, offer: &Offer) -> PeerAnswer {
+        let _guard = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reasons = self.reasons_against(peer, offer);
+        if reasons.is_empty() {
+            let session = Session(rand::random());
+            match self.agents.start_warden(session, offer.home, offer.process.pid, &offer.name) {
+                Ok(()) => {
+                    self.counts.offers_accepted.add();
+                    return PeerAnswer::Accepted { session };
+                }
+                Err(error) => {
+                    tracing::error!(error = %error, "cannot start a warden");
+                    reasons
+                        .push(Reason::new(ReasonCode::Refused, "it cannot start a warden; its log says why"));
+                }
+            }
+        }
+        self.counts.offers_refused.add();
+        PeerAnswer::Refused(Reasons(reasons))
+    }
+
+    fn reasons_against(&self, peer: NodeId, offer: &Offer) -> Vec<Reason> {
+        let rules = &self.setup.config.guests;
+        let mut reasons = Vec::new();
+        if offer.home != peer {
+            reasons.push(Reason::new(
+                ReasonCode::Refused,
+                format!("node {peer} offers a process of node {}", offer.home),
+            ));
+        }
+        if !rules.accept {
+            reasons.push(Reason::new(ReasonCode::Refused, "guests.accept = false"));
+        }
+        if self.agents.warden_count() >= rules.max as usize {
+            reasons.push(Reason::new(ReasonCode::Refused, format!("it has {} guests already", rules.max)));
+        }
+        if offer.threads as usize > THREADS_MAX {
+            reasons.push(Reason::new(ReasonCode::TooLarge, format!("{} threads", offer.threads)));
+        }
+        let missing = self.cpu.missing_for(&offer.cpu);
+        if !missing.is_empty() {
+            reasons.push(Reason::new(ReasonCode::CpuFeatures, missing.join(", ")));
+        }
+        let kernel = machine::kernel();
+        if !machine::kernel_is_fit(&kernel) {
+            let (major, minor) = machine::KERNEL_MIN;
+            reasons.push(Reason::new(ReasonCode::Kernel, format!("{kernel}; {major}.{minor} is needed")));
+        }
+        let free = machine::memory().free.saturating_sub(rules.memory_reserve_mb << 20);
+        if offer.memory_bytes > free {
+            let need = format!("{} MiB are free, {} needed", free >> 20, offer.memory_bytes >> 20);
+            reasons.push(Reason::new(ReasonCode::Memory, need));
+        }
+        reasons
+    }
+}

@@ -1,0 +1,128 @@
+//! The daemon: it answers tools and other daemons, and starts agents.
+//!
+//! One thread accepts tools, one accepts other machines; each conversation has a thread of its own, their number is
+//! bounded. Lock order: `joins` or `offers`, then `peers`; the agents' lock is taken last.
+
+mod host;
+mod inbound;
+pub(crate) mod lines;
+mod requests;
+mod slots;
+mod tools;
+
+use crate::agents::Agents;
+use crate::config::Peer;
+use crate::counts::Counts;
+use crate::{Error, Setup};
+use model::limits::{CONNECTIONS_MAX, TOOLS_MAX};
+use model::{CpuProfile, NodeId};
+use nix::sys::signal::{SigSet, Signal};
+use slots::Slots;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// The daemon's state: all of it can be lost without loss.
+pub(crate) struct Daemon {
+    setup: Setup,
+    cpu: CpuProfile,
+    /// The other nodes: those of the configuration, and those that joined since.
+    peers: RwLock<Vec<Peer>>,
+    agents: Agents,
+    counts: Arc<Counts>,
+    tools: Slots,
+    connections: Slots,
+    /// Held while a guest is decided on, so that two do not get the same last place.
+    offers: Mutex<()>,
+    /// Held while an invitation is redeemed and the configuration changed.
+    joins: Mutex<()>,
+}
+
+/// Runs the daemon until SIGTERM or SIGINT. Agents go on.
+pub fn run(setup: Setup) -> Result<(), Error> {
+    // All threads inherit the mask; the signals wait for this one. Agents start with an empty mask (std sees to it).
+    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    signals.thread_block().map_err(Error::system("block signals"))?;
+
+    let paths = &setup.config.paths;
+    std::fs::create_dir_all(&paths.run).map_err(Error::file("make", &paths.run))?;
+    let socket = paths.daemon_socket();
+    let (tools, socket_inode) = bind_tools(&socket)?;
+    let listen = setup.config.node.listen;
+    let nodes = TcpListener::bind(listen)
+        .map_err(|source| Error::Listen { address: listen.to_string(), source })
+        .inspect_err(|_| remove_own(&socket, socket_inode))?;
+
+    let counts = Arc::new(Counts::default());
+    let daemon = Arc::new(Daemon {
+        cpu: kernel::cpu::profile(),
+        peers: RwLock::new(setup.config.peers.clone()),
+        agents: Agents::new(&setup, counts.clone())?,
+        counts,
+        tools: Slots::new(TOOLS_MAX),
+        connections: Slots::new(CONNECTIONS_MAX),
+        offers: Mutex::default(),
+        joins: Mutex::default(),
+        setup,
+    });
+    let worker = daemon.clone();
+    std::thread::spawn(move || tools::serve(&worker, &tools));
+    let worker = daemon.clone();
+    std::thread::spawn(move || inbound::serve(&worker, &nodes));
+    let node = &daemon.setup.config.node;
+    tracing::info!(id = %node.id, name = node.name, %listen, socket = %socket.display(), "ready");
+
+    let signal = signals.wait().map_err(Error::system("wait for signals"))?;
+    tracing::info!(%signal, "ending; agents go on");
+    remove_own(&socket, socket_inode);
+    Ok(())
+}
+
+/// Opens the tools' socket, which everybody may connect to: who may do what is decided by the caller's credentials.
+fn bind_tools(path: &Path) -> Result<(UnixListener, u64), Error> {
+    if crate::agents::connect(path).is_ok() {
+        return Err(Error::AlreadyRunning(path.to_owned()));
+    }
+    // A dead daemon's.
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path)
+        .map_err(|source| Error::Listen { address: path.display().to_string(), source })?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
+        .map_err(Error::file("open up", path))?;
+    let inode = std::fs::metadata(path).map_err(Error::file("look at", path))?.ino();
+    Ok((listener, inode))
+}
+
+fn remove_own(path: &Path, inode: u64) {
+    if std::fs::metadata(path).is_ok_and(|data| data.ino() == inode) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+impl Daemon {
+    fn own(&self) -> NodeId {
+        self.setup.config.node.id
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn peer(&self, id: NodeId) -> Option<Peer> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).iter().find(|peer| peer.id == id).cloned()
+    }
+
+    /// Takes a new node into the configuration; `false` where its id is known already, which changes nothing.
+    fn add_peer(&self, peer: &Peer) -> Result<bool, Error> {
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        if peer.id == self.own() || peers.iter().any(|known| known.id == peer.id) {
+            return Ok(false);
+        }
+        crate::config::append_peer(&self.setup.config_path, peer)?;
+        tracing::info!(id = %peer.id, name = peer.name, address = peer.address, "a new node");
+        peers.push(peer.clone());
+        Ok(true)
+    }
+}

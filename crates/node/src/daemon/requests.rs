@@ -1,0 +1,296 @@
+//! What tools ask, and the answers.
+
+use super::tools::failed;
+use super::{Daemon, lines};
+use crate::agents::{self, Conversation};
+use crate::config::Peer;
+use crate::eligibility::{self, Whereabouts};
+use crate::process::Process;
+use crate::{Error, peers};
+use control::{
+    AgentRequest, Answer, Event, FailureKind, GuestRow, KeeperStatus, Location, NodeRow, ProcessRow,
+    ProcessState, Request, WardenStatus,
+};
+use model::limits::PEER_ANSWER_SECONDS;
+use model::{Destination, NodeId, Reason, ReasonCode, Reasons};
+use std::time::Duration;
+
+const PEER_ANSWER: Duration = Duration::from_secs(PEER_ANSWER_SECONDS);
+
+/// Where the lines of an answer go; it fails when the tool has left.
+type Out<'a> = dyn FnMut(&Event) -> Result<(), Error> + 'a;
+
+impl Daemon {
+    /// Answers one request of a user.
+    pub(super) fn answer(&self, uid: u32, request: Request, out: &mut Out<'_>) -> Result<(), Error> {
+        let answer = match request {
+            Request::Migrate { pid, to } => return self.migrate(uid, pid, to, out),
+            Request::Expel { pid, home } => return self.expel(uid, pid, home, out),
+            Request::Where { pid } => self.locate(pid),
+            Request::Why { pid } => self.why(pid),
+            Request::Ps => Ok(self.processes()),
+            Request::Nodes => Ok(Answer::Nodes { nodes: self.nodes() }),
+            Request::Counts => Ok(Answer::Counts { counts: self.counts.all() }),
+            Request::Find { name } => self.find(&name),
+        };
+        out(&answer.map_or_else(|failure| failure, |answer| Event::Done { answer }))
+    }
+
+    fn existing(&self, pid: i32) -> Result<Process, Event> {
+        Process::read(pid).ok_or_else(|| {
+            let message = if pid <= 0 {
+                format!("{pid} is not a pid")
+            } else {
+                format!("no process has the pid {pid} here")
+            };
+            failed(FailureKind::NotFound, &message)
+        })
+    }
+
+    /// The keeper that keeps this very process.
+    fn keeper_status(&self, process: &Process) -> Option<KeeperStatus> {
+        self.agents.keeper_status(process.id.pid).filter(|status| status.process == process.id)
+    }
+
+    fn guests(&self) -> Vec<WardenStatus> {
+        self.agents.wardens().into_iter().map(|(_, status)| status).collect()
+    }
+
+    fn locate(&self, pid: i32) -> Result<Answer, Event> {
+        let process = self.existing(pid)?;
+        let status = self.keeper_status(&process);
+        Ok(Answer::Where(Location {
+            pid,
+            home: self.own(),
+            node: status.as_ref().map_or(self.own(), |status| status.node),
+            moves: status.map_or(0, |status| status.moves),
+        }))
+    }
+
+    fn why(&self, pid: i32) -> Result<Answer, Event> {
+        let process = self.existing(pid)?;
+        let status = self.keeper_status(&process);
+        let reasons =
+            eligibility::of_process(&self.setup, &process, self.whereabouts(status.as_ref()), &self.guests());
+        Ok(Answer::Why {
+            reasons,
+            home_comings: status.map(|status| status.home_comings).unwrap_or_default(),
+        })
+    }
+
+    fn whereabouts(&self, status: Option<&KeeperStatus>) -> Whereabouts {
+        match status {
+            Some(status) if status.node != self.own() => Whereabouts::Away,
+            _ => Whereabouts::Home,
+        }
+    }
+
+    fn processes(&self) -> Answer {
+        let own = self.agents.keepers().into_iter().filter_map(|status| {
+            let process = Process::read(status.process.pid).filter(|process| process.id == status.process)?;
+            let away = status.node != self.own();
+            Some(ProcessRow {
+                pid: process.id.pid,
+                name: process.name,
+                uid: process.uids[0],
+                home: self.own(),
+                node: status.node,
+                state: match (status.moving, away) {
+                    (true, _) => ProcessState::Moving,
+                    (false, true) => ProcessState::Away,
+                    (false, false) => ProcessState::Home,
+                },
+                moves: status.moves,
+                memory_bytes: if away { status.memory_bytes } else { process.memory_bytes },
+                cpu_ms: process.cpu_ms + status.away_cpu_ms,
+                forwarded: status.forwarded,
+            })
+        });
+        let guests = self.guests().into_iter().map(|status| GuestRow {
+            pid: status.pid,
+            local_pid: status.local_pid,
+            name: status.name,
+            home: status.home,
+            memory_bytes: status.memory_bytes,
+            cpu_ms: status.cpu_ms,
+        });
+        let (mut own, mut guests): (Vec<_>, Vec<_>) = (own.collect(), guests.collect());
+        own.sort_by_key(|row| row.pid);
+        guests.sort_by_key(|row| (row.home, row.pid));
+        Answer::Processes { own, guests }
+    }
+
+    fn nodes(&self) -> Vec<NodeRow> {
+        let own = self.info();
+        let node = &self.setup.config.node;
+        let mut rows = vec![NodeRow {
+            id: node.id,
+            name: node.name.clone(),
+            address: node.listen.to_string(),
+            alive: true,
+            round_trip_us: 0,
+            cpus: own.cpus,
+            memory_bytes: own.memory_bytes,
+            guests: own.guests,
+            kernel: own.kernel,
+            version: own.version,
+        }];
+        let peers = self.peers();
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = peers.iter().map(|peer| scope.spawn(|| self.node_row(peer))).collect();
+            rows.extend(asked.into_iter().filter_map(|row| row.join().ok()));
+        });
+        rows.sort_by_key(|row| row.id);
+        rows
+    }
+
+    fn node_row(&self, peer: &Peer) -> NodeRow {
+        let row = NodeRow {
+            id: peer.id,
+            name: peer.name.clone(),
+            address: peer.address.clone(),
+            alive: false,
+            round_trip_us: 0,
+            cpus: 0,
+            memory_bytes: 0,
+            guests: 0,
+            kernel: String::new(),
+            version: String::new(),
+        };
+        let answer =
+            peer.resolve().and_then(|address| peers::info(&self.setup, address, peer.id, PEER_ANSWER));
+        match answer {
+            Ok((info, round_trip)) => NodeRow {
+                alive: true,
+                round_trip_us: round_trip.as_micros() as u64,
+                cpus: info.cpus,
+                memory_bytes: info.memory_bytes,
+                guests: info.guests,
+                kernel: info.kernel,
+                version: info.version,
+                ..row
+            },
+            Err(error) => {
+                tracing::debug!(peer = %peer.id, error = %error, "no answer");
+                row
+            }
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<Answer, Event> {
+        if name == self.setup.config.node.name {
+            return Ok(Answer::Found { node: self.own() });
+        }
+        let found = self
+            .peers()
+            .into_iter()
+            .find(|peer| peer.name == name)
+            .map(|peer| Answer::Found { node: peer.id });
+        found.ok_or_else(|| {
+            failed(FailureKind::NotFound, &format!("no node is called '{name}'; 'om nodes' lists them"))
+        })
+    }
+
+    fn migrate(&self, uid: u32, pid: i32, to: Destination, out: &mut Out<'_>) -> Result<(), Error> {
+        match self.prepare(uid, pid, to) {
+            Ok((mut conversation, request)) => relay(&mut conversation, &request, out),
+            Err(failure) => out(&failure),
+        }
+    }
+
+    /// All checks before anything is touched; then the keeper, ready to be asked.
+    fn prepare(&self, uid: u32, pid: i32, to: Destination) -> Result<(Conversation, AgentRequest), Event> {
+        let process = self.existing(pid)?;
+        if !process.belongs_to(uid) {
+            let text = format!("process {pid} is not yours: its owner or root can move it");
+            return Err(failed(FailureKind::Forbidden, &text));
+        }
+        let wanted = match to {
+            Destination::Home => self.own(),
+            Destination::Node(node) => node,
+        };
+        let status = self.keeper_status(&process);
+        let mut reasons =
+            eligibility::of_process(&self.setup, &process, self.whereabouts(status.as_ref()), &self.guests());
+        if status.as_ref().map_or(self.own(), |status| status.node) == wanted {
+            reasons.push(ReasonCode::SameNode.into());
+        }
+        if status.is_some_and(|status| status.moving) {
+            reasons.push(ReasonCode::Busy.into());
+        }
+        let request = if wanted == self.own() {
+            AgentRequest::BringHome
+        } else {
+            match self.fit(wanted, &process) {
+                Ok(address) => AgentRequest::MoveTo { node: wanted, address },
+                Err(more) => {
+                    reasons.extend(more);
+                    // Not used, since there is a reason.
+                    AgentRequest::BringHome
+                }
+            }
+        };
+        if !reasons.is_empty() {
+            let message = format!("process {pid} cannot move to {to}: {}", Reasons(reasons.clone()));
+            return Err(Event::Failed { kind: FailureKind::Refused, message, reasons });
+        }
+        if !process.is_still() {
+            return Err(failed(FailureKind::NotFound, &format!("process {pid} has just ended")));
+        }
+        let conversation = self.agents.keeper(process.id).map_err(|error| {
+            failed(FailureKind::Broken, &format!("cannot reach the keeper of process {pid}: {error}"))
+        })?;
+        Ok((conversation, request))
+    }
+
+    /// Whether a node exists, lives and could take the process; its address.
+    fn fit(&self, node: NodeId, process: &Process) -> Result<std::net::SocketAddr, Vec<Reason>> {
+        let peer = self
+            .peer(node)
+            .ok_or_else(|| vec![Reason::new(ReasonCode::UnknownNode, format!("node {node}"))])?;
+        let dead = |error: Error| vec![Reason::new(ReasonCode::DeadNode, format!("failed to {error}"))];
+        let address = peer.resolve().map_err(dead)?;
+        let (info, _) = peers::info(&self.setup, address, node, PEER_ANSWER).map_err(dead)?;
+        let reasons = eligibility::of_node(&info, &self.cpu, process);
+        if reasons.is_empty() { Ok(address) } else { Err(reasons) }
+    }
+
+    fn expel(&self, uid: u32, pid: i32, home: NodeId, out: &mut Out<'_>) -> Result<(), Error> {
+        if uid != 0 {
+            return out(&failed(FailureKind::Forbidden, "only root can send guests home"));
+        }
+        let found =
+            self.agents.wardens().into_iter().find(|(_, guest)| guest.pid == pid && guest.home == home);
+        let Some((path, _)) = found else {
+            let text = format!("no guest here has the pid {pid} on node {home}; 'om ps' lists them");
+            return out(&failed(FailureKind::NotFound, &text));
+        };
+        match agents::connect(&path) {
+            Ok(stream) => relay(&mut Conversation::new(stream), &AgentRequest::BringHome, out),
+            Err(_) => {
+                out(&failed(FailureKind::NotFound, &format!("guest {pid} of node {home} has just left")))
+            }
+        }
+    }
+}
+
+/// Asks an agent and hands its lines to the tool, until it is done; every request gets its last line.
+fn relay(conversation: &mut Conversation, request: &AgentRequest, out: &mut Out<'_>) -> Result<(), Error> {
+    let broken =
+        |text: &str| failed(FailureKind::Broken, &format!("{text}; the process goes on where it was"));
+    if agents::send(conversation, request).is_err() {
+        return out(&broken("the agent ended before it was asked"));
+    }
+    loop {
+        let event = match lines::read(conversation) {
+            Ok(Some(line)) => serde_json::from_slice::<Event>(&line)
+                .unwrap_or_else(|_| broken("the agent says something that is no answer")),
+            Ok(None) => broken("the agent ended; the daemon's log says why"),
+            Err(error) => broken(&format!("the agent does not answer (failed to {error})")),
+        };
+        out(&event)?;
+        if !matches!(event, Event::Progress(_)) {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Whether a process may move to a node, with all reasons against it. Everything here is cheap and disturbs nobody.
+
+use crate::Setup;
+use crate::machine;
+use crate::process::Process;
+use control::WardenStatus;
+use model::{Reason, ReasonCode};
+use wire::peer::NodeInfo;
+
+/// User ids behind `guests.uid_base` that belong to guests.
+const GUEST_UIDS: u32 = 1 << 16;
+
+/// Where the user part of a process is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// At home, untouched.
+    Home,
+    /// Away: what is seen here is its deputy.
+    Away,
+}
+
+/// Reasons that lie in the process.
+pub fn of_process(
+    setup: &Setup,
+    process: &Process,
+    whereabouts: Whereabouts,
+    guests: &[WardenStatus],
+) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if process.id.pid == 1 {
+        reasons.push(ReasonCode::Init.into());
+    }
+    if process.kernel_thread {
+        reasons.push(ReasonCode::KernelThread.into());
+    }
+    if "ZX".contains(process.state) {
+        reasons.push(ReasonCode::Zombie.into());
+    }
+    if process.is_our_program() {
+        reasons.push(Reason::new(ReasonCode::OwnDaemon, &process.name));
+    }
+    if let Some(guest) = guests.iter().find(|guest| guest.local_pid == process.id.pid) {
+        reasons.push(Reason::new(ReasonCode::Guest, format!("pid {} of node {}", guest.pid, guest.home)));
+    } else if process.uids[0].wrapping_sub(setup.config.guests.uid_base) < GUEST_UIDS {
+        reasons.push(ReasonCode::Guest.into());
+    }
+    // Looking deeper makes sense only for a program, and only where the program is.
+    if reasons.is_empty() && whereabouts == Whereabouts::Home {
+        reasons.extend(in_depth(process));
+    }
+    reasons
+}
+
+/// Reasons in its memory, descriptors and threads: the place where the engine's own checks are called.
+fn in_depth(_process: &Process) -> Vec<Reason> {
+    Vec::new()
+}
+
+/// Reasons that lie in the node it is to go to, as far as that node says by itself; an offer may bring more.
+pub fn of_node(info: &NodeInfo, own: &model::CpuProfile, process: &Process) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if !info.accepts {
+        reasons.push(ReasonCode::Refused.into());
+    }
+    let missing = info.cpu.missing_for(own);
+    if !missing.is_empty() {
+        reasons.push(Reason::new(ReasonCode::CpuFeatures, missing.join(", ")));
+    }
+    if !machine::kernel_is_fit(&info.kernel) {
+        let (major, minor) = machine::KERNEL_MIN;
+        reasons.push(Reason::new(ReasonCode::Kernel, format!("{}; {major}.{minor} is needed", info.kernel)));
+    }
+    if info.memory_free_bytes < process.memory_bytes {
+        let need =
+            format!("{} MiB are free, {} needed", info.memory_free_bytes >> 20, process.memory_bytes >> 20);
+        reasons.push(Reason::new(ReasonCode::Memory, need));
+    }
+    reasons
+}

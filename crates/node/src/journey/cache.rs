@@ -1,0 +1,79 @@
+//! Copies of other nodes' files, named by their content.
+//!
+//! A file that a guest maps is never taken from the host's own tree: the same path may hold another file, now or
+//! tomorrow. It comes from here; a copy is only given its name once its bytes have the right hash.
+
+use super::{Error, Result};
+use image::FileId;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The cache's directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Cache {
+    directory: PathBuf,
+}
+
+/// A file on its way into the cache; it leaves nothing behind unless it is finished.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    id: FileId,
+    hasher: blake3::Hasher,
+    file: File,
+    temporary: PathBuf,
+    target: PathBuf,
+}
+
+impl Cache {
+    /// The cache under `root`, made if need be.
+    pub(crate) fn open(root: &Path) -> Result<Cache> {
+        let directory = root.join("files");
+        fs::create_dir_all(&directory).map_err(Error::io("making the cache"))?;
+        Ok(Cache { directory })
+    }
+
+    fn path(&self, id: &FileId) -> PathBuf {
+        self.directory.join(id.to_string())
+    }
+
+    /// The file of this content, if it is here.
+    pub(crate) fn get(&self, id: &FileId) -> Option<File> {
+        File::open(self.path(id)).ok()
+    }
+
+    /// Begins a new file.
+    pub(crate) fn receive(&self, id: FileId) -> Result<Incoming> {
+        let temporary = self.directory.join(format!(".{id}.{}", std::process::id()));
+        let file = File::create(&temporary).map_err(Error::io("making a file in the cache"))?;
+        Ok(Incoming { id, hasher: blake3::Hasher::new(), file, temporary, target: self.path(&id) })
+    }
+}
+
+impl Incoming {
+    /// The file that is coming.
+    pub(crate) fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Takes the next bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hasher.update(bytes);
+        self.file.write_all(bytes).map_err(Error::io("writing to the cache"))
+    }
+
+    /// Checks the whole and gives it its name.
+    pub(crate) fn finish(self) -> Result<()> {
+        if self.hasher.finalize().as_bytes() != &self.id.0 {
+            return Err(wire::session::Malformed("file whose bytes are not those of its name").into());
+        }
+        fs::rename(&self.temporary, &self.target).map_err(Error::io("naming a file in the cache"))
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // Gone already once it has its name.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}

@@ -1,0 +1,103 @@
+//! What can go wrong on a journey.
+
+use model::{Reason, ReasonCode, Reasons};
+use std::io;
+use wire::session::{Malformed, Refusal};
+
+/// A failed step of a journey.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A step on the process itself.
+    #[error(transparent)]
+    Process(#[from] tracee::Error),
+    /// The connection.
+    #[error("the connection to the other node: {0}")]
+    Net(#[from] net::Error),
+    /// The other node sent what no honest one sends.
+    #[error("the other node sent a {0}")]
+    Malformed(#[from] Malformed),
+    /// The other node sent something that does not belong here.
+    #[error("the other node sent {got} where {wanted} was due")]
+    Unexpected {
+        /// What it sent.
+        got: u16,
+        /// What was due.
+        wanted: &'static str,
+    },
+    /// The other node cannot do it.
+    #[error("{}", refusal_text(.0))]
+    Refused(Refusal),
+    /// A file.
+    #[error("{what}: {source}")]
+    Io {
+        /// The operation.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The other side of this very process is gone.
+    #[error("the process has ended")]
+    Ended,
+    /// Another part of this agent ended.
+    #[error("the agent is ending")]
+    Ending,
+}
+
+fn refusal_text(refusal: &Refusal) -> String {
+    if refusal.reasons.0.is_empty() { refusal.message.clone() } else { refusal.reasons.to_string() }
+}
+
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// For `map_err`.
+    pub(crate) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io { what, source }
+    }
+
+    /// As it is told to the other node.
+    pub(crate) fn to_refusal(&self) -> Refusal {
+        match self {
+            Error::Refused(refusal) => refusal.clone(),
+            Error::Process(tracee::Error::Refused(reasons)) => {
+                Refusal { reasons: reasons.clone(), message: reasons.to_string() }
+            }
+            Error::Process(tracee::Error::Stuck(tid)) => one(ReasonCode::Stuck, format!("thread {tid}")),
+            Error::Process(tracee::Error::Stopped(_)) => one(ReasonCode::Stopped, String::new()),
+            Error::Io { source, .. } if source.raw_os_error() == Some(nix::libc::ENOSPC) => {
+                one(ReasonCode::Disk, String::new())
+            }
+            Error::Process(error) if out_of_memory(error) => one(ReasonCode::Memory, String::new()),
+            other => Refusal { reasons: Reasons::default(), message: chain(other) },
+        }
+    }
+}
+
+fn one(code: ReasonCode, detail: String) -> Refusal {
+    let reason = Reason::new(code, detail);
+    Refusal { message: reason.to_string(), reasons: Reasons(vec![reason]) }
+}
+
+fn out_of_memory(error: &tracee::Error) -> bool {
+    use kernel::Errno;
+    match error {
+        tracee::Error::Kernel { errno, .. } | tracee::Error::Inside { errno, .. } => *errno == Errno::ENOMEM,
+        tracee::Error::Io { source, .. } => source.raw_os_error() == Some(Errno::ENOMEM as i32),
+        _ => false,
+    }
+}
+
+/// An error with its sources, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text += ": ";
+            text += &cause_text;
+        }
+        source = cause.source();
+    }
+    text
+}

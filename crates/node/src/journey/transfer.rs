@@ -1,0 +1,214 @@
+//! A process on the wire: its files, its image, its pages.
+
+use super::cache::{Cache, Incoming};
+use super::{Error, Result};
+use image::{Area, Backing, FileId, Process};
+use kernel::memory::Range;
+use model::limits::{FRAME_BYTES_MAX, PAGE_BATCH_BYTES};
+use net::Frame;
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use tracee::layout::{Files, MappedFile};
+use tracee::pages::{PageBatch, Sink, Source, is_zero};
+use wire::session::{self, FileEntry, FilePart, Kind, Pages, Part};
+
+const PART_BYTES: usize = 1 << 20;
+/// An image larger than this is no honest one.
+const IMAGE_BYTES_MAX: usize = 64 << 20;
+/// Ranges in one batch of pages, at most: what two ends' lists may hold.
+const RANGES_MAX: usize = kernel::memory::RANGES_MAX;
+
+/// Where frames go.
+pub(crate) trait Outlet {
+    /// Sends one frame.
+    fn put(&mut self, kind: Kind, parts: &[&[u8]]) -> Result<()>;
+}
+
+impl Outlet for net::Sender {
+    fn put(&mut self, kind: Kind, parts: &[&[u8]]) -> Result<()> {
+        Ok(self.send(kind as u16, parts)?)
+    }
+}
+
+/// Where frames come from.
+pub(crate) trait Inlet {
+    /// Waits for the next frame.
+    fn take(&mut self) -> Result<Frame>;
+}
+
+impl Inlet for net::Receiver {
+    fn take(&mut self) -> Result<Frame> {
+        Ok(self.recv()?)
+    }
+}
+
+/// Waits for a frame of one kind; a refusal instead of it is an error of its own.
+pub(crate) fn expect(inlet: &mut impl Inlet, kind: Kind, wanted: &'static str) -> Result<Frame> {
+    let frame = inlet.take()?;
+    match Kind::new(frame.kind) {
+        Some(found) if found == kind => Ok(frame),
+        Some(Kind::Refused) => Err(Error::Refused(session::decode(&frame.payload)?.0)),
+        Some(Kind::Gone) => Err(Error::Ended),
+        _ => Err(Error::Unexpected { got: frame.kind, wanted }),
+    }
+}
+
+/// The files that areas map, each once, with the executable.
+pub(crate) fn files_of(areas: &[Area], executable: FileId, files: &Files) -> Vec<MappedFile> {
+    let mapped = areas.iter().filter_map(|area| match &area.backing {
+        Backing::File { id, .. } => Some(*id),
+        Backing::Anonymous => None,
+    });
+    let ids: BTreeMap<_, ()> = mapped.chain([executable]).map(|id| (id, ())).collect();
+    ids.keys().filter_map(|id| files.get(id).cloned()).collect()
+}
+
+/// Offers files and sends those that the other side lacks. `progress` is told bytes done and bytes in all.
+pub(crate) fn send_files(
+    out: &mut impl Outlet,
+    inlet: &mut impl Inlet,
+    files: &[MappedFile],
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<()> {
+    let entries = files.iter().map(|file| FileEntry { id: file.id, length: file.length }).collect();
+    out.put(Kind::Files, &[&session::encode(&session::Files(entries))])?;
+    let frame = expect(inlet, Kind::Missing, "the list of missing files")?;
+    let (missing, _) = session::decode::<session::Files>(&frame.payload)?;
+    let total = missing.0.iter().map(|entry| entry.length).sum();
+    let mut done = 0;
+    for entry in missing.0 {
+        let file = files.iter().find(|file| file.id == entry.id);
+        let file = file.ok_or(Error::Unexpected { got: frame.kind, wanted: "a file that was offered" })?;
+        let mut buffer = vec![0; PART_BYTES];
+        let mut at = 0;
+        loop {
+            let got = file.file.read_at(&mut buffer, at).map_err(Error::io("reading a mapped file"))?;
+            at += got as u64;
+            let last = got == 0 || at >= file.length;
+            out.put(Kind::FilePart, &[&session::encode(&FilePart { id: file.id, last }), &buffer[..got]])?;
+            done += got as u64;
+            progress(done, total);
+            if last {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Of the files offered, those that the cache lacks.
+pub(crate) fn lacking(offered: &session::Files, cache: &Cache) -> session::Files {
+    session::Files(offered.0.iter().filter(|entry| cache.get(&entry.id).is_none()).copied().collect())
+}
+
+/// Takes in one part of a file; `incoming` holds the file between its parts.
+pub(crate) fn take_file_part(cache: &Cache, incoming: &mut Option<Incoming>, payload: &[u8]) -> Result<()> {
+    let (part, bytes) = session::decode::<FilePart>(payload)?;
+    let mut file = match incoming.take() {
+        Some(file) if file.id() == part.id => file,
+        _ => cache.receive(part.id)?,
+    };
+    file.write(bytes)?;
+    if part.last {
+        return file.finish();
+    }
+    *incoming = Some(file);
+    Ok(())
+}
+
+/// Sends an image.
+pub(crate) fn send_image(out: &mut impl Outlet, image: &Process) -> Result<()> {
+    let bytes = postcard::to_stdvec(image).map_err(|_| session::Malformed("image"))?;
+    let mut chunks = bytes.chunks(PART_BYTES).peekable();
+    while let Some(chunk) = chunks.next() {
+        let part = Part { last: chunks.peek().is_none() };
+        out.put(Kind::Image, &[&session::encode(&part), chunk])?;
+    }
+    Ok(())
+}
+
+/// Gathers an image from its parts.
+#[derive(Debug, Default)]
+pub(crate) struct ImageParts(Vec<u8>);
+
+impl ImageParts {
+    /// Takes one part; the image, once it was the last.
+    pub(crate) fn take(&mut self, payload: &[u8]) -> Result<Option<Process>> {
+        let (part, bytes) = session::decode::<Part>(payload)?;
+        if self.0.len() + bytes.len() > IMAGE_BYTES_MAX {
+            return Err(session::Malformed("image: it is too large").into());
+        }
+        self.0.extend_from_slice(bytes);
+        if !part.last {
+            return Ok(None);
+        }
+        let image: Process = postcard::from_bytes(&self.0).map_err(|_| session::Malformed("image"))?;
+        check_image(&image)?;
+        Ok(Some(image))
+    }
+}
+
+/// What the rest takes for granted about an image.
+fn check_image(image: &Process) -> Result<()> {
+    let bad = |what: &'static str| Err(session::Malformed(what).into());
+    if image.threads.first().map(|thread| thread.tid) != Some(image.pid) || image.pid <= 1 {
+        return bad("image: its first thread is not its leader");
+    }
+    if image.threads.len() > model::limits::THREADS_MAX || image.areas.len() > model::limits::VMAS_MAX {
+        return bad("image: more threads or areas than can be moved");
+    }
+    if image.actions.len() != 64 || image.auxv.len() > 4096 {
+        return bad("image: its actions or auxiliary vector");
+    }
+    let mut from = 0;
+    for area in &image.areas {
+        let aligned = area.start.is_multiple_of(4096) && area.end.is_multiple_of(4096);
+        if !aligned || area.start < from || area.end <= area.start || area.end > tracee::inject::TASK_END {
+            return bad("image: its areas");
+        }
+        from = area.end;
+    }
+    Ok(())
+}
+
+/// Sends all pages of a source. Pages that are all zero and in no file need not travel: fresh memory is zero.
+pub(crate) fn send_pages(
+    out: &mut impl Outlet,
+    source: &mut Source,
+    image: &Process,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<u64> {
+    let total = source.total();
+    let mut done = 0;
+    let mut sent = 0;
+    let mut batch = PageBatch::default();
+    while source.next(PAGE_BATCH_BYTES, &mut batch)? {
+        done += batch.bytes.len() as u64;
+        if !(is_zero(&batch.bytes) && all_anonymous(image, &batch.ranges)) {
+            let ranges = batch.ranges.iter().map(|range| (range.start, range.length)).collect();
+            out.put(Kind::Pages, &[&session::encode(&Pages(ranges)), &batch.bytes])?;
+            sent += batch.bytes.len() as u64;
+        }
+        progress(done, total);
+    }
+    out.put(Kind::PagesEnd, &[])?;
+    Ok(sent)
+}
+
+fn all_anonymous(image: &Process, ranges: &[Range]) -> bool {
+    ranges.iter().all(|range| {
+        let index = image.areas.partition_point(|area| area.end <= range.start);
+        image.areas.get(index).is_some_and(|area| area.backing == Backing::Anonymous)
+    })
+}
+
+/// Writes a batch of pages where it belongs.
+pub(crate) fn take_pages(sink: &mut Sink, payload: &[u8]) -> Result<()> {
+    let (pages, bytes) = session::decode::<Pages>(payload)?;
+    let ranges: Vec<Range> = pages.0.iter().map(|&(start, length)| Range { start, length }).collect();
+    let total = ranges.iter().try_fold(0u64, |sum, range| sum.checked_add(range.length));
+    if ranges.len() > RANGES_MAX || total != Some(bytes.len() as u64) || bytes.len() > FRAME_BYTES_MAX {
+        return Err(session::Malformed("batch of pages").into());
+    }
+    Ok(sink.write(&ranges, bytes)?)
+}

@@ -1,0 +1,126 @@
+//! A process that is away: its deputy's calls, and what its host says besides.
+
+use super::calls::Calls;
+use crate::journey::{Error, Result};
+use model::NodeId;
+use net::{Frame, Receiver};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc::{self, SyncSender, TryRecvError};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tracee::deputy::Slots;
+use wire::session::{Kind, Status};
+
+/// Frames that wait for the keeper, at most; then the channel itself waits.
+const NOTICES_MAX: usize = 8;
+
+/// A process that is away.
+pub(super) struct Away {
+    /// Its host.
+    pub(super) node: NodeId,
+    /// Its calls.
+    pub(super) calls: Arc<Calls>,
+    /// What its host says besides calls.
+    pub(super) notices: Notices,
+    /// What it uses there.
+    pub(super) status: Status,
+    /// The memory of its deputy's slots, kept for a keeper that takes over.
+    pub(super) _slots: Slots,
+    /// The thread that looks after the slots.
+    pub(super) server: JoinHandle<()>,
+}
+
+impl Away {
+    /// Ends the threads. The deputy is no longer served.
+    pub(super) fn end(self) {
+        self.calls.end();
+        self.calls.connect(None);
+        let _ = self.server.join();
+    }
+}
+
+/// Frames of the host that are not about calls, in order; an error ends them.
+pub(super) struct Notices {
+    frames: mpsc::Receiver<Result<Frame>>,
+    wake: OwnedFd,
+}
+
+impl Notices {
+    /// Becomes readable when a frame may be there.
+    pub(super) fn wake(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// The next frame, if one is here.
+    pub(super) fn next(&self) -> Option<Result<Frame>> {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.wake, &mut count);
+        match self.frames.try_recv() {
+            Ok(notice) => {
+                let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+                Some(notice)
+            }
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(Error::Ending)),
+        }
+    }
+
+    /// Waits for the next frame.
+    pub(super) fn wait(&self, patience: Duration) -> Result<Frame> {
+        match self.frames.recv_timeout(patience) {
+            Ok(frame) => frame,
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(net::Error::TimedOut.into()),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(Error::Ending),
+        }
+    }
+}
+
+impl crate::journey::Inlet for &Notices {
+    fn take(&mut self) -> Result<Frame> {
+        self.wait(Duration::from_secs(model::limits::PEER_SILENCE_SECONDS))
+    }
+}
+
+/// Begins to read a host's channel: calls go to the slots at once, everything else to the keeper.
+pub(super) fn listen(calls: Arc<Calls>, mut receiver: Receiver) -> Result<Notices> {
+    use rustix::event::{EventfdFlags, eventfd};
+    let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(|errno| Error::Io {
+        what: "making an event",
+        source: errno.into(),
+    })?;
+    let ring = wake.try_clone().map_err(Error::io("making an event"))?;
+    let (sender, frames) = mpsc::sync_channel(NOTICES_MAX);
+    let read = move || {
+        let outcome = read_frames(&calls, &mut receiver, &sender, &ring);
+        if let Err(error) = outcome {
+            let _ = sender.send(Err(error));
+        }
+        drop(sender);
+        let _ = rustix::io::write(&ring, &1u64.to_ne_bytes());
+    };
+    std::thread::Builder::new().name("channel".into()).spawn(read).map_err(Error::io("starting a thread"))?;
+    Ok(Notices { frames, wake })
+}
+
+fn read_frames(
+    calls: &Calls,
+    receiver: &mut Receiver,
+    sender: &SyncSender<Result<Frame>>,
+    ring: &OwnedFd,
+) -> Result<()> {
+    let mut payload = Vec::new();
+    loop {
+        let number = receiver.recv_into(&mut payload)?;
+        if let Some(kind) = Kind::new(number)
+            && calls.take(kind, &payload)?
+        {
+            continue;
+        }
+        let frame = Frame { kind: number, payload: std::mem::take(&mut payload) };
+        if sender.send(Ok(frame)).is_err() {
+            return Ok(());
+        }
+        let _ = rustix::io::write(ring, &1u64.to_ne_bytes());
+    }
+}

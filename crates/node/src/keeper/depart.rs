@@ -1,0 +1,261 @@
+//! From home to a host.
+//!
+//! Until the commit is sent, whatever fails lets the process go on here as if nothing had happened: [`Frozen`] undoes
+//! itself. From the commit on the host owns it; that nobody answers then ends the process.
+
+use super::calls::Calls;
+use super::requests::Asker;
+use super::{Keeper, Place, Trip, away};
+use crate::journey::transfer::{self, expect, files_of};
+use crate::journey::{Error, Outlet, Result};
+use crate::{machine, peers};
+use image::Process;
+use model::{NodeId, Reason, ReasonCode, Reasons, Session};
+use net::{Channel, Receiver, Route, Sender};
+use procinfo::Mapping;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use stub::Shared;
+use tracee::capture::{self, Known, Snapshot};
+use tracee::deputy::{self, Slots};
+use tracee::inject::{self, Injector};
+use tracee::layout::{self, Files};
+use tracee::pages::Source;
+use tracee::restart::Waiting;
+use tracee::stop::Stopped;
+use wire::peer::{Offer, PeerAnswer, PeerRequest};
+use wire::session::{self, Commit, Hello, Kind, Role, Started, Status};
+
+/// How long threads may take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+const ASK_PATIENCE: Duration = Duration::from_secs(10);
+/// Code segment of 64-bit user code.
+const CODE_64: u64 = 0x33;
+
+/// The process, stopped at home with the stub inside; dropped, it goes on unharmed.
+struct Frozen {
+    stopped: Option<Stopped>,
+    snapshots: Vec<Snapshot>,
+    injector: Option<Injector>,
+    slots: Option<Slots>,
+    instruction: u64,
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let Some(stopped) = &self.stopped else { return };
+        if let Some(injector) = self.injector.take() {
+            if let Some(slots) = &self.slots {
+                let _ = deputy::discard(&injector, slots);
+            }
+            let _ = injector.leave(stopped.pid(), self.instruction);
+        }
+        for snapshot in &self.snapshots {
+            if let Err(error) = snapshot.restore() {
+                tracing::error!(tid = snapshot.tid(), %error, "a thread could not be given back its state");
+            }
+        }
+    }
+}
+
+impl Keeper {
+    /// Moves the process from home to `node`. On failure it goes on at home.
+    pub(super) fn depart(&mut self, node: NodeId, address: SocketAddr, asker: &mut Asker) -> Result<Trip> {
+        let begun = Instant::now();
+        let pid = self.process.pid;
+        refuse_if(tracee::constraints(pid))?;
+        let session = self.offer(node, address)?;
+        let (mut sender, mut receiver) = self.connect(node, address, session, Role::Keeper { brings: true })?;
+        let before = procinfo::maps_with_flags(pid).map_err(Error::io("reading the mappings"))?;
+        let early = layout::read(pid, &before, &mut self.files)?;
+        let mut offered = files_of(&early.areas, early.executable, &self.files);
+        transfer::send_files(&mut sender, &mut receiver, &offered, &mut |done, total| {
+            asker.progress("files", done, total);
+        })?;
+        let waiting = super::waiting::observe(pid);
+
+        let frozen_at = Instant::now();
+        let mut frozen = Frozen {
+            stopped: None,
+            snapshots: Vec::new(),
+            injector: None,
+            slots: None,
+            instruction: 0,
+        };
+        let image = freeze(pid, &mut frozen, &before, waiting, &mut self.files)?;
+        let Some(injector) = &frozen.injector else { return Err(Error::Ending) };
+        let late: Vec<_> = files_of(&image.areas, image.executable, &self.files)
+            .into_iter()
+            .filter(|file| !offered.iter().any(|known| known.id == file.id))
+            .collect();
+        if !late.is_empty() {
+            transfer::send_files(&mut sender, &mut receiver, &late, &mut |_, _| {})?;
+            offered.extend(late);
+        }
+        transfer::send_image(&mut sender, &image)?;
+        let mut source = Source::scan(pid, &image.areas)?;
+        let bytes = transfer::send_pages(&mut sender, &mut source, &image, &mut |done, total| {
+            asker.progress("memory", done, total);
+        })?;
+        let tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
+        let slots_base = slots_hole(&before, injector, tids.len() as u32)?;
+        let slots = deputy::prepare(injector, slots_base, tids.len() as u32)?;
+        let shared = Shared::map(&slots.memory, slots.base, slots.count).map_err(Error::io("mapping the slots"))?;
+        frozen.slots = Some(slots);
+        expect(&mut receiver, Kind::Prepared, "the word that the remote is ready")?;
+
+        shared.prepare();
+        shared.claim().map_err(Error::io("becoming the keeper"))?;
+        let Some(slots) = frozen.slots.take() else { return Err(Error::Ending) };
+        if let Err(error) = deputy::become_deputy(injector, &tids, &image, &slots) {
+            undo_deputy(injector, &image, &tids);
+            frozen.slots = Some(slots);
+            return Err(error.into());
+        }
+        // The point of no return: from here on the remote may run.
+        let commit = Commit { signals: vec![0; tids.len()] };
+        sender.put(Kind::Commit, &[&session::encode(&commit)])?;
+        let (base, entries) = (injector.base(), injector.entries());
+        frozen.injector = None;
+        drop(frozen.stopped.take());
+        let started = expect(&mut receiver, Kind::Started, "the word that the remote runs");
+        let freeze = frozen_at.elapsed();
+        if let Err(error) = started.and_then(|frame| Ok(session::decode::<Started>(&frame.payload).map(drop)?)) {
+            // Nobody knows whether it runs there: it must not run here too.
+            self.give_up();
+            return Err(error);
+        }
+        let calls = Arc::new(Calls::new(shared, pid, tids, entries));
+        calls.connect(Some(sender));
+        let private = image.areas.iter().filter(|area| area.backing == image::Backing::Anonymous);
+        let gaps = deputy::dispensable(base, &slots, &image);
+        calls.unmap_in_time(within(private.map(|area| (area.start, area.length())), &gaps));
+        calls.unmap_in_time(gaps);
+        let notices = away::listen(Arc::clone(&calls), receiver)?;
+        let server = {
+            let calls = Arc::clone(&calls);
+            let serve = move || {
+                if let Err(error) = calls.serve_slots() {
+                    tracing::debug!(%error, "no more answers can be sent");
+                }
+            };
+            std::thread::Builder::new().name("slots".into()).spawn(serve).map_err(Error::io("starting a thread"))?
+        };
+        let status = Status::default();
+        self.place = Place::Away(Box::new(away::Away { node, calls, notices, status, _slots: slots, server }));
+        Ok(Trip { freeze, total: begun.elapsed(), bytes })
+    }
+
+    /// Asks a node to take the process.
+    pub(super) fn offer(&self, node: NodeId, address: SocketAddr) -> Result<Session> {
+        let pid = self.process.pid;
+        let (stat, status) = (procinfo::stat(pid), procinfo::status(pid));
+        let (Ok(stat), Ok(status)) = (stat, status) else { return Err(Error::Ended) };
+        let memory_bytes = match &self.place {
+            Place::Home => stat.resident_pages * 4096,
+            Place::Away(away) => away.status.memory_bytes,
+        };
+        let offer = Offer {
+            home: self.setup.config.node.id,
+            process: self.process,
+            name: procinfo::name(pid, pid).unwrap_or_default(),
+            uid: status.uids[1],
+            threads: procinfo::threads(pid).map_or(1, |tids| tids.len() as u32),
+            memory_bytes,
+            cpu: kernel::cpu::profile(),
+            kernel: machine::kernel(),
+        };
+        match peers::ask(&self.setup, address, node, &PeerRequest::Offer(offer), ASK_PATIENCE) {
+            Ok(PeerAnswer::Accepted { session }) => Ok(session),
+            Ok(PeerAnswer::Refused(reasons)) => Err(tracee::Error::Refused(reasons).into()),
+            Ok(_) => Err(Error::Unexpected { got: 0, wanted: "an answer to an offer" }),
+            Err(error) => Err(refusal(Reason::new(ReasonCode::DeadNode, format!("node {node}: {error}")))),
+        }
+    }
+
+    /// Opens a connection to a warden and says who is there.
+    pub(super) fn connect(
+        &self,
+        node: NodeId,
+        address: SocketAddr,
+        session: Session,
+        role: Role,
+    ) -> Result<(Sender, Receiver)> {
+        let channel =
+            Channel::connect(&self.setup.identity, address, Route::Session(session), node, ASK_PATIENCE)?;
+        let (mut sender, receiver) = channel.split();
+        let hello = Hello { version: session::VERSION, role, process: self.process };
+        sender.put(Kind::Hello, &[&session::encode(&hello)])?;
+        Ok((sender, receiver))
+    }
+}
+
+/// Stops the process and captures it; `frozen` undoes whatever was done.
+fn freeze(
+    pid: i32,
+    frozen: &mut Frozen,
+    before: &[Mapping],
+    waiting: BTreeMap<i32, Waiting>,
+    files: &mut Files,
+) -> Result<Process> {
+    let stopped = Stopped::freeze(pid, STOP_PATIENCE)?;
+    let tids = stopped.tids().to_vec();
+    frozen.stopped = Some(stopped);
+    for &tid in &tids {
+        frozen.snapshots.push(Snapshot::take(tid)?);
+    }
+    if frozen.snapshots.iter().any(|snapshot| snapshot.registers().cs != CODE_64) {
+        return Err(refusal(ReasonCode::Architecture.into()));
+    }
+    let mappings = layout::refresh(pid, before)?;
+    let layout = layout::read(pid, &mappings, files)?;
+    frozen.instruction = inject::find_instruction(pid, &mappings)?;
+    let taken = mappings.iter().map(|mapping| (mapping.start, mapping.end));
+    let base = inject::find_hole(inject::AREA_BYTES, 4096, taken).ok_or_else(no_room)?;
+    let Some(leader) = frozen.snapshots.first() else { return Err(Error::Ended) };
+    let injector = frozen.injector.insert(Injector::enter(pid, leader.registers(), frozen.instruction, base)?);
+    let known = Known { waiting, ..Known::default() };
+    Ok(capture::capture(injector, &frozen.snapshots, layout, &known)?)
+}
+
+fn no_room() -> Error {
+    refusal(Reason::new(ReasonCode::Limits, "its address space is full"))
+}
+
+pub(super) fn refusal(reason: Reason) -> Error {
+    tracee::Error::Refused(Reasons(vec![reason])).into()
+}
+
+fn refuse_if(reasons: Vec<Reason>) -> Result<()> {
+    if reasons.is_empty() { Ok(()) } else { Err(tracee::Error::Refused(Reasons(reasons)).into()) }
+}
+
+/// A place for the slots, clear of the program and of the stub.
+fn slots_hole(mappings: &[Mapping], injector: &Injector, count: u32) -> Result<u64> {
+    let stub = (injector.base(), injector.base() + inject::AREA_BYTES);
+    let taken = mappings.iter().map(|mapping| (mapping.start, mapping.end)).chain([stub]);
+    inject::find_hole(deputy::slots_bytes(count), stub_abi::SLOT_BYTES, taken).ok_or_else(no_room)
+}
+
+/// Gives the process back the signal actions and kernel state that it had before a failed attempt to hollow it out.
+fn undo_deputy(injector: &Injector, image: &Process, tids: &[i32]) {
+    for (thread, &tid) in image.threads.iter().zip(tids) {
+        let _ = tracee::rebuild::thread_state(injector, tid, thread);
+    }
+    let _ = tracee::rebuild::actions(injector, image);
+}
+
+/// The parts of the ranges that lie in the gaps.
+fn within<'a>(
+    ranges: impl Iterator<Item = (u64, u64)> + 'a,
+    gaps: &'a [(u64, u64)],
+) -> impl Iterator<Item = (u64, u64)> + 'a {
+    ranges.flat_map(move |(start, length)| {
+        gaps.iter().filter_map(move |&(gap, gap_length)| {
+            let (from, to) = (start.max(gap), (start + length).min(gap + gap_length));
+            (from < to).then(|| (from, to - from))
+        })
+    })
+}

@@ -1,0 +1,49 @@
+//! Files that the remote maps while it is away.
+
+use super::{Keeper, Place};
+use crate::journey::{Error, Result};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use tracee::layout::MappedFile;
+use wire::session::{self, FileAnswer, FileEntry, FilePart, FileRequest, Kind};
+
+const PART_BYTES: usize = 1 << 20;
+
+impl Keeper {
+    /// Answers a host that asks what is under a descriptor of the process.
+    pub(super) fn give_file(&mut self, payload: &[u8]) -> Result<()> {
+        let (request, _) = session::decode::<FileRequest>(payload)?;
+        let known = self.file_under(request.descriptor);
+        let Place::Away(away) = &self.place else { return Ok(()) };
+        if let (Some(file), true) = (&known, request.send) {
+            let mut buffer = vec![0; PART_BYTES];
+            let mut at = 0;
+            loop {
+                let got = file.file.read_at(&mut buffer, at).map_err(Error::io("reading a mapped file"))?;
+                at += got as u64;
+                let last = got == 0 || at >= file.length;
+                let part = session::encode(&FilePart { id: file.id, last });
+                away.calls.send(Kind::FilePart, &[&part, &buffer[..got]])?;
+                if last {
+                    break;
+                }
+            }
+        }
+        let file = known.map(|file| FileEntry { id: file.id, length: file.length });
+        away.calls.send(Kind::FileIs, &[&session::encode(&FileAnswer { slot: request.slot, file })])
+    }
+
+    /// Only regular files that the process may read can be mapped elsewhere.
+    fn file_under(&mut self, descriptor: i32) -> Option<MappedFile> {
+        let file = File::from(tracee::deputy::take_fd(self.process.pid, descriptor).ok()?);
+        let regular = file.metadata().is_ok_and(|data| data.is_file());
+        let mode = rustix::fs::fcntl_getfl(&file).ok()?;
+        let readable = !mode.contains(rustix::fs::OFlags::WRONLY) && !mode.contains(rustix::fs::OFlags::PATH);
+        if !regular || !readable {
+            return None;
+        }
+        // An open file of its own: the process's shares its offset with the program, which must not be moved.
+        let own = File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file))).ok()?;
+        self.files.learn(own).ok()
+    }
+}

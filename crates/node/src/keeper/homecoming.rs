@@ -1,0 +1,232 @@
+//! From a host back home: the deputy is filled with the process again.
+//!
+//! The host keeps the process, stopped, until it is told that it lives here. What fails before the deputy is emptied
+//! sends it on its way again there; after that there is nothing to go back to, and the process ends.
+
+use super::away::Away;
+use super::requests::Asker;
+use super::{Keeper, Place, Trip};
+use crate::journey::transfer::{self, ImageParts, expect};
+use crate::journey::{Error, Inlet, Result};
+use image::{FileId, Process};
+use kernel::ptrace;
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+use tracee::inject::{self, Injector};
+use tracee::layout::Files;
+use tracee::pages::Sink;
+use tracee::rebuild::{self, Target};
+use tracee::stop::{self, Stopped};
+use wire::session::{self, Kind};
+
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the deputy's last calls may take to end.
+const QUIET_PATIENCE: Duration = Duration::from_secs(30);
+
+impl Keeper {
+    /// Brings the process home.
+    pub(super) fn come_home(&mut self, asker: &mut Asker) -> Result<Trip> {
+        let begun = Instant::now();
+        let Place::Away(away) = &mut self.place else {
+            return Err(super::depart::refusal(model::ReasonCode::SameNode.into()));
+        };
+        away.calls.send(Kind::Quiesce, &[])?;
+        hear_quiet(away)?;
+        let frozen_at = Instant::now();
+        finish_housekeeping(away)?;
+        let stopped = stop_deputy(self.process.pid, away)?;
+        // What was caught until now goes first; the deputy catches nothing more.
+        away.calls.scan()?;
+        away.calls.send(Kind::Flushed, &[])?;
+        match fill(away, stopped, &self.files, asker) {
+            Ok(bytes) => {
+                let freeze = frozen_at.elapsed();
+                let _ = away.calls.send(Kind::Release, &[]);
+                if let Place::Away(away) = std::mem::replace(&mut self.place, Place::Home) {
+                    away.end();
+                }
+                Ok(Trip { freeze, total: begun.elapsed(), bytes })
+            }
+            Err(Unfilled::Untouched(error)) => {
+                away.calls.send(Kind::Resume, &[])?;
+                Err(error)
+            }
+            Err(Unfilled::Ruined(error)) => {
+                self.give_up();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// How a deputy was left that could not be filled.
+enum Unfilled {
+    /// It is a deputy as before.
+    Untouched(Error),
+    /// It is neither a deputy nor a process.
+    Ruined(Error),
+}
+
+/// Waits until every thread of the remote has stopped.
+pub(super) fn hear_quiet(away: &mut Away) -> Result<()> {
+    loop {
+        let frame = (&away.notices).take()?;
+        match Kind::new(frame.kind) {
+            Some(Kind::Quiet) => return Ok(()),
+            Some(Kind::Refused) => return Err(Error::Refused(session::decode(&frame.payload)?.0)),
+            Some(Kind::Status) => away.status = session::decode(&frame.payload)?.0,
+            // Asked for twice, or no longer needed: it moves anyway and will ask again.
+            Some(Kind::Wish | Kind::File) => {}
+            _ => return Err(Error::Unexpected { got: frame.kind, wanted: "the word that the remote stands still" }),
+        }
+    }
+}
+
+fn finish_housekeeping(away: &Away) -> Result<()> {
+    let deadline = Instant::now() + QUIET_PATIENCE;
+    while !away.calls.is_quiet() {
+        if Instant::now() > deadline {
+            return Err(tracee::Error::Stuck(away.calls.tids().first().copied().unwrap_or(0)).into());
+        }
+        away.calls.scan()?;
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+/// Stops the deputy's threads where they wait for the next request: only there is no signal half recorded.
+fn stop_deputy(pid: i32, away: &Away) -> Result<Stopped> {
+    let deadline = Instant::now() + STOP_PATIENCE;
+    let tids = away.calls.tids().to_vec();
+    for &tid in &tids {
+        ptrace::seize(tid, 0).map_err(kernel_error("seizing the deputy", tid))?;
+    }
+    // From here on the guard lets go of all of them, whatever happens.
+    for &tid in &tids {
+        ptrace::interrupt(tid).map_err(kernel_error("stopping the deputy", tid))?;
+    }
+    for &tid in &tids {
+        loop {
+            stop::stop_one(tid, deadline)?;
+            let registers = ptrace::registers(tid).map_err(kernel_error("reading registers", tid))?;
+            if registers.orig_rax as i64 == nix::libc::SYS_futex_waitv {
+                break;
+            }
+            let again = ptrace::resume(tid, 0).and_then(|()| ptrace::interrupt(tid));
+            again.map_err(kernel_error("stopping the deputy", tid))?;
+        }
+    }
+    Ok(Stopped::adopt(pid, tids))
+}
+
+fn kernel_error(what: &'static str, pid: i32) -> impl FnOnce(kernel::Errno) -> Error {
+    move |errno| tracee::Error::Kernel { what, pid, errno }.into()
+}
+
+/// Receives the process and fills the deputy with it. On success the threads run.
+fn fill(away: &Away, stopped: Stopped, files: &Files, asker: &mut Asker) -> std::result::Result<u64, Unfilled> {
+    let mut inlet = &away.notices;
+    let image = receive_image(&mut inlet).map_err(Unfilled::Untouched)?;
+    let pid = stopped.pid();
+    let tids: BTreeSet<i32> = stopped.tids().iter().copied().collect();
+    if image.pid != pid || image.threads.iter().map(|thread| thread.tid).collect::<BTreeSet<_>>() != tids {
+        return Err(Unfilled::Untouched(session::Malformed("image: its threads are not the deputy's").into()));
+    }
+    let tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
+    let (injector, descriptors) = enter(away, &image, files, pid).map_err(Unfilled::Untouched)?;
+    let filled = rebuild_in(&injector, &image, &descriptors, &tids, &mut inlet, asker);
+    let (bytes, registers) = filled.map_err(Unfilled::Ruined)?;
+    let finish = || -> Result<()> {
+        let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
+        let own = (injector.base(), injector.base() + inject::AREA_BYTES);
+        let theirs: Vec<_> = mappings.into_iter().filter(|mapping| mapping.start >= own.1 || mapping.end <= own.0).collect();
+        let instruction = inject::find_instruction(pid, &theirs)?;
+        injector.leave(pid, instruction)?;
+        for ((thread, &tid), raw) in image.threads.iter().zip(&tids).zip(&registers) {
+            rebuild::thread_registers(tid, thread, raw)?;
+        }
+        Ok(())
+    };
+    finish().map_err(Unfilled::Ruined)?;
+    drop(stopped);
+    Ok(bytes)
+}
+
+fn receive_image(inlet: &mut impl Inlet) -> Result<Process> {
+    let mut parts = ImageParts::default();
+    loop {
+        let frame = expect(inlet, Kind::Image, "the image")?;
+        if let Some(image) = parts.take(&frame.payload)? {
+            return Ok(image);
+        }
+    }
+}
+
+/// Makes room in the deputy and gives it the files. It still is a deputy after a failure.
+fn enter(away: &Away, image: &Process, files: &Files, pid: i32) -> Result<(Injector, HashMap<FileId, i32>)> {
+    let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
+    let here = mappings.iter().map(|mapping| (mapping.start, mapping.end));
+    let there = image.areas.iter().map(|area| (area.start, area.end));
+    let vdso = (image.vdso.0, image.vdso.0 + image.vdso.1);
+    let hole = inject::find_hole(inject::AREA_BYTES, 4096, here.chain(there).chain([vdso]));
+    let base = hole.ok_or_else(|| super::depart::refusal(model::ReasonCode::Limits.into()))?;
+    let registers = ptrace::registers(pid).map_err(kernel_error("reading registers", pid))?;
+    let snapshot = tracee::capture::Snapshot::take(pid)?;
+    let entered = Injector::enter(pid, &registers, away.calls.entries().syscall, base).map_err(Error::from);
+    let given = entered.and_then(|injector| {
+        let wanted = transfer::files_of(&image.areas, image.executable, files);
+        let open: Vec<_> = wanted.iter().map(|file| file.file.as_fd()).collect();
+        match tracee::pass::give(&injector, &open) {
+            Ok(numbers) => Ok((injector, wanted.iter().map(|file| file.id).zip(numbers).collect())),
+            Err(error) => {
+                let _ = injector.leave(pid, away.calls.entries().syscall);
+                Err(error.into())
+            }
+        }
+    });
+    if given.is_err() {
+        snapshot.restore()?;
+    }
+    given
+}
+
+type Rebuilt = (u64, Vec<ptrace::Registers>);
+
+fn rebuild_in(
+    injector: &Injector,
+    image: &Process,
+    descriptors: &HashMap<FileId, i32>,
+    tids: &[i32],
+    inlet: &mut &super::away::Notices,
+    asker: &mut Asker,
+) -> Result<Rebuilt> {
+    let pid = injector.pid();
+    rebuild::layout(injector, image, descriptors, Target::Deputy)?;
+    close_descriptors(injector, descriptors)?;
+    let mut sink = Sink::open(pid)?;
+    loop {
+        let frame = inlet.take()?;
+        match Kind::new(frame.kind) {
+            Some(Kind::Pages) => transfer::take_pages(&mut sink, &frame.payload)?,
+            Some(Kind::PagesEnd) => break,
+            Some(Kind::Refused) => return Err(Error::Refused(session::decode(&frame.payload)?.0)),
+            _ => return Err(Error::Unexpected { got: frame.kind, wanted: "pages" }),
+        }
+        asker.progress("memory", sink.written(), 0);
+    }
+    rebuild::threads(injector, tids, image)?;
+    let mut registers = Vec::with_capacity(tids.len());
+    for (thread, &tid) in image.threads.iter().zip(tids) {
+        registers.push(rebuild::prepare_registers(injector, tid, thread, Target::Deputy)?);
+    }
+    Ok((sink.written(), registers))
+}
+
+fn close_descriptors(injector: &Injector, descriptors: &HashMap<FileId, i32>) -> Result<()> {
+    let mut batch = injector.batch();
+    for &number in descriptors.values() {
+        batch.call(nix::libc::SYS_close, &[number as u64]);
+    }
+    Ok(injector.run(injector.pid(), &mut batch).map(drop)?)
+}

@@ -1,0 +1,87 @@
+//! Talking to the daemon.
+
+use super::Trip;
+use crate::journey::Error;
+use control::{AgentRequest, Answer, Event, FailureKind, KeeperStatus, Progress};
+use model::NodeId;
+use model::limits::CONTROL_LINE_BYTES_MAX;
+use serde::Serialize;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// Who asked for something, and hears of it.
+#[derive(Debug)]
+pub(super) struct Asker {
+    stream: Option<UnixStream>,
+    last_progress: Instant,
+}
+
+impl Asker {
+    /// Nobody asked.
+    pub(super) fn nobody() -> Asker {
+        Asker { stream: None, last_progress: Instant::now() }
+    }
+
+    /// Reads the one request of a connection.
+    pub(super) fn receive(stream: UnixStream) -> Option<(Asker, AgentRequest)> {
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_write_timeout(Some(PATIENCE)).ok()?;
+        let mut line = String::new();
+        BufReader::new((&stream).take(CONTROL_LINE_BYTES_MAX as u64)).read_line(&mut line).ok()?;
+        let mut asker = Asker { stream: Some(stream), last_progress: Instant::now() };
+        match serde_json::from_str(&line) {
+            Ok(request) => Some((asker, request)),
+            Err(error) => {
+                asker.refuse(&error.to_string());
+                None
+            }
+        }
+    }
+
+    fn say(&mut self, line: &impl Serialize) {
+        let Some(stream) = &mut self.stream else { return };
+        let Ok(mut text) = serde_json::to_string(line) else { return };
+        text.push('\n');
+        if stream.write_all(text.as_bytes()).is_err() {
+            // Whoever asked has gone; the work goes on without an audience.
+            self.stream = None;
+        }
+    }
+
+    /// Tells how far long work is, now and then.
+    pub(super) fn progress(&mut self, phase: &str, done_bytes: u64, total_bytes: u64) {
+        if self.last_progress.elapsed() >= PROGRESS_EVERY {
+            self.last_progress = Instant::now();
+            self.say(&Event::Progress(Progress { phase: phase.to_owned(), done_bytes, total_bytes }));
+        }
+    }
+
+    pub(super) fn status(&mut self, status: &KeeperStatus) {
+        self.say(status);
+    }
+
+    pub(super) fn moved(&mut self, pid: i32, node: NodeId, trip: &Trip) {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let (freeze_us, total_us) = (micros(trip.freeze), micros(trip.total));
+        self.say(&Event::Done { answer: Answer::Moved { pid, node, freeze_us, total_us, bytes: trip.bytes } });
+    }
+
+    pub(super) fn refuse(&mut self, message: &str) {
+        let message = message.to_owned();
+        self.say(&Event::Failed { kind: FailureKind::BadRequest, message, reasons: Vec::new() });
+    }
+
+    pub(super) fn failed(&mut self, error: &Error) {
+        let refusal = error.to_refusal();
+        let kind = match error {
+            Error::Ended | Error::Process(tracee::Error::Gone(_)) => FailureKind::NotFound,
+            _ if refusal.reasons.0.is_empty() => FailureKind::Broken,
+            _ => FailureKind::Refused,
+        };
+        self.say(&Event::Failed { kind, message: refusal.message, reasons: refusal.reasons.0 });
+    }
+}

@@ -1,0 +1,309 @@
+//! A process arrives: files, image, pages; then it stands ready until its keeper gives the word.
+
+use super::connections::{self, Guestbook, Wanted};
+use super::guest::{Guest, Sleep};
+use super::memory::GuestMemory;
+use crate::Setup;
+use crate::journey::cache::Cache;
+use crate::journey::transfer::{self, ImageParts};
+use crate::journey::{Error, Outlet, Result};
+use image::{FileId, Process, Resume};
+use kernel::ptrace;
+use model::limits::PEER_SILENCE_SECONDS;
+use model::{NodeId, Session};
+use net::{Receiver, Sender};
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+use tracee::body::{self, Body, FIRST_FILE, Plan};
+use tracee::inject::{self, Injector};
+use tracee::pages::Sink;
+use tracee::rebuild::{self, Target};
+use tracee::{guest, layout};
+use wire::session::{self, Commit, Kind, Prepared, Role, Started};
+
+/// A process that has arrived and runs.
+pub(super) struct Arrived {
+    pub(super) guest: Guest,
+    pub(super) sender: Sender,
+    pub(super) receiver: Receiver,
+    pub(super) files: layout::Files,
+    pub(super) cache: Cache,
+}
+
+/// What there is of a body before it may run; dropped, it is killed.
+struct Unfinished {
+    body: Body,
+    injector: Injector,
+    tids: Vec<i32>,
+    image: Process,
+    sink: Sink,
+    armed: bool,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.armed {
+            body::kill(self.body.init);
+        }
+    }
+}
+
+/// Receives a process and sets it going. On failure nothing of it is left here, and the sender has been told.
+pub(super) fn arrive(setup: &Setup, home: NodeId, session: Session, listener: &UnixListener) -> Result<Arrived> {
+    let mut keeper = meet(setup, listener, |book| book.peer == home && matches!(book.hello.role, Role::Keeper { .. }))?;
+    let silence = Some(Duration::from_secs(PEER_SILENCE_SECONDS));
+    keeper.receiver.set_timeout(silence)?;
+    let cache = Cache::open(&setup.config.paths.cache)?;
+    let mut files = layout::Files::default();
+    let received = if keeper.hello.role == (Role::Keeper { brings: true }) {
+        let received = receive(setup, session, &cache, &mut files, &mut keeper);
+        tell(&mut keeper.sender, received)
+    } else {
+        let mut source = meet(setup, listener, |book| book.hello.role == Role::Source)?;
+        source.receiver.set_timeout(silence)?;
+        let received = receive(setup, session, &cache, &mut files, &mut source);
+        let received = tell(&mut source.sender, received);
+        tell(&mut keeper.sender, received)
+    };
+    let unfinished = received?;
+    let finished = finish(unfinished);
+    let mut guest = tell(&mut keeper.sender, finished)?;
+    let outcome = begin(&mut guest, &mut keeper);
+    if let Err(error) = outcome {
+        body::kill(guest.init);
+        return Err(error);
+    }
+    keeper.receiver.set_timeout(None)?;
+    let Guestbook { sender, receiver, .. } = keeper;
+    Ok(Arrived { guest, sender, receiver, files, cache })
+}
+
+/// Tells the sender of a failure.
+fn tell<T>(sender: &mut Sender, outcome: Result<T>) -> Result<T> {
+    outcome.inspect_err(|error| {
+        let _ = sender.put(Kind::Refused, &[&session::encode(&error.to_refusal())]);
+    })
+}
+
+/// Waits for the connection that is due; others are turned away.
+fn meet(setup: &Setup, listener: &UnixListener, due: impl Fn(&Guestbook) -> bool) -> Result<Guestbook> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let deadline = Instant::now() + Duration::from_secs(PEER_SILENCE_SECONDS);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        let ready = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+        if left.is_zero() || ready == Ok(0) {
+            return Err(net::Error::TimedOut.into());
+        }
+        let Some(Wanted::Connection(socket)) = connections::accept(listener) else { continue };
+        match connections::welcome(&setup.identity, socket) {
+            Ok(book) if due(&book) => return Ok(book),
+            Ok(book) => tracing::warn!(peer = %book.peer, "a connection that is not due"),
+            Err(error) => tracing::warn!(%error, "a connection that came to nothing"),
+        }
+    }
+}
+
+fn receive(
+    setup: &Setup,
+    session: Session,
+    cache: &Cache,
+    files: &mut layout::Files,
+    from: &mut Guestbook,
+) -> Result<Unfinished> {
+    let mut parts = ImageParts::default();
+    let mut incoming = None;
+    let mut unfinished: Option<Unfinished> = None;
+    let mut payload = Vec::new();
+    loop {
+        let number = from.receiver.recv_into(&mut payload)?;
+        match (Kind::new(number), &mut unfinished) {
+            (Some(Kind::Files), None) => {
+                let (offered, _) = session::decode::<session::Files>(&payload)?;
+                let missing = transfer::lacking(&offered, cache);
+                from.sender.put(Kind::Missing, &[&session::encode(&missing)])?;
+            }
+            (Some(Kind::FilePart), None) => transfer::take_file_part(cache, &mut incoming, &payload)?,
+            (Some(Kind::Image), None) => {
+                if let Some(image) = parts.take(&payload)? {
+                    unfinished = Some(embody(setup, session, cache, files, image)?);
+                }
+            }
+            (Some(Kind::Pages), Some(body)) => transfer::take_pages(&mut body.sink, &payload)?,
+            (Some(Kind::PagesEnd), Some(_)) => break,
+            _ => return Err(Error::Unexpected { got: number, wanted: "a part of a process" }),
+        }
+    }
+    unfinished.ok_or(Error::Ending)
+}
+
+/// Makes a body with the image's layout and threads.
+fn embody(
+    setup: &Setup,
+    session: Session,
+    cache: &Cache,
+    known: &mut layout::Files,
+    image: Process,
+) -> Result<Unfinished> {
+    let mut wanted: BTreeSet<FileId> = image.areas.iter().filter_map(|area| area.file()).collect();
+    wanted.insert(image.executable);
+    let mut open: Vec<(FileId, File)> = Vec::new();
+    for id in wanted {
+        let file = cache.get(&id).ok_or_else(|| Error::Refused(session::Refusal {
+            reasons: model::Reasons::default(),
+            message: format!("the file {id} did not come along"),
+        }))?;
+        let copy = file.try_clone().map_err(Error::io("opening a file of the cache"))?;
+        known.assume(id, copy).map_err(Error::io("opening a file of the cache"))?;
+        open.push((id, file));
+    }
+    let borrowed: Vec<_> = open.iter().map(|(_, file)| file.as_fd()).collect();
+    let void = setup.config.paths.run.join("void");
+    std::fs::create_dir_all(&void).map_err(Error::io("making an empty directory"))?;
+    let host_id = setup.config.guests.uid_base + u32::from_le_bytes([session.0[0], session.0[1], session.0[2] & 15, 0]);
+    let plan = Plan {
+        pid: image.pid,
+        ids: (image.uid, image.gid),
+        host_ids: (host_id, host_id),
+        clock_offsets: clock_offsets(&image)?,
+        void: &void,
+        files: &borrowed,
+    };
+    let body = body::create(&plan)?;
+    let made = furnish(&body, &image, &open);
+    match made {
+        Ok((injector, tids, sink)) => Ok(Unfinished { body, injector, tids, image, sink, armed: true }),
+        Err(error) => {
+            body::kill(body.init);
+            Err(error)
+        }
+    }
+}
+
+fn furnish(body: &Body, image: &Process, open: &[(FileId, File)]) -> Result<(Injector, Vec<i32>, Sink)> {
+    let pid = body.pid;
+    let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
+    let here = mappings.iter().map(|mapping| (mapping.start, mapping.end));
+    let there = image.areas.iter().map(|area| (area.start, area.end));
+    let vdso = (image.vdso.0, image.vdso.0 + image.vdso.1);
+    let hole = inject::find_hole(inject::AREA_BYTES, 4096, here.chain(there).chain([vdso]));
+    let base = hole.ok_or_else(|| Error::Refused(session::Refusal {
+        reasons: model::Reasons(vec![model::ReasonCode::Limits.into()]),
+        message: "no room for the stub".into(),
+    }))?;
+    let registers = ptrace::registers(pid).map_err(|errno| tracee::Error::Kernel { what: "reading registers", pid, errno })?;
+    let instruction = inject::find_instruction(pid, &mappings)?;
+    let injector = Injector::enter(pid, &registers, instruction, base)?;
+    let numbers: HashMap<FileId, i32> = open.iter().map(|(id, _)| *id).zip(FIRST_FILE..).collect();
+    rebuild::layout(&injector, image, &numbers, Target::Body)?;
+    let home_tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
+    let tids = guest::make_threads(&injector, &home_tids)?;
+    Ok((injector, tids, Sink::open(pid)?))
+}
+
+/// What the guest's clocks must be ahead of the machine's own. A node may itself live in a time namespace: offsets count
+/// from the machine's clocks, not from those that this process sees.
+fn clock_offsets(image: &Process) -> Result<(i64, i64)> {
+    use rustix::time::{ClockId, clock_gettime};
+    let own = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+    let offset = |clock: &str| {
+        let line = own.lines().find(|line| line.starts_with(clock)).unwrap_or_default();
+        let mut numbers = line.split_whitespace().skip(1).filter_map(|word| word.parse::<i64>().ok());
+        numbers.next().unwrap_or(0) * 1_000_000_000 + numbers.next().unwrap_or(0)
+    };
+    let now = |clock| {
+        let time = clock_gettime(clock);
+        time.tv_sec * 1_000_000_000 + time.tv_nsec
+    };
+    Ok((
+        image.clocks.monotonic_ns - (now(ClockId::Monotonic) - offset("monotonic")),
+        image.clocks.boottime_ns - (now(ClockId::Boottime) - offset("boottime")),
+    ))
+}
+
+/// Everything that the kernel keeps for the threads, then the wall. The guest stands ready and has not run.
+fn finish(mut unfinished: Unfinished) -> Result<Guest> {
+    let Unfinished { body, injector, tids, image, .. } = &unfinished;
+    let pid = body.pid;
+    rebuild::threads(injector, tids, image)?;
+    let mut registers = Vec::with_capacity(tids.len());
+    for (thread, &tid) in image.threads.iter().zip(tids) {
+        registers.push(rebuild::prepare_registers(injector, tid, thread, Target::Body)?);
+    }
+    let filter: Vec<_> = syscalls::filter::program(image.pid)
+        .iter()
+        .map(|instruction| (instruction.code, instruction.jt, instruction.jf, instruction.k))
+        .collect();
+    let listener = guest::wall_in(injector, tids, &filter)?;
+    if let Err(errno) = listener.wake_synchronously() {
+        tracing::debug!(%errno, "the kernel cannot wake guests synchronously");
+    }
+    limit(pid, image);
+    let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
+    let own = (injector.base(), injector.base() + inject::AREA_BYTES);
+    let theirs: Vec<_> = mappings.into_iter().filter(|mapping| mapping.start >= own.1 || mapping.end <= own.0).collect();
+    let instruction = inject::find_instruction(pid, &theirs)?;
+    injector.unmap(pid, instruction)?;
+    for ((thread, &tid), raw) in image.threads.iter().zip(tids).zip(&registers) {
+        rebuild::thread_registers(tid, thread, raw)?;
+    }
+    unfinished.armed = false;
+    let image = unfinished.image.clone();
+    let mut guest = Guest::new(pid, unfinished.body.init, &unfinished.tids, image, listener);
+    remember_times(&mut guest);
+    Ok(guest)
+}
+
+/// The limits on memory are those of home; core dumps are written there, if anywhere.
+fn limit(pid: i32, image: &Process) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let value = |limit: u64| (limit != u64::MAX).then_some(limit);
+    let [space, data, stack] = image.limits;
+    let limits = [(Resource::As, space), (Resource::Data, data), (Resource::Stack, stack), (Resource::Core, (0, 0))];
+    for (resource, (soft, hard)) in limits {
+        let limit = Rlimit { current: value(soft), maximum: value(hard) };
+        if let Err(errno) = prlimit(Pid::from_raw(pid), resource, limit) {
+            tracing::debug!(pid, ?resource, %errno, "a limit of home could not be set here");
+        }
+    }
+}
+
+/// What is left of timed calls: local sleeps go on by themselves, forwarded ones are watched from here.
+fn remember_times(guest: &mut Guest) {
+    let memory = GuestMemory(guest.pid);
+    for (thread, image) in guest.threads.iter_mut().zip(&guest.image.threads) {
+        let Resume::Timed { left_ns } = image.resume else { continue };
+        let left = Duration::from_nanos(left_ns);
+        let registers = &image.registers;
+        let nr = registers.rax as i64;
+        let args = [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];
+        let total = u32::try_from(nr).ok().and_then(syscalls::row).and_then(|row| forward::timeout(row, &args, &memory));
+        if let Some(forward::Timeout { total: forward::Total::Finite(total), .. }) = total {
+            let before = total.saturating_sub(left);
+            thread.sleep = Some(Sleep { nr, since: Instant::now(), before });
+        }
+        thread.left = Some((nr, left));
+    }
+}
+
+/// Waits for the word and lets the guest run.
+fn begin(guest: &mut Guest, keeper: &mut Guestbook) -> Result<()> {
+    let local_pid = guest.pid;
+    keeper.sender.put(Kind::Prepared, &[&session::encode(&Prepared { local_pid })])?;
+    let frame = transfer::expect(&mut keeper.receiver, Kind::Commit, "the word to begin")?;
+    let (commit, _) = session::decode::<Commit>(&frame.payload)?;
+    if commit.signals.len() != guest.threads.len() {
+        return Err(session::Malformed("word to begin").into());
+    }
+    for (thread, signals) in guest.threads.iter_mut().zip(commit.signals) {
+        thread.signals_seen = signals;
+        thread.parked = false;
+        let tid = thread.tid;
+        ptrace::resume(tid, 0).map_err(|errno| tracee::Error::Kernel { what: "beginning", pid: tid, errno })?;
+    }
+    keeper.sender.put(Kind::Started, &[&session::encode(&Started { local_pid })])
+}

@@ -1,0 +1,302 @@
+//! The guest's calls: from its notification to the deputy and back.
+
+use super::guest::{Outstanding, Waits};
+use super::{Step, Warden};
+use crate::journey::Outlet;
+use forward::{Gathered, GoOn, Total};
+use kernel::notify::{Notification, Verdict};
+use std::time::{Duration, Instant};
+use stub_abi::{INTERRUPTED, NOT_EXECUTED};
+use syscalls::{Route, Row};
+use wire::session::{self, CallHeader, CancelCall, Kind, ReplyHeader, Wish};
+
+/// The kernel's ERESTARTSYS: restarted if the handler of the signal says so.
+const RESTART_BY_HANDLER: i64 = INTERRUPTED;
+/// The kernel's ERESTARTNOINTR: restarted in any case.
+const RESTART_ALWAYS: i64 = NOT_EXECUTED;
+const EINTR: i64 = -(nix::libc::EINTR as i64);
+const ENOSYS: i64 = -(nix::libc::ENOSYS as i64);
+const PATH_BYTES_MAX: usize = 4096;
+
+/// What a thread's pending signals mean for an interrupted call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interruption {
+    /// None that could be delivered: on one machine the call would not have been interrupted.
+    None,
+    /// One for which the program has a handler.
+    Handled,
+    /// One without a handler: the call goes on afterwards.
+    Unhandled,
+    /// One that only the call's own mask lets through: nothing but the call itself can treat it rightly.
+    OnlyInside,
+}
+
+impl Warden {
+    /// Takes the next call of the guest.
+    pub(super) fn take_notification(&mut self) -> Step {
+        let received = self.guest.listener.receive();
+        let Some(notification) = received.map_err(self.broken("receiving a call", self.guest.pid))? else {
+            return Ok(());
+        };
+        let Some(&index) = self.guest.by_tid.get(&notification.tid) else {
+            return self.answer_raw(notification.id, Verdict::Return(ENOSYS));
+        };
+        self.guest.threads[index].sleep = None;
+        if self.leaving.is_some() {
+            self.guest.threads[index].left = self.guest.threads[index].left.take();
+            return self.answer_raw(notification.id, Verdict::Return(RESTART_ALWAYS));
+        }
+        let row = u32::try_from(notification.nr).ok().and_then(syscalls::row);
+        let route = row.map_or(Route::GoHome, |row| row.route_of(&notification.args, self.guest.image.pid));
+        match (row, route) {
+            (Some(row), Route::Home | Route::HomeBlocking) => self.forward(index, &notification, row),
+            (Some(row), Route::Special(special)) => self.special(index, &notification, row, special),
+            (_, Route::Obsolete) => self.answer_raw(notification.id, Verdict::Return(ENOSYS)),
+            // A call that the filter lets pass is never notified; if one is, its home knows best.
+            _ => self.wish_home(index, &notification),
+        }
+    }
+
+    /// Sends a call home.
+    pub(super) fn forward(&mut self, index: usize, notification: &Notification, row: &'static Row) -> Step {
+        let (args, memory) = (notification.args, self.guest.memory);
+        if self.looks_at_itself(row, &args) {
+            return self.wish_home(index, notification);
+        }
+        let (call, landing) = match forward::gather(row, args, &memory) {
+            Gathered::Call { call, landing } => (call, landing),
+            Gathered::Errno(errno) => return self.answer(index, notification.id, -i64::from(errno)),
+            Gathered::GoHome(_) => return self.wish_home(index, notification),
+        };
+        let timeout = forward::timeout(row, &args, &memory);
+        let left = self.guest.threads[index].left.take();
+        let mut since = Instant::now();
+        let mut call = call;
+        if let (Some((nr, left)), Some(Total::Finite(total))) = (left, timeout.map(|timeout| timeout.total))
+            && nr == i64::from(notification.nr)
+        {
+            since = since.checked_sub(total.saturating_sub(left)).unwrap_or(since);
+            forward::with_remaining(&mut call, row, left);
+        }
+        let outstanding = Outstanding {
+            row,
+            args,
+            call,
+            landing,
+            done: 0,
+            since,
+            timeout,
+            mask: forward::temporary_mask(row, &args, &memory),
+            cancelled: false,
+            asks_position: None,
+        };
+        self.send_call(index, notification.id, Box::new(outstanding))
+    }
+
+    /// Whether the call names something that its home would answer wrongly about the process.
+    fn looks_at_itself(&self, row: &Row, args: &[u64; 6]) -> bool {
+        use forward::Memory;
+        let Some(path) = row.path().and_then(|index| args.get(index)) else { return false };
+        let path = self.guest.memory.read_string(*path, PATH_BYTES_MAX);
+        path.is_ok_and(|path| forward::describes_oneself(&path, self.guest.image.pid))
+    }
+
+    /// Sends the call of a thread and lets the thread wait for it.
+    fn send_call(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>) -> Step {
+        let thread = &mut self.guest.threads[index];
+        thread.seq = thread.seq.wrapping_add(1);
+        let mut call = outstanding.call.clone();
+        let input = std::mem::take(&mut call.input);
+        let header =
+            CallHeader { slot: index as u32, seq: thread.seq, signals_seen: thread.signals_seen, call };
+        thread.waits = Waits::Call { notification, outstanding };
+        Ok(self.sender.put(Kind::Call, &[&session::encode(&header), &input])?)
+    }
+
+    /// The process is to come home and make this call there.
+    pub(super) fn wish_home(&mut self, index: usize, notification: &Notification) -> Step {
+        self.guest.threads[index].waits = Waits::Home { notification: notification.id };
+        let wish = Wish::Call { nr: notification.nr as u32 };
+        Ok(self.sender.put(Kind::Wish, &[&session::encode(&wish)])?)
+    }
+
+    /// Answers a call of a thread, which waits for nothing any more.
+    pub(super) fn answer(&mut self, index: usize, notification: u64, ret: i64) -> Step {
+        self.guest.threads[index].waits = Waits::Nothing;
+        self.answer_raw(notification, Verdict::Return(ret))
+    }
+
+    pub(super) fn answer_raw(&mut self, notification: u64, verdict: Verdict) -> Step {
+        let sent = self.guest.listener.send(notification, verdict);
+        // A thread that was killed meanwhile needs no answer.
+        sent.map(drop).map_err(self.broken("answering a call", self.guest.pid))
+    }
+
+    /// Takes the deputy's answer.
+    pub(super) fn take_reply(&mut self, payload: &[u8]) -> Step {
+        let (reply, data) = session::decode::<ReplyHeader>(payload)?;
+        let index = reply.slot as usize;
+        let Some(thread) = self.guest.threads.get_mut(index).filter(|thread| thread.seq == reply.seq) else {
+            return Err(session::Malformed("reply to nothing").into());
+        };
+        match std::mem::replace(&mut thread.waits, Waits::Nothing) {
+            Waits::Call { notification, outstanding } => self.finish(index, notification, outstanding, reply.ret, data),
+            Waits::Action { notification, signal, action } => {
+                if let Some(known) = self.guest.actions.get_mut((signal - 1) as usize) {
+                    *known = action;
+                }
+                self.answer_raw(notification, Verdict::Continue)
+            }
+            // It was stopped at home, and goes on.
+            Waits::Stop if self.leaving.is_none() => self.resume(index, 0),
+            Waits::Stop => Ok(()),
+            other => {
+                self.guest.threads[index].waits = other;
+                Err(session::Malformed("reply to something else").into())
+            }
+        }
+    }
+
+    fn finish(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>, ret: i64, data: &[u8]) -> Step {
+        if let Some(original) = outstanding.asks_position {
+            return self.position_known(index, notification, original, ret);
+        }
+        if [RESTART_BY_HANDLER, RESTART_ALWAYS, EINTR].contains(&ret) {
+            if ret != RESTART_ALWAYS {
+                // The kernel has written the time that is left, where it does so.
+                outstanding.landing.land(ret, data, &self.guest.memory);
+            }
+            return self.interrupted(index, notification, outstanding, ret);
+        }
+        let memory = self.guest.memory;
+        let landed = outstanding.landing.land(ret, data, &memory);
+        let (done, chunk) = (outstanding.done, outstanding.landing.chunk());
+        let full = chunk.filter(|chunk| landed > 0 && landed as u64 == chunk.asked && chunk.wanted > chunk.asked);
+        match full {
+            Some(chunk) => {
+                let moved = Box::new(Outstanding { done: done + landed as u64, ..*outstanding });
+                match chunk.go_on {
+                    GoOn::Always => self.next_chunk(index, notification, moved),
+                    GoOn::IfSeekable => self.ask_position(index, notification, moved),
+                }
+            }
+            None if done > 0 && landed < 0 => self.answer(index, notification, done as i64),
+            None => self.answer(index, notification, if landed < 0 { landed } else { landed + done as i64 }),
+        }
+    }
+
+    fn next_chunk(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>) -> Step {
+        let Outstanding { row, args, done, .. } = *outstanding;
+        match forward::gather_from(row, args, &self.guest.memory, done) {
+            Gathered::Call { call, landing } => {
+                self.send_call(index, notification, Box::new(Outstanding { call, landing, ..*outstanding }))
+            }
+            Gathered::Errno(_) | Gathered::GoHome(_) => self.answer(index, notification, done as i64),
+        }
+    }
+
+    /// A stream may have given all it has: asking again could wait for ever. Files can be positioned, streams cannot.
+    fn ask_position(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>) -> Step {
+        let args = [outstanding.args[0], 0, nix::libc::SEEK_CUR as u64, 0, 0, 0];
+        let Some(row) = syscalls::row(nix::libc::SYS_lseek as u32) else {
+            return self.answer(index, notification, outstanding.done as i64);
+        };
+        match forward::gather(row, args, &self.guest.memory) {
+            Gathered::Call { call, landing } => {
+                let question = Outstanding {
+                    row,
+                    args,
+                    call,
+                    landing,
+                    done: 0,
+                    since: outstanding.since,
+                    timeout: None,
+                    mask: None,
+                    cancelled: false,
+                    asks_position: Some(outstanding),
+                };
+                self.send_call(index, notification, Box::new(question))
+            }
+            _ => self.answer(index, notification, outstanding.done as i64),
+        }
+    }
+
+    fn position_known(&mut self, index: usize, notification: u64, original: Box<Outstanding>, ret: i64) -> Step {
+        if ret >= 0 && self.leaving.is_none() {
+            self.next_chunk(index, notification, original)
+        } else {
+            self.answer(index, notification, original.done as i64)
+        }
+    }
+
+    /// A call came back without having done anything, because a signal or the warden interrupted it.
+    fn interrupted(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>, ret: i64) -> Step {
+        if outstanding.done > 0 {
+            return self.answer(index, notification, outstanding.done as i64);
+        }
+        match self.interruption(index, outstanding.mask) {
+            Interruption::Handled => self.answer(index, notification, ret),
+            Interruption::OnlyInside => {
+                self.guest.threads[index].waits = Waits::Home { notification };
+                if self.leaving.is_some() {
+                    return self.answer(index, notification, RESTART_ALWAYS);
+                }
+                let wish = Wish::Call { nr: outstanding.row.nr };
+                Ok(self.sender.put(Kind::Wish, &[&session::encode(&wish)])?)
+            }
+            Interruption::Unhandled => self.restart(index, notification, &outstanding),
+            Interruption::None if self.leaving.is_some() => self.restart(index, notification, &outstanding),
+            Interruption::None => {
+                let mut again = outstanding;
+                if let Some(left) = left_of(&again) {
+                    forward::with_remaining(&mut again.call, again.row, left);
+                }
+                again.cancelled = false;
+                self.send_call(index, notification, again)
+            }
+        }
+    }
+
+    /// The guest makes the call again by itself, with what is left of its time.
+    fn restart(&mut self, index: usize, notification: u64, outstanding: &Outstanding) -> Step {
+        let nr = i64::from(outstanding.row.nr);
+        self.guest.threads[index].left = left_of(outstanding).map(|left| (nr, left));
+        self.answer(index, notification, RESTART_ALWAYS)
+    }
+
+    fn interruption(&self, index: usize, mask: Option<u64>) -> Interruption {
+        let Ok(status) = procinfo::status(self.guest.threads[index].tid) else { return Interruption::None };
+        let pending = (status.pending | status.shared_pending) & !status.ignored;
+        let inside = pending & !mask.unwrap_or(status.blocked);
+        if inside == 0 {
+            Interruption::None
+        } else if inside & !status.blocked == 0 {
+            Interruption::OnlyInside
+        } else if inside & !status.blocked & status.caught != 0 {
+            Interruption::Handled
+        } else {
+            Interruption::Unhandled
+        }
+    }
+
+    /// Tells the deputy to give up the call of a thread.
+    pub(super) fn cancel(&mut self, index: usize) -> Step {
+        let thread = &mut self.guest.threads[index];
+        let seq = thread.seq;
+        let Waits::Call { outstanding, .. } = &mut thread.waits else { return Ok(()) };
+        if outstanding.cancelled {
+            return Ok(());
+        }
+        outstanding.cancelled = true;
+        let cancel = CancelCall { slot: index as u32, seq };
+        Ok(self.sender.put(Kind::Cancel, &[&session::encode(&cancel)])?)
+    }
+}
+
+/// How much of a call's timeout is left; `None` if it has none.
+fn left_of(outstanding: &Outstanding) -> Option<Duration> {
+    match outstanding.timeout?.total {
+        Total::Finite(total) => Some(total.saturating_sub(outstanding.since.elapsed())),
+        Total::Infinite => None,
+    }
+}

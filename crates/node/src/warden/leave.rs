@@ -1,0 +1,255 @@
+//! The guest leaves: home, or on to another host.
+//!
+//! First it stands still: every thread stopped, no call under way, every signal caught until then here. Then it is
+//! captured and sent. It stays here, stopped, until the keeper says that it lives elsewhere, or that it is to go on.
+
+use super::guest::Waits;
+use super::signals::is_directed;
+use super::{Step, Warden};
+use crate::journey::transfer::{self, files_of};
+use crate::journey::{Error, Outlet, Result};
+use image::{Process, Resume, Siginfo};
+use kernel::ptrace;
+use net::{Channel, Receiver, Route, Sender};
+use procinfo::Mapping;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use stub_abi::NOT_EXECUTED;
+use tracee::capture::{self, Known, Snapshot};
+use tracee::inject::{self, Injector};
+use tracee::layout;
+use tracee::pages::Source;
+use tracee::restart::Waiting;
+use wire::session::{self, Hello, Kind, MoveOn, Refusal, Role, Sent};
+
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+const SYSCALL_BYTES: u64 = 2;
+
+/// A guest on its way out.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    /// The mappings when it was told to stop.
+    before: Vec<Mapping>,
+    /// The keeper knows that it stands still.
+    pub(super) is_quiet: bool,
+    /// Signals that came after that, with the slot that caught each.
+    pub(super) late: Vec<(usize, Siginfo)>,
+    /// What undoes the capture.
+    captured: Option<Captured>,
+}
+
+#[derive(Debug)]
+struct Captured {
+    injector: Injector,
+    snapshots: Vec<Snapshot>,
+    instruction: u64,
+}
+
+impl Warden {
+    /// The files go ahead to the next host while the guest runs.
+    pub(super) fn prepare_onward(&mut self, payload: &[u8]) -> Step {
+        let (order, _) = session::decode::<MoveOn>(payload)?;
+        match self.send_files_ahead(&order) {
+            Ok(sender) => {
+                self.onward = Some(sender);
+                Ok(self.sender.put(Kind::MoveOn, &[])?)
+            }
+            Err(error) => Ok(self.sender.put(Kind::Refused, &[&session::encode(&error.to_refusal())])?),
+        }
+    }
+
+    fn send_files_ahead(&mut self, order: &MoveOn) -> Result<Sender> {
+        let route = Route::Session(order.session);
+        let channel = Channel::connect(&self.setup.identity, order.address, route, order.node, CONNECT_PATIENCE)?;
+        let (mut sender, mut receiver): (Sender, Receiver) = channel.split();
+        let process = model::ProcessId { pid: self.guest.image.pid, start_ticks: 0 };
+        let hello = Hello { version: session::VERSION, role: Role::Source, process };
+        sender.put(Kind::Hello, &[&session::encode(&hello)])?;
+        let pid = self.guest.pid;
+        let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
+        let layout = layout::read(pid, &mappings, &mut self.files)?;
+        let files = files_of(&layout.areas, layout.executable, &self.files);
+        transfer::send_files(&mut sender, &mut receiver, &files, &mut |_, _| {})?;
+        Ok(sender)
+    }
+
+    /// Tells every thread to stop.
+    pub(super) fn begin_leaving(&mut self) -> Step {
+        if self.guest.threads.iter().any(|thread| matches!(thread.waits, Waits::Stop)) {
+            let reasons = model::Reasons(vec![model::ReasonCode::Stopped.into()]);
+            let refusal = Refusal { message: reasons.to_string(), reasons };
+            return Ok(self.sender.put(Kind::Refused, &[&session::encode(&refusal)])?);
+        }
+        let before = procinfo::maps_with_flags(self.guest.pid).unwrap_or_default();
+        self.leaving = Some(Leaving { before, is_quiet: false, late: Vec::new(), captured: None });
+        for index in 0..self.guest.threads.len() {
+            self.interrupt(index)?;
+            match self.guest.threads[index].waits {
+                Waits::Call { .. } => self.cancel(index)?,
+                Waits::Home { notification } | Waits::File { notification, .. } => {
+                    self.answer(index, notification, NOT_EXECUTED)?;
+                }
+                Waits::Nothing | Waits::Action { .. } | Waits::Stop | Waits::Death => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Says so once the guest stands still.
+    pub(super) fn advance_leaving(&mut self) -> Step {
+        let quiet = self.guest.is_quiet();
+        if let Some(leaving) = &mut self.leaving
+            && !leaving.is_quiet
+            && quiet
+        {
+            leaving.is_quiet = true;
+            self.sender.put(Kind::Quiet, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Every signal caught before now is here: captures the guest and sends it.
+    pub(super) fn flushed(&mut self) -> Step {
+        let Some(mut leaving) = self.leaving.take() else {
+            return Err(session::Malformed("word that nobody waits for").into());
+        };
+        let mut onward = self.onward.take();
+        let sent = self.capture(&mut leaving).and_then(|image| match &mut onward {
+            Some(sender) => send(sender, &image, self.guest.pid),
+            None => send(&mut self.sender, &image, self.guest.pid),
+        });
+        self.leaving = Some(leaving);
+        match sent {
+            Ok(bytes) if onward.is_some() => {
+                // The connection stays open until the process is released or stays.
+                self.onward = onward;
+                Ok(self.sender.put(Kind::Sent, &[&session::encode(&Sent { bytes })])?)
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Ok(self.sender.put(Kind::Refused, &[&session::encode(&error.to_refusal())])?),
+        }
+    }
+
+    fn capture(&mut self, leaving: &mut Leaving) -> Result<Process> {
+        let pid = self.guest.pid;
+        let failed = |what: &'static str, pid: i32| move |errno| tracee::Error::Kernel { what, pid, errno };
+        let mut snapshots = Vec::with_capacity(self.guest.threads.len());
+        for thread in &self.guest.threads {
+            snapshots.push(Snapshot::take(thread.tid)?);
+        }
+        let mappings = layout::refresh(pid, &leaving.before)?;
+        let layout = layout::read(pid, &mappings, &mut self.files)?;
+        let instruction = inject::find_instruction(pid, &mappings)?;
+        let taken = mappings.iter().map(|mapping| (mapping.start, mapping.end));
+        let hole = inject::find_hole(inject::AREA_BYTES, 4096, taken);
+        let base = hole.ok_or(tracee::Error::Kernel { what: "finding a hole", pid, errno: kernel::Errno::ENOMEM })?;
+        for thread in &self.guest.threads {
+            let options = ptrace::OPTION_EXITKILL | ptrace::OPTION_SUSPEND_SECCOMP;
+            ptrace::set_options(thread.tid, options).map_err(failed("suspending the filter", thread.tid))?;
+        }
+        let leader = snapshots.first().ok_or(tracee::Error::Gone(pid))?;
+        let injector = Injector::enter(pid, leader.registers(), instruction, base)?;
+        let image = self.describe(&injector, &snapshots, layout, std::mem::take(&mut leaving.late));
+        leaving.captured = Some(Captured { injector, snapshots, instruction });
+        image
+    }
+
+    fn describe(
+        &mut self,
+        injector: &Injector,
+        snapshots: &[Snapshot],
+        layout: layout::Layout,
+        late: Vec<(usize, Siginfo)>,
+    ) -> Result<Process> {
+        let mut known = Known::default();
+        let mut waiting = BTreeMap::new();
+        for thread in &self.guest.threads {
+            known.home_tids.insert(thread.tid, thread.home_tid);
+            if let Some(sleep) = thread.sleep {
+                let waited = sleep.before + sleep.since.elapsed();
+                let waited_ns = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+                waiting.insert(thread.tid, Waiting { waited_ns: Some(waited_ns), nr: Some(sleep.nr) });
+            }
+        }
+        known.waiting = waiting;
+        let mut image = capture::capture(injector, snapshots, layout, &known)?;
+        // Whom it belongs to and what it may use is known from home; here it is somebody else.
+        image.uid = self.guest.image.uid;
+        image.gid = self.guest.image.gid;
+        image.limits = self.guest.image.limits;
+        image.actions = self.actions(&image);
+        image.pending = image.pending.iter().map(|info| self.reveal(*info)).collect();
+        for index in 0..image.threads.len() {
+            let stash = self.guest.threads[index].stash.clone();
+            let pending: Vec<Siginfo> = image.threads[index].pending.iter().map(|info| self.reveal(*info)).collect();
+            image.threads[index].pending = stash.into_iter().chain(pending).collect();
+            if let Some((nr, left)) = self.guest.threads[index].left {
+                make_again(&mut image.threads[index], nr, left);
+            }
+        }
+        for (index, info) in late {
+            match image.threads.get_mut(index).filter(|_| is_directed(&info)) {
+                Some(thread) => thread.pending.push(info),
+                None => image.pending.push(info),
+            }
+        }
+        Ok(image)
+    }
+
+    /// The kernel resets some actions by itself (`SA_RESETHAND`), so it is the kernel's that travel.
+    fn actions(&mut self, image: &Process) -> Vec<image::SigAction> {
+        self.guest.actions.clone_from(&image.actions);
+        image.actions.clone()
+    }
+
+    /// The move is off: the guest goes on as if nothing had happened.
+    pub(super) fn stay(&mut self) -> Step {
+        let Some(leaving) = self.leaving.take() else {
+            return Err(session::Malformed("word that nobody waits for").into());
+        };
+        self.onward = None;
+        if let Some(captured) = leaving.captured {
+            captured.injector.unmap(self.guest.pid, captured.instruction)?;
+            for snapshot in &captured.snapshots {
+                snapshot.restore()?;
+            }
+        }
+        for index in 0..self.guest.threads.len() {
+            let tid = self.guest.threads[index].tid;
+            ptrace::set_options(tid, ptrace::OPTION_EXITKILL).map_err(self.broken("resuming the filter", tid))?;
+            for info in std::mem::take(&mut self.guest.threads[index].stash) {
+                self.queue(index, &info)?;
+            }
+        }
+        for (index, info) in leaving.late {
+            self.queue(index, &info)?;
+        }
+        for index in 0..self.guest.threads.len() {
+            if !self.held {
+                self.resume(index, 0)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn send(sender: &mut Sender, image: &Process, pid: i32) -> Result<u64> {
+    transfer::send_image(sender, image)?;
+    let mut source = Source::scan(pid, &image.areas)?;
+    transfer::send_pages(sender, &mut source, image, &mut |_, _| {})
+}
+
+/// A forwarded call that was given up is made again at the destination, with what is left of its time.
+fn make_again(thread: &mut image::Thread, nr: i64, left: Duration) {
+    let registers = &mut thread.registers;
+    let given_up = registers.rax as i64 == NOT_EXECUTED && registers.orig_rax as i64 == nr;
+    let about_to = registers.orig_rax as i64 == -1 && registers.rax as i64 == nr;
+    if given_up {
+        registers.rip -= SYSCALL_BYTES;
+        registers.rax = nr as u64;
+        registers.orig_rax = u64::MAX;
+    }
+    if given_up || about_to {
+        thread.resume = Resume::Timed { left_ns: u64::try_from(left.as_nanos()).unwrap_or(u64::MAX) };
+    }
+}

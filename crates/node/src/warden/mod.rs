@@ -1,0 +1,255 @@
+//! The warden of one guest.
+//!
+//! One thread, one loop: the guest's calls, the keeper's frames, the kernel's news of the guest's threads, the daemon's
+//! questions. ptrace binds it to this thread, and a guest that dies with its warden must not take others along.
+//!
+//! ```text
+//! (nothing) ──arrive──► Running ──quiesce──► Leaving ──release──► ended
+//!                          ▲                    │
+//!                          └──────resume────────┘
+//! ```
+
+mod arrive;
+mod calls;
+mod connections;
+mod guest;
+mod leave;
+mod memory;
+mod signals;
+mod special;
+mod threads;
+
+use crate::journey::cache::{Cache, Incoming};
+use crate::journey::error::chain;
+use crate::journey::{self, Outlet};
+use crate::{Error, Setup};
+use connections::Wanted;
+use control::{Answer, Event, WardenStatus};
+use guest::Guest;
+use leave::Leaving;
+use model::{NodeId, Session};
+use net::{Receiver, Sender};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+use tracee::layout::Files;
+use wire::session::{self, Hold, Kind, Status, Wish};
+
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+
+/// Why the warden's work is over.
+#[derive(Debug)]
+enum End {
+    /// The process lives elsewhere, or has ended at home.
+    Gone,
+    /// The guest died here without a word.
+    Died,
+}
+
+/// Result of a step of the loop: `Err(Stop::End)` ends it in an orderly way.
+enum Stop {
+    End(End),
+    Failed(journey::Error),
+}
+
+impl<E: Into<journey::Error>> From<E> for Stop {
+    fn from(error: E) -> Stop {
+        Stop::Failed(error.into())
+    }
+}
+
+type Step<T = ()> = Result<T, Stop>;
+
+struct Warden {
+    setup: Setup,
+    home: NodeId,
+    name: String,
+    guest: Guest,
+    sender: Sender,
+    receiver: Receiver,
+    files: Files,
+    cache: Cache,
+    incoming: Option<Incoming>,
+    /// The process is stopped at home.
+    held: bool,
+    leaving: Option<Leaving>,
+    /// The channel to the next host, once its files are there.
+    onward: Option<Sender>,
+    reported: Instant,
+}
+
+/// Serves one guest until it has left or ended.
+pub fn run(
+    session: Session,
+    home: NodeId,
+    pid: i32,
+    name: String,
+    listener: UnixListener,
+    setup: Setup,
+) -> Result<(), Error> {
+    // Blocked before there are children: their ends must not be missed.
+    let mut children = SigSet::empty();
+    children.add(Signal::SIGCHLD);
+    children.thread_block().map_err(Error::system("block SIGCHLD"))?;
+    let news = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC);
+    let news = news.map_err(Error::system("watch the guest"))?;
+    let arrived = match arrive::arrive(&setup, home, session, &listener) {
+        Ok(arrived) => arrived,
+        Err(error) => {
+            tracing::warn!(pid, %home, error = chain(&error), "a guest did not arrive");
+            return Ok(());
+        }
+    };
+    let mut warden = Warden {
+        setup,
+        home,
+        name,
+        guest: arrived.guest,
+        sender: arrived.sender,
+        receiver: arrived.receiver,
+        files: arrived.files,
+        cache: arrived.cache,
+        incoming: None,
+        held: false,
+        leaving: None,
+        onward: None,
+        reported: Instant::now(),
+    };
+    tracing::info!(pid, %home, local_pid = warden.guest.pid, "a guest arrived");
+    let outcome = warden.serve(&listener, &news);
+    tracee::body::kill(warden.guest.init);
+    match outcome {
+        Stop::End(end) => tracing::info!(pid, %home, ?end, "the guest is gone"),
+        Stop::Failed(error) => tracing::error!(pid, %home, error = chain(&error), "the guest is lost"),
+    }
+    Ok(())
+}
+
+impl Warden {
+    fn serve(&mut self, listener: &UnixListener, news: &SignalFd) -> Stop {
+        loop {
+            if let Err(stop) = self.turn(listener, news) {
+                return stop;
+            }
+        }
+    }
+
+    /// Waits for something and deals with it.
+    fn turn(&mut self, listener: &UnixListener, news: &SignalFd) -> Step {
+        let mut fds = [
+            PollFd::new(self.guest.listener.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.receiver.as_fd(), PollFlags::POLLIN),
+            PollFd::new(news.as_fd(), PollFlags::POLLIN),
+            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
+        ];
+        let timeout = PollTimeout::try_from(STATUS_EVERY).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(journey::Error::io("waiting")(errno.into()).into()),
+        }
+        let [calls, frames, news_ready, daemon] =
+            fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+        if calls {
+            self.take_notification()?;
+        }
+        if frames {
+            self.take_frames()?;
+        }
+        if news_ready {
+            while news.read_signal().is_ok_and(|signal| signal.is_some()) {}
+        }
+        // Signals merge: the news of one child may stand for those of several.
+        self.take_news()?;
+        if daemon {
+            self.take_request(listener);
+        }
+        if self.reported.elapsed() >= STATUS_EVERY {
+            self.report()?;
+        }
+        self.advance_leaving()
+    }
+
+    fn take_frames(&mut self) -> Step {
+        while let Some(frame) = self.receiver.try_recv()? {
+            self.take_frame(&frame)?;
+        }
+        Ok(())
+    }
+
+    fn take_frame(&mut self, frame: &net::Frame) -> Step {
+        let payload = &frame.payload;
+        match Kind::new(frame.kind) {
+            Some(Kind::Reply) => self.take_reply(payload),
+            Some(Kind::Signal) => self.take_signal(payload),
+            Some(Kind::FilePart) => {
+                Ok(crate::journey::transfer::take_file_part(&self.cache, &mut self.incoming, payload)?)
+            }
+            Some(Kind::FileIs) => self.take_file_answer(payload),
+            Some(Kind::Hold) => {
+                let (hold, _) = session::decode::<Hold>(payload)?;
+                self.hold(hold.stopped)
+            }
+            Some(Kind::MoveOn) => self.prepare_onward(payload),
+            Some(Kind::Quiesce) => self.begin_leaving(),
+            Some(Kind::Flushed) => self.flushed(),
+            Some(Kind::Resume) => self.stay(),
+            Some(Kind::Release | Kind::Gone) => Err(Stop::End(End::Gone)),
+            _ => Err(journey::Error::Unexpected { got: frame.kind, wanted: "something for a warden" }.into()),
+        }
+    }
+
+    fn take_request(&mut self, listener: &UnixListener) {
+        match connections::accept(listener) {
+            Some(Wanted::Status(mut stream)) => connections::say_status(&mut stream, &self.status()),
+            Some(Wanted::Leave(mut stream)) => {
+                let asked = self.sender.put(Kind::Wish, &[&session::encode(&Wish::Expelled)]);
+                let pid = self.guest.image.pid;
+                let event = match asked {
+                    Ok(()) => {
+                        let answer = Answer::Moved { pid, node: self.home, freeze_us: 0, total_us: 0, bytes: 0 };
+                        Event::Done { answer }
+                    }
+                    Err(error) => Event::Failed {
+                        kind: control::FailureKind::Broken,
+                        message: chain(&error),
+                        reasons: Vec::new(),
+                    },
+                };
+                connections::say(&mut stream, &event);
+            }
+            Some(Wanted::Connection(_)) | None => {
+                tracing::debug!("a connection that is not due");
+            }
+        }
+    }
+
+    fn usage(&self) -> Status {
+        const TICK_MS: u64 = 10;
+        let stat = procinfo::stat(self.guest.pid);
+        stat.map_or(Status::default(), |stat| Status {
+            memory_bytes: stat.resident_pages * 4096,
+            cpu_ms: stat.cpu_ticks * TICK_MS,
+        })
+    }
+
+    fn status(&self) -> WardenStatus {
+        let usage = self.usage();
+        WardenStatus {
+            pid: self.guest.image.pid,
+            local_pid: self.guest.pid,
+            name: self.name.clone(),
+            home: self.home,
+            memory_bytes: usage.memory_bytes,
+            cpu_ms: usage.cpu_ms,
+        }
+    }
+
+    fn report(&mut self) -> Step {
+        self.reported = Instant::now();
+        let status = self.usage();
+        Ok(self.sender.put(Kind::Status, &[&session::encode(&status)])?)
+    }
+}

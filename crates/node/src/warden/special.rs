@@ -1,0 +1,136 @@
+//! Calls with a treatment of their own.
+
+use super::guest::{Sleep, Waits};
+use super::{Step, Warden};
+use crate::journey::Outlet;
+use forward::Memory;
+use image::SigAction;
+use kernel::notify::{Notification, Verdict};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+use syscalls::{PrctlRoute, Row, Special};
+use wire::session::{self, Action, FileAnswer, FileRequest, Kind};
+
+const MAP_TYPE: u64 = 0x0f;
+const MAP_PRIVATE: u64 = 0x02;
+const MAP_ANONYMOUS: u64 = 0x20;
+const MAP_HUGETLB: u64 = 0x4_0000;
+
+impl Warden {
+    pub(super) fn special(
+        &mut self,
+        index: usize,
+        notification: &Notification,
+        row: &'static Row,
+        special: Special,
+    ) -> Step {
+        match special {
+            Special::Sleep => self.sleep(index, notification),
+            Special::Sigaction => self.set_action(index, notification),
+            Special::Mmap => self.map(index, notification),
+            Special::ExitThread if self.guest.threads.len() > 1 => self.wish_home(index, notification),
+            Special::ExitThread | Special::ExitGroup => self.forward(index, notification, row),
+            Special::Prctl => match syscalls::prctl_route(notification.args[0] as u32) {
+                PrctlRoute::Home => self.forward(index, notification, row),
+                _ => self.wish_home(index, notification),
+            },
+        }
+    }
+
+    /// A sleep runs here; when it began is known, for the case that the process moves in the middle of it.
+    fn sleep(&mut self, index: usize, notification: &Notification) -> Step {
+        let thread = &mut self.guest.threads[index];
+        let nr = i64::from(notification.nr);
+        thread.left = None;
+        thread.sleep = Some(Sleep { nr, since: Instant::now(), before: Duration::ZERO });
+        self.answer_raw(notification.id, Verdict::Continue)
+    }
+
+    /// A new action is set here, but home must know of it first where that makes a difference there.
+    fn set_action(&mut self, index: usize, notification: &Notification) -> Step {
+        let [signal, address, ..] = notification.args;
+        let mut bytes = [0; 32];
+        let valid = (1..=64).contains(&signal) && self.guest.memory.read(address, &mut bytes).is_ok();
+        let known = valid.then(|| self.guest.actions.get(signal as usize - 1).copied()).flatten();
+        let Some(known) = known else {
+            return self.answer_raw(notification.id, Verdict::Continue);
+        };
+        let mut action: SigAction = [0; 4];
+        for (word, bytes) in action.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        }
+        let signal = signal as i32;
+        if at_home(signal, &known) == at_home(signal, &action) {
+            if let Some(known) = self.guest.actions.get_mut(signal as usize - 1) {
+                *known = action;
+            }
+            return self.answer_raw(notification.id, Verdict::Continue);
+        }
+        let thread = &mut self.guest.threads[index];
+        thread.seq = thread.seq.wrapping_add(1);
+        thread.waits = Waits::Action { notification: notification.id, signal, action };
+        let (slot, seq, signals_seen) = (index as u32, thread.seq, thread.signals_seen);
+        let order = Action { slot, seq, signals_seen, signal, action };
+        Ok(self.sender.put(Kind::Action, &[&session::encode(&order)])?)
+    }
+
+    /// A private mapping of a file gets a copy of the file; everything else that is not plain memory goes home.
+    fn map(&mut self, index: usize, notification: &Notification) -> Step {
+        let [_, _, _, flags, descriptor, _] = notification.args;
+        let private = flags & MAP_TYPE == MAP_PRIVATE && flags & (MAP_ANONYMOUS | MAP_HUGETLB) == 0;
+        let Ok(descriptor) = i32::try_from(descriptor as u32) else {
+            return self.wish_home(index, notification);
+        };
+        if !private || descriptor < 0 {
+            return self.wish_home(index, notification);
+        }
+        self.guest.threads[index].waits = Waits::File { notification: notification.id, descriptor };
+        let request = FileRequest { slot: index as u32, descriptor, send: false };
+        Ok(self.sender.put(Kind::File, &[&session::encode(&request)])?)
+    }
+
+    /// The keeper says what is under a descriptor that a thread wants to map.
+    pub(super) fn take_file_answer(&mut self, payload: &[u8]) -> Step {
+        let (answer, _) = session::decode::<FileAnswer>(payload)?;
+        let index = answer.slot as usize;
+        let Some(thread) = self.guest.threads.get_mut(index) else {
+            return Err(session::Malformed("answer about a file").into());
+        };
+        let Waits::File { notification, descriptor } = thread.waits else {
+            // The process is on its way elsewhere, and the thread will ask again there.
+            return Ok(());
+        };
+        let Some(entry) = answer.file else {
+            // Perhaps no file at all: its home knows what to answer.
+            thread.waits = Waits::Home { notification };
+            let wish = session::Wish::Call { nr: nix::libc::SYS_mmap as u32 };
+            return Ok(self.sender.put(Kind::Wish, &[&session::encode(&wish)])?);
+        };
+        match self.cache.get(&entry.id) {
+            Some(file) => {
+                thread.waits = Waits::Nothing;
+                let placed = self.guest.listener.place_fd(notification, file.as_fd(), descriptor);
+                self.files.assume(entry.id, file).map_err(crate::journey::Error::io("opening a file of the cache"))?;
+                match placed {
+                    Ok(()) => self.answer_raw(notification, Verdict::Continue),
+                    // Its number is beyond what the guest may have here.
+                    Err(_) => {
+                        self.guest.threads[index].waits = Waits::Home { notification };
+                        let wish = session::Wish::Call { nr: nix::libc::SYS_mmap as u32 };
+                        Ok(self.sender.put(Kind::Wish, &[&session::encode(&wish)])?)
+                    }
+                }
+            }
+            None => {
+                let request = FileRequest { slot: answer.slot, descriptor, send: true };
+                Ok(self.sender.put(Kind::File, &[&session::encode(&request)])?)
+            }
+        }
+    }
+}
+
+/// What an action means at home, apart from addresses that only home knows.
+fn at_home(signal: i32, action: &SigAction) -> SigAction {
+    let entries = stub::Entries { batch: 0, deputy: 0, syscall: 0, restorer: 0, handler: 2 };
+    tracee::deputy::home_action(signal, action, &entries)
+}

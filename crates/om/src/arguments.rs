@@ -1,0 +1,179 @@
+//! The command lines.
+
+use crate::exit::CODES;
+use clap::{Args, Parser, Subcommand};
+use model::NodeId;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// openMosix: move running processes between the machines of a cluster.
+#[derive(Parser)]
+#[command(name = "om", version, after_help = CODES, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Om {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Move a running process to a node, or home.
+    Migrate(Migrate),
+    /// Say where a process runs.
+    Where(OfProcess),
+    /// Say why a process cannot move: all reasons, or none.
+    Why(OfProcess),
+    /// List the processes of this machine that were moved, and the guests on it.
+    Ps(Listing),
+    /// List the nodes of the cluster.
+    Nodes(Listing),
+    /// Show what the daemon has counted since it started.
+    Counts(Listing),
+    /// Send a guest of this machine home (root only).
+    Expel(Expel),
+    /// Start a program and move it to a node at once (also as 'mosrun').
+    Run(Mosrun),
+    /// Make a new cluster with this machine as its first node.
+    Init(Init),
+    /// Print an invitation for a new node; it is valid once and for an hour (root, on the node where 'om init' ran).
+    Invite(Invite),
+    /// Make this machine a node of the cluster that it is invited to.
+    Join(Join),
+    /// Make a whole virtual cluster on this machine, for trying out and testing.
+    Lab(crate::lab::LabCommand),
+}
+
+/// How to reach the daemon, and how to print.
+#[derive(Args)]
+pub(crate) struct Common {
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The daemon's socket.
+    #[arg(long, env = "OM_SOCKET", value_name = "FILE", default_value = control::DAEMON_SOCKET)]
+    pub(crate) socket: PathBuf,
+}
+
+/// Move a running process to a node, or home.
+#[derive(Parser)]
+#[command(version, after_help = CODES)]
+pub(crate) struct Migrate {
+    /// The process.
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) pid: i32,
+    /// A node's number or name, or 'home'.
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Args)]
+#[command(after_help = CODES)]
+pub(crate) struct OfProcess {
+    /// The process.
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) pid: i32,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// List processes that were moved, and guests.
+#[derive(Parser)]
+#[command(version, after_help = CODES)]
+pub(crate) struct Listing {
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Args)]
+#[command(after_help = CODES)]
+pub(crate) struct Expel {
+    /// The guest's pid at its home ('om ps' shows it).
+    pub(crate) pid: i32,
+    /// Its home: a node's number or name.
+    pub(crate) home: String,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Start a program in the ordinary way and move it to a node as soon as it runs.
+///
+/// It keeps the terminal, the working directory and all else. If it cannot move, it says so and the program runs here.
+#[derive(Parser)]
+#[command(version, after_help = "Ends as the program ends: with its exit code, or by its signal.")]
+pub(crate) struct Mosrun {
+    /// A node's number or name.
+    pub(crate) node: String,
+    /// The program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+    /// The daemon's socket.
+    #[arg(long, env = "OM_SOCKET", value_name = "FILE", default_value = control::DAEMON_SOCKET)]
+    pub(crate) socket: PathBuf,
+}
+
+/// Where a node's files go.
+#[derive(Args)]
+pub(crate) struct Place {
+    /// Put the configuration, the identity and everything else below this directory instead of the usual places
+    /// (/etc/openmosix, /run/openmosix, ...); start the daemon with --config DIR/omd.toml then.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Init {
+    /// The cluster's name.
+    #[arg(long, default_value = "openmosix")]
+    pub(crate) cluster: String,
+    /// This node's number.
+    #[arg(long, default_value = "1")]
+    pub(crate) id: NodeId,
+    /// This node's name; n1, n2, ... by default.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Where this node listens.
+    #[arg(long, default_value = "0.0.0.0:4660", value_name = "IP:PORT")]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Invite {
+    /// The new node's number; the first free one by default.
+    #[arg(long)]
+    pub(crate) id: Option<NodeId>,
+    /// The new node's name; n1, n2, ... by default.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Where the new machine reaches this node.
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) address: Option<SocketAddr>,
+    /// This node's configuration.
+    #[arg(long, value_name = "FILE", default_value = node::config::CONFIG_FILE)]
+    pub(crate) config: PathBuf,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Join {
+    /// What 'om invite' printed.
+    pub(crate) token: String,
+    /// This node's name; the one in the invitation by default.
+    #[arg(long, default_value = "")]
+    pub(crate) name: String,
+    /// Where this node will listen.
+    #[arg(long, default_value = "0.0.0.0:4660", value_name = "IP:PORT")]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

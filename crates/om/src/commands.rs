@@ -1,0 +1,125 @@
+//! What each subcommand does.
+
+use crate::arguments::{Command, Common, Expel, Listing, Migrate, OfProcess, Om};
+use crate::client::{Client, unexpected};
+use crate::exit::Failure;
+use crate::{lab, membership, mosrun, tables};
+use anyhow::Context as _;
+use control::{Answer, Request};
+use std::io::Write as _;
+use std::process::ExitCode;
+
+pub(crate) fn run(om: Om) -> Result<ExitCode, Failure> {
+    match om.command {
+        Command::Migrate(arguments) => migrate(&arguments)?,
+        Command::Where(arguments) => locate(&arguments)?,
+        Command::Why(arguments) => return why(&arguments),
+        Command::Ps(arguments) => ps(&arguments)?,
+        Command::Nodes(arguments) => nodes(&arguments)?,
+        Command::Counts(arguments) => counts(&arguments)?,
+        Command::Expel(arguments) => expel(&arguments)?,
+        Command::Run(arguments) => return mosrun::run(arguments),
+        Command::Init(arguments) => membership::init(&arguments)?,
+        Command::Invite(arguments) => membership::invite(&arguments)?,
+        Command::Join(arguments) => membership::join(&arguments)?,
+        Command::Lab(arguments) => return lab::run(arguments),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn migrate(arguments: &Migrate) -> Result<(), Failure> {
+    let mut client = Client::connect(&arguments.common.socket)?;
+    let to = client.destination(&arguments.node)?;
+    let answer = client.ask_visibly(&Request::Migrate { pid: arguments.pid, to })?;
+    show_move(&arguments.common, &answer)
+}
+
+fn expel(arguments: &Expel) -> Result<(), Failure> {
+    let mut client = Client::connect(&arguments.common.socket)?;
+    let home = client.node(&arguments.home)?;
+    let answer = client.ask_visibly(&Request::Expel { pid: arguments.pid, home })?;
+    show_move(&arguments.common, &answer)
+}
+
+fn show_move(common: &Common, answer: &Answer) -> Result<(), Failure> {
+    let Answer::Moved { pid, node, freeze_us, total_us, bytes } = answer else { return Err(unexpected()) };
+    show(common.json, answer, || {
+        format!(
+            "process {pid} runs on node {node}: {}, it stood still for {:.1} ms of {:.1} ms\n",
+            tables::size(*bytes),
+            *freeze_us as f64 / 1e3,
+            *total_us as f64 / 1e3
+        )
+    })
+}
+
+fn locate(arguments: &OfProcess) -> Result<(), Failure> {
+    let answer = Client::connect(&arguments.common.socket)?.ask(&Request::Where { pid: arguments.pid })?;
+    let Answer::Where(location) = &answer else { return Err(unexpected()) };
+    show(arguments.common.json, &answer, || {
+        let place = if location.node == location.home {
+            format!("at home (node {})", location.home)
+        } else {
+            format!("on node {} (home: node {})", location.node, location.home)
+        };
+        let times = if location.moves == 1 { "once".to_owned() } else { format!("{} times", location.moves) };
+        format!("process {} runs {place}; moved {times}\n", location.pid)
+    })
+}
+
+fn why(arguments: &OfProcess) -> Result<ExitCode, Failure> {
+    let answer = Client::connect(&arguments.common.socket)?.ask(&Request::Why { pid: arguments.pid })?;
+    let Answer::Why { reasons, home_comings } = &answer else { return Err(unexpected()) };
+    show(arguments.common.json, &answer, || {
+        let mut text = String::new();
+        if reasons.is_empty() {
+            text.push_str(&format!("nothing known keeps process {} from moving\n", arguments.pid));
+        } else {
+            text.push_str(&format!("process {} cannot move:\n", arguments.pid));
+            text.extend(reasons.iter().map(|reason| format!("  {reason}\n")));
+        }
+        if !home_comings.is_empty() {
+            text.push_str("these calls brought it home:\n");
+            text.extend(home_comings.iter().map(|(call, times)| format!("  {call}: {times}\n")));
+        }
+        text
+    })?;
+    Ok(ExitCode::from(if reasons.is_empty() { 0 } else { 3 }))
+}
+
+pub(crate) fn ps(arguments: &Listing) -> Result<(), Failure> {
+    let answer = Client::connect(&arguments.common.socket)?.ask(&Request::Ps)?;
+    let Answer::Processes { own, guests } = &answer else { return Err(unexpected()) };
+    show(arguments.common.json, &answer, || tables::processes(own, guests))
+}
+
+fn nodes(arguments: &Listing) -> Result<(), Failure> {
+    let answer = Client::connect(&arguments.common.socket)?.ask(&Request::Nodes)?;
+    let Answer::Nodes { nodes } = &answer else { return Err(unexpected()) };
+    show(arguments.common.json, &answer, || tables::nodes(nodes))
+}
+
+fn counts(arguments: &Listing) -> Result<(), Failure> {
+    let answer = Client::connect(&arguments.common.socket)?.ask(&Request::Counts)?;
+    let Answer::Counts { counts } = &answer else { return Err(unexpected()) };
+    show(arguments.common.json, &answer, || tables::counts(counts))
+}
+
+/// Prints a value as JSON or as text. A reader that has left (`om ps | head`) is no failure.
+pub(crate) fn show<Value: serde::Serialize>(
+    json: bool,
+    value: &Value,
+    text: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    let text = if json {
+        let mut text = serde_json::to_string(value).context("cannot print the answer")?;
+        text.push('\n');
+        text
+    } else {
+        text()
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(anyhow::Error::new(error).into()),
+        _ => Ok(()),
+    }
+}

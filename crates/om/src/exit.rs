@@ -1,0 +1,55 @@
+//! How a tool ends: one line on standard error, and a code that a script can tell apart.
+
+use control::FailureKind;
+use std::fmt;
+use std::process::ExitCode;
+
+/// Shown in every help text.
+pub(crate) const CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused (the process cannot move, or the node does not take it), \
+4 not found, 5 not allowed. What failed changed nothing: the process runs on where it was.";
+
+/// What went wrong, as one line that names the thing and the remedy.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Failure {
+        Failure { kind, message: message.into() }
+    }
+
+    pub(crate) fn code(&self) -> ExitCode {
+        ExitCode::from(match self.kind {
+            FailureKind::Broken => 1,
+            FailureKind::BadRequest => 2,
+            FailureKind::Refused => 3,
+            FailureKind::NotFound => 4,
+            FailureKind::Forbidden => 5,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message.replace('\n', " "))
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        Failure::new(FailureKind::Broken, format!("{error:#}"))
+    }
+}
+
+impl From<node::Error> for Failure {
+    fn from(error: node::Error) -> Failure {
+        match error {
+            // These are whole sentences.
+            node::Error::Cluster(text) => Failure::new(FailureKind::Broken, text),
+            error => Failure::new(FailureKind::Broken, format!("failed to {error}")),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Tables that people can read.
+
+use comfy_table::{CellAlignment, Table, presets};
+use control::{GuestRow, NodeRow, ProcessRow, ProcessState};
+use std::collections::BTreeMap;
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.to_vec());
+    table
+}
+
+fn finish(mut table: Table, right: &[usize]) -> String {
+    for column in right {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let lines = table.to_string();
+    let lines: String = lines.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    lines
+}
+
+/// Bytes as people say them.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..0x10_0000 => format!("{} KiB", bytes >> 10),
+        0x10_0000..0x4000_0000 => format!("{} MiB", bytes >> 20),
+        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
+    }
+}
+
+fn seconds(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+pub(crate) fn processes(own: &[ProcessRow], guests: &[GuestRow]) -> String {
+    let mut text = String::new();
+    if own.is_empty() {
+        text.push_str("no process of this node was moved\n");
+    } else {
+        let mut table =
+            table(&["PID", "NAME", "UID", "STATE", "NODE", "MOVES", "MEMORY", "CPU", "CALLS HOME"]);
+        for row in own {
+            let state = match row.state {
+                ProcessState::Home => "home",
+                ProcessState::Away => "away",
+                ProcessState::Moving => "moving",
+            };
+            table.add_row([
+                row.pid.to_string(),
+                row.name.clone(),
+                row.uid.to_string(),
+                state.to_owned(),
+                row.node.to_string(),
+                row.moves.to_string(),
+                size(row.memory_bytes),
+                seconds(row.cpu_ms),
+                row.forwarded.to_string(),
+            ]);
+        }
+        text.push_str(&finish(table, &[0, 2, 4, 5, 6, 7, 8]));
+    }
+    if !guests.is_empty() {
+        let mut table = table(&["GUEST", "HOME", "NAME", "PID HERE", "MEMORY", "CPU HERE"]);
+        for row in guests {
+            table.add_row([
+                row.pid.to_string(),
+                row.home.to_string(),
+                row.name.clone(),
+                row.local_pid.to_string(),
+                size(row.memory_bytes),
+                seconds(row.cpu_ms),
+            ]);
+        }
+        text.push('\n');
+        text.push_str(&finish(table, &[0, 1, 3, 4, 5]));
+    }
+    text
+}
+
+pub(crate) fn nodes(rows: &[NodeRow]) -> String {
+    let mut table =
+        table(&["ID", "NAME", "ADDRESS", "STATE", "RTT", "CPUS", "MEMORY", "GUESTS", "KERNEL", "VERSION"]);
+    for row in rows {
+        let known = |text: String| if row.alive { text } else { "-".to_owned() };
+        table.add_row([
+            row.id.to_string(),
+            row.name.clone(),
+            row.address.clone(),
+            if row.alive { "up" } else { "down" }.to_owned(),
+            if row.round_trip_us == 0 { "-".to_owned() } else { format!("{} us", row.round_trip_us) },
+            known(row.cpus.to_string()),
+            known(size(row.memory_bytes)),
+            known(row.guests.to_string()),
+            known(row.kernel.clone()),
+            known(row.version.clone()),
+        ]);
+    }
+    finish(table, &[0, 4, 5, 6, 7])
+}
+
+pub(crate) fn counts(counts: &BTreeMap<String, u64>) -> String {
+    let mut table = table(&["COUNT", "NUMBER"]);
+    for (name, number) in counts {
+        table.add_row([name.clone(), number.to_string()]);
+    }
+    finish(table, &[1])
+}

@@ -1,0 +1,182 @@
+//! At home nobody can tell that a process is away: ps, kill, wait, job control.
+#![forbid(unsafe_code)]
+
+use anyhow::{Context as _, Result, ensure};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use suite::{Cluster, Input, Place, Run, SOON, Stop, guest, main as run, trial};
+
+fn main() -> ExitCode {
+    run(vec![
+        trial("ps-shows-the-same", &["python3"], ps_shows_the_same),
+        trial("stop-and-continue", &["python3"], stop_and_continue),
+        trial("term-ends-it", &["cc"], || killed_by("TERM", 15)),
+        trial("kill-ends-it", &["cc"], || killed_by("KILL", 9)),
+        trial("segv-ends-it", &["cc"], || killed_by("SEGV", 11)),
+        trial("kill-leaves-no-guest", &["cc"], kill_leaves_no_guest),
+        trial("parent-waits-for-it", &["cc", "bash"], parent_waits_for_it),
+        trial("job-control", &["cc", "bash"], job_control),
+        trial("pipe-partner-sees-the-end", &["cc", "bash"], pipe_partner_sees_the_end),
+        trial("sent-home-by-its-host", &["cc"], sent_home_by_its_host),
+    ])
+}
+
+fn ps_shows_the_same() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let mut run = Run::start(place, &guest("counter"))?;
+    let pid = run.pid;
+    let look = || {
+        place.must(&format!(
+            "ps -o pid=,ppid=,pgid=,sid=,tty=,user=,group=,nice=,cls=,comm=,args=,lstart= -p {pid}; \
+             tr '\\0' '\\n' < /proc/{pid}/cmdline; tr '\\0' '\\n' < /proc/{pid}/environ; readlink /proc/{pid}/cwd; \
+             ls /proc/{pid}/fd; kill -0 {pid}"
+        ))
+    };
+    let before = look()?;
+    run.go(Stop::N2)?;
+    let away = look()?;
+    ensure!(before == away, "at home\n{before}away\n{away}");
+    run.finish(3)?;
+    Ok(())
+}
+
+fn stop_and_continue() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let mut run = Run::start(place, &guest("counter"))?;
+    run.go(Stop::N2)?;
+    let pid = run.pid;
+    let count = format!("stat -c %s {}/count", run.scratch);
+    place.must(&format!("kill -STOP {pid}"))?;
+    wait_until("it is stopped", || Ok(state(place, pid)?.starts_with('T')))?;
+    // What was on its way may still arrive; after that nothing moves.
+    std::thread::sleep(Duration::from_millis(500));
+    let first = place.must(&count)?;
+    std::thread::sleep(Duration::from_millis(700));
+    ensure!(place.must(&count)? == first, "it counts while it is stopped");
+    place.must(&format!("kill -CONT {pid}"))?;
+    wait_until("it goes on", || Ok(place.must(&count)? != first))?;
+    ensure!(!state(place, pid)?.starts_with('T'), "it still looks stopped");
+    run.finish(3)?;
+    Ok(())
+}
+
+fn killed_by(signal: &str, number: i32) -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let mut run = Run::start(place, &guest("loop"))?;
+    run.go(Stop::N2)?;
+    place.must(&format!("kill -{signal} {}", run.pid))?;
+    let (status, _) = run.end(SOON)?;
+    ensure!(status == 128 + number, "it ended with {status}");
+    Ok(())
+}
+
+fn kill_leaves_no_guest() -> Result<()> {
+    let cluster = Cluster::shared()?;
+    let guests = || cluster.node("n2").must("om ps --json");
+    let mut run = Run::start(cluster.home(), &guest("loop"))?;
+    run.go(Stop::N2)?;
+    let entry = format!("\"pid\":{},", run.pid);
+    ensure!(guests()?.replace(' ', "").contains(&entry), "om ps on n2 does not show it: {}", guests()?);
+    cluster.home().must(&format!("kill -KILL {}", run.pid))?;
+    run.end(SOON)?;
+    wait_until("the guest is gone from n2", || Ok(!guests()?.replace(' ', "").contains(&entry)))
+}
+
+/// A shell that started it ordinarily gets its status, and is not told of anything before.
+fn parent_waits_for_it() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let script = format!("exec 3<&0; {}/quiet <&3 & echo child $!; wait $!; echo status $?", place.guests()?);
+    let words = ["bash".to_owned(), "-c".to_owned(), script];
+    let mut run = Run::command(place, &words, Input::Pipes, String::new())?;
+    run.expect("ready", 0)?;
+    let child = number_after(&run, "child ")?;
+    let moved = place.migrate_patiently(child, "n2")?;
+    ensure!(moved.is_ok(), "{moved:?}");
+    run.send(b"finish\n")?;
+    run.expect("unharmed", 0)?;
+    run.expect("status 0", 0)?;
+    run.end(SOON)?;
+    Ok(())
+}
+
+/// An interactive shell on a terminal: ^Z, jobs, bg, fg, ^C.
+fn job_control() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let words: Vec<String> = ["bash", "--norc", "--noprofile", "-i"].map(str::to_owned).to_vec();
+    let mut run = Run::command(place, &words, Input::Terminal, String::new())?;
+    run.send(b"PS1='$ '; stty -echo\n")?;
+    let mut at = run.expect("$ ", 0)?;
+    run.send(format!("sh -c 'echo job $$; exec {}/loop'\n", place.guests()?).as_bytes())?;
+    at = run.expect("ready", at)?;
+    let job = number_after(&run, "job ")?;
+    let moved = place.migrate_patiently(job, "n2")?;
+    ensure!(moved.is_ok(), "{moved:?}");
+    run.send(b"\x1a")?;
+    at = run.expect("Stopped", at)?;
+    run.send(b"jobs\n")?;
+    at = run.expect("Stopped", at)?;
+    wait_until("ps sees it stopped", || Ok(state(place, job)?.starts_with('T')))?;
+    run.send(b"bg; jobs\n")?;
+    at = run.expect("Running", at)?;
+    run.send(b"fg\n")?;
+    at = run.expect("loop", at)?;
+    wait_until("it runs again", || Ok(!state(place, job)?.starts_with('T')))?;
+    run.send(b"\x03")?;
+    run.send(b"echo status=$?\n")?;
+    run.expect("status=130", at)?;
+    run.send(b"exit 0\n")?;
+    run.end(SOON)?;
+    Ok(())
+}
+
+/// The reader of its pipe gets everything and then the end, when it ends away.
+fn pipe_partner_sees_the_end() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let line = format!("(sh -c 'echo first $$ >&2; exec {}/pump' ) | (wc -c; echo end)", place.guests()?);
+    let words = ["bash".to_owned(), "-c".to_owned(), format!("exec 2>&1; {line}")];
+    let mut run = Run::command(place, &words, Input::Pipes, String::new())?;
+    run.expect("first ", 0)?;
+    std::thread::sleep(Duration::from_millis(200));
+    let pid = number_after(&run, "first ")?;
+    run.send(&[b'x'; 1000])?;
+    let moved = place.migrate_patiently(pid, "n3")?;
+    ensure!(moved.is_ok(), "{moved:?}");
+    run.send(&[b'y'; 234])?;
+    run.close_input();
+    run.expect("1234\nend", 0)?;
+    run.end(SOON)?;
+    Ok(())
+}
+
+fn sent_home_by_its_host() -> Result<()> {
+    let cluster = Cluster::shared()?;
+    let mut run = Run::start(cluster.home(), &guest("loop"))?;
+    run.go(Stop::N2)?;
+    let home = cluster.number("n1")?;
+    cluster.node("n2").must(&format!("om expel {} {home}", run.pid))?;
+    let at = cluster.home().whereabouts(run.pid)?;
+    ensure!(at == home, "it is on node {at}");
+    run.finish(0)?;
+    Ok(())
+}
+
+fn state(place: Place<'_>, pid: i32) -> Result<String> {
+    Ok(place.must(&format!("ps -o stat= -p {pid}"))?.trim().to_owned())
+}
+
+fn number_after(run: &Run<'_>, text: &str) -> Result<i32> {
+    let said = run.output().text();
+    let after = said.rsplit(text).next().unwrap_or_default();
+    let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().with_context(|| format!("no number after '{text}' in: {said}"))
+}
+
+/// Polls what has no event of its own: another process's state as the kernel shows it.
+fn wait_until(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    while !condition()? {
+        ensure!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! `cargo xtask setup`: what the tests need beside Rust, on Debian 12. Installs only what is missing.
+
+use crate::command::{command, have, must};
+use anyhow::Result;
+use std::process::ExitCode;
+
+/// A program the tests use, and the Debian package that brings it.
+const NEEDED: &[(&str, &str)] = &[
+    ("cc", "gcc"),
+    ("as", "binutils"),
+    ("musl-gcc", "musl-tools"),
+    ("go", "golang-go"),
+    ("gawk", "gawk"),
+    ("xz", "xz-utils"),
+    ("python3", "python3"),
+    ("perl", "perl"),
+    ("bash", "bash"),
+    ("gdb", "gdb"),
+    ("strace", "strace"),
+    ("ps", "procps"),
+    ("tmux", "tmux"),
+    ("ip", "iproute2"),
+    ("setpriv", "util-linux"),
+];
+
+/// Installs the missing packages, or says which they are and why it cannot.
+///
+/// Never fails the caller for a missing package: a test that needs it says so itself.
+pub(crate) fn run() -> Result<ExitCode> {
+    let missing: Vec<&str> =
+        NEEDED.iter().filter(|(program, _)| !have(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        println!("setup: everything the tests need is here");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("setup: missing packages: {}", missing.join(" "));
+    if !have("apt-get") {
+        println!("setup: this is no Debian; install them by hand. Tests that need them will say so.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !is_root() {
+        println!("setup: not root; run: sudo apt-get install --no-install-recommends {}", missing.join(" "));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let install = ["install", "-y", "-qq", "--no-install-recommends"];
+    let outcome = must(&mut command("apt-get", &["update", "-qq"])).and_then(|()| {
+        must(command("apt-get", &install).args(&missing).env("DEBIAN_FRONTEND", "noninteractive"))
+    });
+    match outcome {
+        Ok(()) => println!("setup: installed {}", missing.join(" ")),
+        Err(error) => println!("setup: {error:#}; tests that need these packages will say so"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether we run as root, as seen by the owner of our own `/proc` entry.
+pub(crate) fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
+}

@@ -1,0 +1,79 @@
+//! Counting what test programs say about themselves.
+
+/// How many tests ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
+}
+
+impl Tally {
+    /// The sum over all summaries in the output of one or more test programs.
+    ///
+    /// Knows the last lines of the standard harness (`test result: ok. 3 passed; 0 failed; 1 ignored; ...`) and of
+    /// nextest (`Summary [ 0.1s] 4 tests run: 3 passed, 1 failed, 2 skipped`).
+    pub(crate) fn read<'a>(lines: impl IntoIterator<Item = &'a str>) -> Tally {
+        let mut tally = Tally::default();
+        for line in lines {
+            let line = line.trim_start();
+            let counts = match (line.strip_prefix("test result: "), line.strip_prefix("Summary [")) {
+                (Some(rest), _) => rest,
+                (None, Some(rest)) => rest.split_once("run: ").map_or("", |(_, counts)| counts),
+                (None, None) => continue,
+            };
+            for part in counts.split([';', ',', '.']) {
+                let mut words = part.split_whitespace();
+                let (Some(count), Some(kind)) = (words.next().and_then(|n| n.parse().ok()), words.next())
+                else {
+                    continue;
+                };
+                tally.count(kind, count);
+            }
+        }
+        tally
+    }
+
+    fn count(&mut self, kind: &str, count: u64) {
+        match kind {
+            "passed" => self.passed += count,
+            "failed" => self.failed += count,
+            // nextest: `timed out` and `exec failed` are failures with their own names.
+            "timed" | "exec" => self.failed += count,
+            "skipped" | "ignored" => self.skipped += count,
+            _ => {}
+        }
+    }
+
+    /// Both together.
+    pub(crate) fn plus(self, other: Tally) -> Tally {
+        Tally {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            skipped: self.skipped + other.skipped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(lines: &[&str], passed: u64, failed: u64, skipped: u64) {
+        assert_eq!(Tally::read(lines.iter().copied()), Tally { passed, failed, skipped });
+    }
+
+    #[test]
+    fn both_harnesses_are_understood() {
+        check(
+            &["test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 7 filtered out; finished"],
+            3,
+            0,
+            1,
+        );
+        check(&["test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured"], 3, 2, 0);
+        check(&["     Summary [   0.014s] 6 tests run: 5 passed (1 slow), 1 failed, 2 skipped"], 5, 1, 2);
+        check(&["     Summary [   0.014s] 2 tests run: 1 passed, 1 timed out, 0 skipped"], 1, 1, 0);
+        check(&["test a ... ok", "hello 3 passed"], 0, 0, 0);
+    }
+}

@@ -1,0 +1,110 @@
+//! `cargo xtask test`: everything CI runs.
+//!
+//! set up → build → unit tests → the suite → leftovers → `N passed, N failed, N skipped`.
+
+use crate::command::{cargo, have, must, tee};
+use crate::leaks::Snapshot;
+use crate::tally::Tally;
+use crate::{root, setup};
+use anyhow::Result;
+use std::process::ExitCode;
+
+/// The variable that marks every process which descends from this run; see [`crate::leaks`].
+pub(crate) const RUN_MARK: &str = "OM_TEST_RUN";
+
+/// How long the suite may take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// What CI runs on every change.
+    Usual,
+    /// More moves, more worlds.
+    Long,
+}
+
+/// How the tests are built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Quick to build: `check`.
+    Dev,
+    /// As shipped: `test`, because the engine's speed is part of what the suite tests.
+    Release,
+}
+
+/// The test programs of the suite, in the order in which their failures are worth reading.
+const SUITE: &[&str] = &["worlds", "away", "home_again", "refusals", "stress", "ports"];
+
+/// Runs everything; success only if nothing failed. The last line is the tally, also when nothing could be built.
+pub(crate) fn run(length: Length, only: Option<String>) -> Result<ExitCode> {
+    let tally = everything(length, only.as_deref()).unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        Tally { failed: 1, ..Tally::default() }
+    });
+    println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
+    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn everything(length: Length, only: Option<&str>) -> Result<Tally> {
+    setup::run()?;
+    must(&mut cargo(&["build", "--workspace", "--release"]))?;
+    let mut tally = Tally::default();
+    if only.is_none() {
+        tally = tally.plus(unit_tests(Profile::Release)?);
+    }
+    must(&mut cargo(&["test", "--release", "--package", "suite", "--tests", "--no-run"]))?;
+
+    let mark = format!("{}", std::process::id());
+    let before = Snapshot::take(&mark);
+    for name in SUITE {
+        tally = tally.plus(suite(name, length, only, &mark)?);
+    }
+    let leftovers = before.leftovers(&mark);
+    leftovers.iter().for_each(|line| println!("leftover: {line}"));
+    if leftovers.is_empty() {
+        println!("leftovers: none");
+        tally.passed += 1;
+    } else {
+        tally.failed += 1;
+    }
+    Ok(tally)
+}
+
+/// The tests of every crate except the suite's own worlds: those need a lab and come later, one after the other.
+pub(crate) fn unit_tests(profile: Profile) -> Result<Tally> {
+    let everywhere = unit_tests_of(&["--workspace", "--exclude", "suite"], profile)?;
+    Ok(everywhere.plus(unit_tests_of(&["--package", "suite", "--lib", "--bins"], profile)?))
+}
+
+fn unit_tests_of(packages: &[&str], profile: Profile) -> Result<Tally> {
+    let mut tests = if have("cargo-nextest") {
+        cargo(&["nextest", "run", "--no-fail-fast", "--no-tests=pass", "--status-level=fail"])
+    } else {
+        cargo(&["test", "--no-fail-fast"])
+    };
+    tests.args(packages);
+    if profile == Profile::Release {
+        tests.arg("--release");
+    }
+    judged(&mut tests)
+}
+
+fn suite(name: &str, length: Length, only: Option<&str>, mark: &str) -> Result<Tally> {
+    println!("== {name}");
+    let mut tests = cargo(&["test", "--release", "--package", "suite", "--test", name, "--"]);
+    // Two at a time: the guests sleep more than they compute, and more would make their clocks lie.
+    tests.arg("--test-threads=2").args(only);
+    tests.env(RUN_MARK, mark).env("OM_BIN_DIR", root::programs());
+    if length == Length::Long {
+        tests.env("OM_SUITE_LONG", "1");
+    }
+    judged(&mut tests)
+}
+
+/// A test program that fails without saying how many tests failed counts as one failure: it crashed, or did not build.
+fn judged(tests: &mut std::process::Command) -> Result<Tally> {
+    let (success, lines) = tee(tests)?;
+    let mut tally = Tally::read(lines.iter().map(String::as_str));
+    if !success && tally.failed == 0 {
+        tally.failed = 1;
+    }
+    Ok(tally)
+}
