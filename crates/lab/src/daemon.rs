@@ -7,7 +7,7 @@ use control::DAEMON_SOCKET;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,19 +16,13 @@ const ANSWER_SECONDS_MAX: u64 = 10;
 /// Bytes of its log that an error quotes, at most.
 const QUOTE_BYTES_MAX: i64 = 600;
 
-/// A path of the node's, seen from outside.
-fn outside(node: &NodeState, path: &str) -> PathBuf {
-    let root = Path::new("/proc").join(node.init.pid.to_string()).join("root");
-    root.join(path.trim_start_matches('/'))
-}
-
 /// Waits until the node's daemon accepts connections.
 pub(crate) fn await_answer(node: &NodeState) -> Result<()> {
-    let socket = outside(node, DAEMON_SOCKET);
+    let socket = node.seen_from_outside(DAEMON_SOCKET);
     let deadline = Instant::now() + Duration::from_secs(ANSWER_SECONDS_MAX);
     // The kernel tells nobody when a socket begins to listen; 20 ms are no delay to a person.
     while UnixStream::connect(&socket).is_err() {
-        let log = log_end(&outside(node, DAEMON_LOG));
+        let log = log_end(&node.seen_from_outside(DAEMON_LOG));
         if Instant::now() > deadline || log.contains(LOG_MARK) {
             return Err(Error::DaemonSilent { node: node.name.clone(), log });
         }
@@ -101,16 +95,19 @@ mod tests {
         let Some((plan, _programs)) = planned("daemon", script) else { return };
         let lab = Lab::up_as_planned(plan).unwrap();
         for node in &lab.state().nodes {
-            assert!(UnixStream::connect(outside(node, DAEMON_SOCKET)).is_ok());
-            assert!(log_end(&outside(node, DAEMON_LOG)).contains(&format!("configured: of {}", node.name)));
-            let key = fs::metadata(outside(node, "/etc/openmosix/node.key")).unwrap();
+            assert!(UnixStream::connect(node.seen_from_outside(DAEMON_SOCKET)).is_ok());
+            assert!(
+                log_end(&node.seen_from_outside(DAEMON_LOG))
+                    .contains(&format!("configured: of {}", node.name))
+            );
+            let key = fs::metadata(node.seen_from_outside("/etc/openmosix/node.key")).unwrap();
             assert_eq!(key.permissions().mode() & 0o777, 0o600);
         }
         // A daemon that dies later is noted, and the node goes on without it.
         let kill = "kill -9 $(grep -l daemon /proc/[0-9]*/comm | grep -o '[0-9]*')";
         let kill = kill.replace("daemon", "player");
         assert!(lab.exec("n1", ["sh", "-c", &kill]).unwrap().status().unwrap().success());
-        let log = outside(&lab.state().nodes[0], DAEMON_LOG);
+        let log = lab.state().nodes[0].seen_from_outside(DAEMON_LOG);
         while !log_end(&log).contains("omd was killed by SIGKILL") {
             thread::sleep(Duration::from_millis(5));
         }

@@ -93,8 +93,7 @@ impl Entry {
     /// directory, user or process group. Signals sent to the started process are passed on, and
     /// it ends as the command ends: with its status, or by the signal that killed it.
     pub fn command<S: AsRef<OsStr>>(self, program: S) -> Result<Command> {
-        let root = PathBuf::from(format!("/proc/{}/root", self.node.init.pid));
-        let known = accounts::read(&root);
+        let known = accounts::read(&self.node.seen_from_outside("/"));
         // A root file system without passwd still has its superuser.
         let user = if self.user == "root" && known.find("root").is_none() { "0" } else { &self.user };
         let account = known

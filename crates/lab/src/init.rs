@@ -80,6 +80,10 @@ fn start_daemon() -> Option<Pid> {
     let log = File::options().create(true).append(true).open(DAEMON_LOG).ok()?;
     let mut command = Command::new(format!("{}/{DAEMON}", house::PROGRAMS));
     command.env_clear().env("PATH", house::SEARCH_PATH).env("HOME", "/root").current_dir("/");
+    // What a developer sets for our daemon is meant for those in the nodes too.
+    command.envs(
+        ["OMD_LOG", "RUST_BACKTRACE"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))),
+    );
     command.stdout(log.try_clone().ok()?).stderr(log.try_clone().ok()?);
     // SAFETY: setsid is a bare system call.
     unsafe { command.pre_exec(|| setsid().map(drop).map_err(Into::into)) };

@@ -6,8 +6,16 @@
 //!
 //! It is not a wall: root in a node can do to the machine what root can do.
 //!
-//! Which process holds which, and what dies with what, is told in [`keeper`](self)'s source; the
-//! rule is that a lab is gone when its supervisor is, and that a [`Lab`] takes its lab with it.
+//! A lab is gone when its supervisor is, and a [`Lab`] takes its lab with it; which process holds
+//! which is told in `keeper.rs`. How a command gets into a node is told in `entry.rs`.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let lab = lab::Lab::up(&lab::Spec::new("try", 2))?;
+//! let output = lab.exec("n1", ["hostname"])?.output()?;
+//! assert_eq!(output.stdout, b"n1\n");
+//! # Ok(()) }
+//! ```
 
 mod accounts;
 mod cgroup;

@@ -11,9 +11,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, SigSet, Signal, raise, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recv, recvmsg};
+use nix::sys::socket::{MsgFlags, recv};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Signals that are passed on to the command.
 const PASSED_ON: &[Signal] = &[
@@ -74,15 +76,14 @@ pub(crate) fn run(session: &OwnedFd, signals: &Signals, screen: Option<&Screen>)
 /// Waits until the command is about to run; the result is its terminal's master.
 fn await_start(session: &OwnedFd) -> io::Result<Option<OwnedFd>> {
     let mut bytes = [0; 5];
-    let mut space = [0_u8; 64];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [IoSliceMut::new(&mut bytes)];
-    let message =
-        recvmsg::<()>(session.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    recvmsg(session, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let mut master = None;
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = control {
-            // SAFETY: the kernel has just made this descriptor for us.
-            master = fds.first().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) });
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut fds) = message {
+            master = fds.next();
         }
     }
     match bytes {

@@ -13,11 +13,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns};
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{ControlMessage, MsgFlags, recv, send, sendmsg};
+use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Gid, Pid, Uid, chdir, setgid, setgroups, setsid, setuid, write};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::ffi::CString;
 use std::io::IoSlice;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// The command is about to run.
@@ -72,15 +74,13 @@ pub(crate) fn start(place: &Place, relay: &OwnedFd, screen: Option<&Screen>) -> 
         }
         ForkResult::Parent { child } => {
             name_process(c"om-lab-session");
-            let passed = pair.as_ref().map(|pair| [pair.master.as_raw_fd()]);
-            let rights = passed.as_ref().map(|fds| ControlMessage::ScmRights(fds));
-            let told = sendmsg::<()>(
-                relay.as_raw_fd(),
-                &[IoSlice::new(&[STARTED])],
-                rights.as_slice(),
-                MsgFlags::MSG_NOSIGNAL,
-                None,
-            );
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let passed = pair.as_ref().map(|pair| [pair.master.as_fd()]);
+            if let Some(passed) = &passed {
+                control.push(SendAncillaryMessage::ScmRights(passed));
+            }
+            let told = sendmsg(relay, &[IoSlice::new(&[STARTED])], &mut control, SendFlags::NOSIGNAL);
             if told.is_err() {
                 let _ = killpg(child, Signal::SIGKILL);
             }

@@ -59,6 +59,14 @@ impl NodeState {
     pub fn is_alive(&self) -> bool {
         identity::hold(self.init).is_some()
     }
+
+    /// Where this machine sees a path of the node's, like `/var/log/openmosix/omd.log`.
+    ///
+    /// Only root may look, and a link of the node's that begins with `/` leads astray.
+    pub fn seen_from_outside(&self, path: &str) -> PathBuf {
+        let root = Path::new("/proc").join(self.init.pid.to_string()).join("root");
+        root.join(path.trim_start_matches('/'))
+    }
 }
 
 /// The exclusive right to change one lab.

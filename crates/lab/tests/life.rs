@@ -102,7 +102,9 @@ fn a_killed_keeper_takes_the_lab_along_and_the_next_command_sweeps_up() {
 #[test]
 fn makes_a_lab_and_waits() {
     if plays("makes_a_lab_and_waits") {
-        let _lab = Lab::up(&spec("orphan", 2).unwrap()).unwrap();
+        let mut spec = spec("orphan", 2).unwrap();
+        spec.memory = vec![Memory { bytes: 256 << 20 }];
+        let _lab = Lab::up(&spec).unwrap();
         println!("ready");
         thread::park();
     }
@@ -123,6 +125,27 @@ fn a_killed_creator_takes_the_lab_along() {
     creator.kill().unwrap();
     creator.wait().unwrap();
     until("the lab has followed its creator", || traces.left().is_empty());
+}
+
+#[test]
+fn a_creator_killed_at_any_moment_leaves_nothing() {
+    if spec("orphan", 1).is_none() {
+        return;
+    }
+    for milliseconds in (0..60).step_by(4) {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "makes_a_lab_and_waits", "--nocapture"]).stdout(std::process::Stdio::null());
+        let mut creator = command.env("LAB_INSIDE", "makes_a_lab_and_waits").spawn().unwrap();
+        // No event to wait for: the moment is what is being tried.
+        thread::sleep(std::time::Duration::from_millis(milliseconds));
+        creator.kill().unwrap();
+        creator.wait().unwrap();
+        let name = format!("orphan-{}", creator.id());
+        until("it has gone, or the next command has swept up", || {
+            assert!(Lab::all().iter().all(|state| state.name != name || state.nodes.len() == 2));
+            !Path::new(STATE_DIRECTORY).join(&name).exists() && world::groups(&name).is_empty()
+        });
+    }
 }
 
 #[test]
