@@ -33,6 +33,8 @@ pub(crate) struct Daemon {
     agents: Agents,
     counts: Arc<Counts>,
     tools: Slots,
+    /// Root's own places: no user can keep root from its daemon.
+    root_tools: Slots,
     connections: Slots,
     /// Held while a guest is decided on, so that two do not get the same last place.
     offers: Mutex<()>,
@@ -62,6 +64,7 @@ pub fn run(setup: Setup) -> Result<(), Error> {
         agents: Agents::new(&setup, counts.clone())?,
         counts,
         tools: Slots::new(TOOLS_MAX),
+        root_tools: Slots::new(TOOLS_MAX),
         connections: Slots::new(CONNECTIONS_MAX),
         offers: Mutex::default(),
         joins: Mutex::default(),
