@@ -44,7 +44,7 @@ pub(crate) struct Daemon {
 
 /// Runs the daemon until SIGTERM or SIGINT. Agents go on.
 pub fn run(setup: Setup) -> Result<(), Error> {
-    // All threads inherit the mask; the signals wait for this one. Agents start with an empty mask (std sees to it).
+    // All threads inherit the mask; the signals wait for this one. Agents inherit it, too, and empty it first of all.
     let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
     signals.thread_block().map_err(Error::system("block signals"))?;
 
