@@ -96,9 +96,9 @@ impl Agents {
         self.statuses(&self.paths.wardens())
     }
 
-    /// How many wardens there are, also those that do not answer.
+    /// How many wardens there are, also those that are slow to answer.
     pub fn warden_count(&self) -> usize {
-        sockets(&self.paths.wardens()).len()
+        sockets(&self.paths.wardens()).iter().filter(|path| self.reach(path).is_some()).count()
     }
 
     fn start_keeper(&self, process: ProcessId, path: &Path) -> Result<(), Error> {
@@ -190,25 +190,33 @@ impl Agents {
         found
     }
 
-    /// What an agent says of itself; the socket of a dead one is removed.
+    /// What an agent says of itself.
     fn status<Status: DeserializeOwned>(&self, path: &Path) -> Option<Status> {
-        let stream = match connect(path) {
-            Ok(stream) => stream,
-            Err(error) => {
-                if error.kind() == io::ErrorKind::ConnectionRefused {
-                    let _guard = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-                    if connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-                        let _ = remove(path);
-                    }
-                }
-                return None;
-            }
-        };
+        let stream = self.reach(path)?;
         stream.set_read_timeout(Some(ANSWER)).ok()?;
         let mut conversation = BufReader::new(stream);
         send(&mut conversation, &AgentRequest::Status).ok()?;
         let line = crate::daemon::lines::read(&mut conversation).ok()??;
         serde_json::from_slice(&line).ok()
+    }
+
+    /// A connection with an agent; the socket of a dead one is removed.
+    fn reach(&self, path: &Path) -> Option<UnixStream> {
+        let is_dead = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        match connect(path) {
+            Ok(stream) => Some(stream),
+            Err(error) if is_dead(&error) => {
+                let _guard = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+                // Under the lock: a socket that is just being bound refuses, too.
+                match connect(path) {
+                    Ok(stream) => return Some(stream),
+                    Err(error) if is_dead(&error) => drop(remove(path)),
+                    Err(_) => {}
+                }
+                None
+            }
+            Err(_) => None,
+        }
     }
 }
 

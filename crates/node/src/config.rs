@@ -125,7 +125,7 @@ impl Paths {
 impl Peer {
     /// Its address, looked up now.
     pub fn resolve(&self) -> Result<SocketAddr, Error> {
-        let broken = |source| Error::Listen { address: self.address.clone(), source };
+        let broken = |source| Error::Address { address: self.address.clone(), source };
         let mut found = self.address.to_socket_addrs().map_err(broken)?;
         found.next().ok_or_else(|| broken(std::io::Error::from(std::io::ErrorKind::NotFound)))
     }

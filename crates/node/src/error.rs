@@ -33,6 +33,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A node's address could not be looked up.
+    #[error("look up the address {address}: {source}")]
+    Address {
+        /// The address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
     /// Another daemon works here.
     #[error("start: another daemon answers on {}", .0.display())]
     AlreadyRunning(PathBuf),

@@ -98,7 +98,8 @@ pub(crate) struct Expel {
 
 /// Start a program in the ordinary way and move it to a node as soon as it runs.
 ///
-/// It keeps the terminal, the working directory and all else. If it cannot move, it says so and the program runs here.
+/// It keeps the terminal, the working directory and all else. If it cannot move, mosrun says so and it runs here. Nothing
+/// is started where the daemon does not answer or no node has this name.
 #[derive(Parser)]
 #[command(version, after_help = "Ends as the program ends: with its exit code, or by its signal.")]
 pub(crate) struct Mosrun {

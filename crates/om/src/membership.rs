@@ -7,7 +7,7 @@ use control::FailureKind;
 use node::Setup;
 use node::cluster::{self, Founding, Joining, Places, Token};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Serialize)]
 struct Made {
@@ -37,7 +37,7 @@ fn places(place: &Place) -> Result<Places, Failure> {
 
 fn report(json: bool, places: &Places, made: &Made, what: &str) -> Result<(), Failure> {
     show(json, made, || {
-        let config = if places.config == PathBuf::from(node::config::CONFIG_FILE) {
+        let config = if places.config == Path::new(node::config::CONFIG_FILE) {
             String::new()
         } else {
             format!(" --config {}", places.config.display())

@@ -1,18 +1,21 @@
 //! `mosrun NODE COMMAND`: the program is our direct child and is moved as soon as it is exec'd.
 //!
-//! std's `spawn` returns when the child's exec has succeeded (a close-on-exec pipe tells it), so the program is there
-//! when the migration is asked for. It stays in our process group: the terminal's signals reach it directly, those sent
+//! `posix_spawn` returns when the child's exec has succeeded, so the program is there when the migration is asked for. It stays in our process group: the terminal's signals reach it directly, those sent
 //! to us alone are passed on.
 
 use crate::arguments::Mosrun;
 use crate::client::Client;
 use crate::exit::Failure;
 use control::{FailureKind, Request};
+use nix::errno::Errno;
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, raise};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, ExitCode};
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::ExitCode;
 
 /// Signals that others send to a program to tell it something.
 const PASSED_ON: [Signal; 5] =
@@ -26,20 +29,15 @@ pub(crate) fn run(arguments: Mosrun) -> Result<ExitCode, Failure> {
     let Some((program, rest)) = arguments.command.split_first() else {
         return Err(Failure::new(FailureKind::BadRequest, "no command"));
     };
-    let mut child = Command::new(program).args(rest).spawn().map_err(|error| {
-        let kind = if error.kind() == std::io::ErrorKind::NotFound {
-            FailureKind::NotFound
-        } else {
-            FailureKind::Broken
-        };
-        Failure::new(kind, format!("cannot start '{}': {error}", program.display()))
-    })?;
-    let pid = child.id() as i32;
-
-    // Before any thread: all of them are to leave the signals to the one that waits for them.
+    // Blocked before the child is there: it may signal us at once. The child gets the mask that we had.
     let mut signals: SigSet = PASSED_ON.into_iter().chain(FROM_TERMINAL).collect();
     signals.add(Signal::SIGCHLD);
-    signals.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(anyhow::Error::from)?;
+    let mask = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(anyhow::Error::from)?;
+    let child = start(program, rest, &mask).map_err(|errno| {
+        let kind = if errno == Errno::ENOENT { FailureKind::NotFound } else { FailureKind::Broken };
+        Failure::new(kind, format!("cannot start '{}': {}", program.display(), errno.desc()))
+    })?;
+    let pid = child.as_raw();
     std::thread::spawn(move || {
         if let Err(failure) = client.ask(&Request::Migrate { pid, to }) {
             // The program may simply have ended already.
@@ -49,26 +47,43 @@ pub(crate) fn run(arguments: Mosrun) -> Result<ExitCode, Failure> {
         }
     });
 
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(anyhow::Error::from)? {
-            break status;
-        }
-        match signals.wait().map_err(anyhow::Error::from)? {
-            signal if PASSED_ON.contains(&signal) => {
-                // It fails only where the program has just ended, and then SIGCHLD is next.
-                let _ = kill(Pid::from_raw(pid), signal);
-            }
+    let ended_by = loop {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG)).map_err(anyhow::Error::from)? {
+            WaitStatus::Exited(_, code) => return Ok(ExitCode::from(code as u8)),
+            WaitStatus::Signaled(_, signal, _) => break signal,
             _ => {}
         }
+        let signal = signals.wait().map_err(anyhow::Error::from)?;
+        if PASSED_ON.contains(&signal) {
+            // It fails only where the program has just ended, and then SIGCHLD is next.
+            let _ = kill(child, signal);
+        }
     };
-    if let Some(signal) = status.signal().and_then(|number| Signal::try_from(number).ok()) {
-        // End in the same way, so that our parent sees what it would have seen; without a second core file.
-        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-        let mut only = SigSet::empty();
-        only.add(signal);
-        let _ = only.thread_unblock();
-        let _ = raise(signal);
-        return Ok(ExitCode::from(128u8.wrapping_add(signal as i32 as u8)));
+    // End in the same way, so that our parent sees what it would have seen; without a second core file.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    let _ = SigSet::from_iter([ended_by]).thread_unblock();
+    let _ = raise(ended_by);
+    Ok(ExitCode::from(128u8.wrapping_add(ended_by as i32 as u8)))
+}
+
+/// Starts a program with a signal mask of its own, which std's `Command` cannot; returns when its exec has succeeded.
+fn start(program: &OsStr, arguments: &[OsString], mask: &SigSet) -> nix::Result<Pid> {
+    let word = |word: &OsStr| CString::new(word.as_bytes()).map_err(|_| Errno::EINVAL);
+    let program = word(program)?;
+    let mut line = vec![program.clone()];
+    for argument in arguments {
+        line.push(word(argument)?);
     }
-    Ok(ExitCode::from(status.code().unwrap_or(1) as u8))
+    let mut environment = Vec::new();
+    for (mut name, value) in std::env::vars_os() {
+        name.push("=");
+        name.push(value);
+        environment.push(word(&name)?);
+    }
+    let mut attributes = PosixSpawnAttr::init()?;
+    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
+    attributes.set_sigmask(mask)?;
+    // Rust's start-up ignores it in us.
+    attributes.set_sigdefault(&SigSet::from_iter([Signal::SIGPIPE]))?;
+    posix_spawnp(&program, &PosixSpawnFileActions::init()?, &attributes, &line, &environment)
 }

@@ -33,6 +33,8 @@ pub(crate) struct Daemon {
     agents: Agents,
     counts: Arc<Counts>,
     tools: Slots,
+    /// Root's own places: no user can keep root from its daemon.
+    root_tools: Slots,
     connections: Slots,
     /// Held while a guest is decided on, so that two do not get the same last place.
     offers: Mutex<()>,
@@ -42,7 +44,7 @@ pub(crate) struct Daemon {
 
 /// Runs the daemon until SIGTERM or SIGINT. Agents go on.
 pub fn run(setup: Setup) -> Result<(), Error> {
-    // All threads inherit the mask; the signals wait for this one. Agents start with an empty mask (std sees to it).
+    // All threads inherit the mask; the signals wait for this one. Agents inherit it, too, and empty it first of all.
     let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
     signals.thread_block().map_err(Error::system("block signals"))?;
 
@@ -62,6 +64,7 @@ pub fn run(setup: Setup) -> Result<(), Error> {
         agents: Agents::new(&setup, counts.clone())?,
         counts,
         tools: Slots::new(TOOLS_MAX),
+        root_tools: Slots::new(TOOLS_MAX),
         connections: Slots::new(CONNECTIONS_MAX),
         offers: Mutex::default(),
         joins: Mutex::default(),

@@ -17,6 +17,9 @@ use std::time::Duration;
 
 const PEER_ANSWER: Duration = Duration::from_secs(PEER_ANSWER_SECONDS);
 
+/// Nodes that are asked at the same time.
+const ASKED_AT_ONCE: usize = 256;
+
 /// Where the lines of an answer go; it fails when the tool has left.
 type Out<'a> = dyn FnMut(&Event) -> Result<(), Error> + 'a;
 
@@ -136,10 +139,12 @@ impl Daemon {
             version: own.version,
         }];
         let peers = self.peers();
-        std::thread::scope(|scope| {
-            let asked: Vec<_> = peers.iter().map(|peer| scope.spawn(|| self.node_row(peer))).collect();
-            rows.extend(asked.into_iter().filter_map(|row| row.join().ok()));
-        });
+        for chunk in peers.chunks(ASKED_AT_ONCE) {
+            std::thread::scope(|scope| {
+                let asked: Vec<_> = chunk.iter().map(|peer| scope.spawn(|| self.node_row(peer))).collect();
+                rows.extend(asked.into_iter().filter_map(|row| row.join().ok()));
+            });
+        }
         rows.sort_by_key(|row| row.id);
         rows
     }

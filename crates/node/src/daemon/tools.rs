@@ -23,15 +23,19 @@ pub(super) fn serve(daemon: &Arc<Daemon>, listener: &UnixListener) {
                 continue;
             }
         };
-        let Some(slot) = daemon.tools.take() else {
+        let Ok(caller) = rustix::net::sockopt::socket_peercred(&stream) else { continue };
+        let uid = caller.uid.as_raw();
+        let places = if uid == 0 { &daemon.root_tools } else { &daemon.tools };
+        let Some(slot) = places.take() else {
             daemon.counts.tool_turned_away.add();
+            // It has asked nothing yet, so there is room for this line: nobody can hold us up here.
             let busy = failed(FailureKind::Refused, "the daemon serves too many tools at once; try again");
             let _ = write(&stream, &busy);
             continue;
         };
         let daemon = daemon.clone();
         std::thread::spawn(move || {
-            if let Err(error) = converse(&daemon, &stream) {
+            if let Err(error) = converse(&daemon, uid, &stream) {
                 tracing::debug!(error = %error, "a tool left");
             }
             drop(slot);
@@ -39,10 +43,9 @@ pub(super) fn serve(daemon: &Arc<Daemon>, listener: &UnixListener) {
     }
 }
 
-fn converse(daemon: &Daemon, stream: &UnixStream) -> Result<(), Error> {
+fn converse(daemon: &Daemon, uid: u32, stream: &UnixStream) -> Result<(), Error> {
     stream.set_read_timeout(Some(PATIENCE)).map_err(Error::system("limit a tool's time"))?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(Error::system("limit a tool's time"))?;
-    let caller = rustix::net::sockopt::socket_peercred(stream).map_err(Error::system("see who calls"))?;
     let mut reader = BufReader::new(stream);
     loop {
         let request = match lines::read(&mut reader) {
@@ -54,11 +57,11 @@ fn converse(daemon: &Daemon, stream: &UnixStream) -> Result<(), Error> {
         match request {
             Ok(request) => {
                 daemon.counts.tool_requests.add();
-                daemon.answer(caller.uid.as_raw(), request, &mut |event| write(stream, event))?;
+                daemon.answer(uid, request, &mut |event| write(stream, event))?;
             }
             Err(text) => {
                 daemon.counts.tool_garbage.add();
-                tracing::warn!(uid = caller.uid.as_raw(), "a tool sent no request");
+                tracing::warn!(uid, "a tool sent no request");
                 let text = format!("the request is not understood: {}", text.replace('\n', " "));
                 return write(stream, &failed(FailureKind::BadRequest, &text));
             }

@@ -1,13 +1,10 @@
 //! Making a cluster, joining it, asking it.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod world;
-
+use crate::world::{self, Node, bad, good, om, run};
 use control::{Answer, Event, FailureKind, Request};
 use model::{Destination, NodeId, ReasonCode};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
-use world::{Node, bad, good, om, run};
 
 #[test]
 fn three_nodes_know_each_other() {
@@ -23,7 +20,8 @@ fn three_nodes_know_each_other() {
         assert!(["alpha", "beta", "gamma"].iter().all(|name| table.contains(name)), "{table}");
     }
     let json: serde_json::Value = serde_json::from_str(&good(&mut second.om(&["nodes", "--json"]))).unwrap();
-    let ids: Vec<_> = json["nodes"].as_array().unwrap().iter().map(|row| row["id"].as_u64().unwrap()).collect();
+    let ids: Vec<_> =
+        json["nodes"].as_array().unwrap().iter().map(|row| row["id"].as_u64().unwrap()).collect();
     assert_eq!(ids, [1, 2, 3]);
     assert!(json["nodes"][0]["round_trip_us"].as_u64().unwrap() > 0);
 
@@ -42,7 +40,11 @@ fn keys_are_readable_by_nobody_else_and_nothing_is_overwritten() {
     let base = tempfile::tempdir().unwrap();
     let first = Node::found(base.path(), "alpha");
     for file in ["ca.key", "node.key"] {
-        assert_eq!(first.directory.join(file).metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+        assert_eq!(
+            first.directory.join(file).metadata().unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{file}"
+        );
     }
     let line = bad(om().arg("init").arg("--directory").arg(&first.directory), 1);
     assert!(line.contains("node already"), "{line}");
@@ -129,8 +131,8 @@ fn odd_processes_are_named_for_what_they_are() {
     let thread = rustix::thread::gettid().as_raw_pid().to_string();
     assert!(bad(&mut node.om(&["why", &thread]), 4).contains(&thread));
 
-    let sleeping = sleeper.id() as i32;
-    let reasons = |to| match node.ask(&Request::Migrate { pid: sleeping, to }) {
+    let number = sleeper.id() as i32;
+    let reasons = |to| match node.ask(&Request::Migrate { pid: number, to }) {
         Event::Failed { kind: FailureKind::Refused, reasons, .. } => {
             reasons.into_iter().map(|reason| reason.code).collect::<Vec<_>>()
         }
@@ -149,7 +151,10 @@ fn odd_processes_are_named_for_what_they_are() {
         nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT,
     )
     .unwrap();
-    assert_eq!(reasons(Destination::Node(NodeId::new(9).unwrap())), [ReasonCode::Zombie, ReasonCode::UnknownNode]);
+    assert_eq!(
+        reasons(Destination::Node(NodeId::new(9).unwrap())),
+        [ReasonCode::Zombie, ReasonCode::UnknownNode]
+    );
     sleeper.wait().unwrap();
     bad(&mut node.om(&["why", &pid]), 4);
 }
@@ -170,7 +175,9 @@ fn the_daemon_itself_and_its_peers_failures_are_seen() {
     assert!(sleeper.try_wait().unwrap().is_none());
 
     second.stop();
-    if let Event::Failed { reasons, .. } = first.ask(&Request::Migrate { pid, to: Destination::Node(NodeId::new(2).unwrap()) }) {
+    if let Event::Failed { reasons, .. } =
+        first.ask(&Request::Migrate { pid, to: Destination::Node(NodeId::new(2).unwrap()) })
+    {
         assert!(reasons.iter().any(|reason| reason.code == ReasonCode::DeadNode), "{reasons:?}");
     } else {
         panic!("a dead node took it");
@@ -225,7 +232,12 @@ fn a_program_is_started_and_its_end_relayed() {
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_om"), &mosrun).unwrap();
     let mut command = Command::new(&mosrun);
     // The program's parent is mosrun: the signal goes to mosrun, and from there to the program.
-    command.env("OM_SOCKET", node.socket()).args(["9", "sh", "-c", "trap 'exit 3' USR1; kill -USR1 $PPID; while :; do sleep 0.01; done"]);
+    command.env("OM_SOCKET", node.socket()).args([
+        "9",
+        "sh",
+        "-c",
+        "trap 'exit 3' USR1; kill -USR1 $PPID; while :; do sleep 0.01; done",
+    ]);
     assert_eq!(run(&mut command).status.code(), Some(3));
     let mut command = Command::new(&mosrun);
     command.env("OM_SOCKET", node.socket()).args(["9", "sh", "-c", "kill -KILL $$"]);

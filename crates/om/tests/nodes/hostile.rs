@@ -1,8 +1,6 @@
 //! Garbage, strangers and slow peers: dropped, counted, and the daemon still answers.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod world;
-
+use crate::world::{self, LIMIT, Node, good};
 use control::{Event, FailureKind, Request};
 use model::limits::{CONTROL_LINE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
 use model::{NodeId, Session};
@@ -10,7 +8,6 @@ use net::{Authority, Channel, Identity, Preamble, Route};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use wire::peer::{KIND_PEER_ANSWER, KIND_PEER_REQUEST, PeerAnswer, PeerRequest};
-use world::{LIMIT, Node, good};
 
 fn still_answers(node: &Node) {
     assert_eq!(good(&mut node.om(&["nodes"])).matches(" up ").count(), 1);
@@ -24,7 +21,9 @@ fn throw(node: &Node, bytes: &[u8]) {
     let _ = stream.shutdown(Shutdown::Write);
     let mut rest = Vec::new();
     match stream.read_to_end(&mut rest) {
-        Err(error) => assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "the daemon keeps the connection"),
+        Err(error) => {
+            assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "the daemon keeps the connection")
+        }
         Ok(_) => assert!(rest.len() < 100),
     }
 }
@@ -84,7 +83,10 @@ fn garbage_on_the_unix_socket() {
         // Of a line that is too long the daemon reads only a part, and the kernel may then take its answer back.
         if let [line] = &lines[..] {
             let event: Event = serde_json::from_str(line).unwrap();
-            assert!(matches!(event, Event::Failed { kind: FailureKind::BadRequest, .. }), "{shown}: {event:?}");
+            assert!(
+                matches!(event, Event::Failed { kind: FailureKind::BadRequest, .. }),
+                "{shown}: {event:?}"
+            );
         } else {
             assert!(case.len() > CONTROL_LINE_BYTES_MAX && lines.is_empty(), "{shown}: {lines:?}");
         }
@@ -132,7 +134,9 @@ fn strangers_and_members_that_misbehave() {
         channel.send(KIND_PEER_REQUEST, &[&wire::peer::encode(&PeerRequest::Info).unwrap()]).unwrap();
         let frame = channel.recv().unwrap();
         assert_eq!(frame.kind, KIND_PEER_ANSWER);
-        assert!(matches!(wire::peer::decode(&frame.payload), Ok(PeerAnswer::Info(info)) if info.name == "alpha"));
+        assert!(
+            matches!(wire::peer::decode(&frame.payload), Ok(PeerAnswer::Info(info)) if info.name == "alpha")
+        );
     }
     for (kind, payload) in [
         (KIND_PEER_REQUEST, vec![]),
@@ -172,7 +176,8 @@ fn strangers_and_members_that_misbehave() {
 fn too_many_connections_are_turned_away_and_places_come_back() {
     let base = tempfile::tempdir().unwrap();
     let node = Node::found(base.path(), "alpha");
-    let idle: Vec<_> = (0..model::limits::CONNECTIONS_MAX + 10).map(|_| TcpStream::connect(node.address).unwrap()).collect();
+    let idle: Vec<_> =
+        (0..model::limits::CONNECTIONS_MAX + 10).map(|_| TcpStream::connect(node.address).unwrap()).collect();
     node.await_count("peer_turned_away", 10);
     drop(idle);
     node.await_count("peer_garbage", model::limits::CONNECTIONS_MAX as u64);
@@ -183,10 +188,12 @@ fn too_many_connections_are_turned_away_and_places_come_back() {
 fn a_second_daemon_does_not_start_and_does_no_harm() {
     let base = tempfile::tempdir().unwrap();
     let node = Node::found(base.path(), "alpha");
-    let output = std::process::Command::new(world::omd()).arg("--config").arg(node.config()).output().unwrap();
+    let output =
+        std::process::Command::new(world::omd()).arg("--config").arg(node.config()).output().unwrap();
     assert!(!output.status.success());
     assert!(world::text(&output).contains("another daemon answers"), "{}", world::text(&output));
     still_answers(&node);
-    let output = std::process::Command::new(world::omd()).args(["--config", "/no/such/file"]).output().unwrap();
+    let output =
+        std::process::Command::new(world::omd()).args(["--config", "/no/such/file"]).output().unwrap();
     assert!(world::text(&output).contains("/no/such/file"));
 }

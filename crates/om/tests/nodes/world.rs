@@ -1,5 +1,4 @@
 //! Nodes on the loopback: real daemons, each with all its files in a directory of its own.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use control::{Answer, Event, Request};
 use std::collections::BTreeMap;
@@ -11,16 +10,16 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-pub fn om() -> Command {
+pub(crate) fn om() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_om"));
     command.env_remove("OM_SOCKET").stdin(Stdio::null());
     command
 }
 
 /// The daemon's program: another package's, so cargo does not build it for this test by itself.
-pub fn omd() -> &'static Path {
+pub(crate) fn omd() -> &'static Path {
     static OMD: OnceLock<PathBuf> = OnceLock::new();
     OMD.get_or_init(|| {
         let directory = Path::new(env!("CARGO_BIN_EXE_om")).parent().unwrap();
@@ -35,27 +34,38 @@ pub fn omd() -> &'static Path {
 }
 
 /// A port that was free a moment ago.
-pub fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-pub fn run(command: &mut Command) -> Output {
-    command.output().unwrap()
+/// Runs a tool to its end, which has to come in time.
+pub(crate) fn run(command: &mut Command) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    match ended.recv_timeout(LIMIT) {
+        Ok(output) => output.unwrap(),
+        Err(_) => {
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+            panic!("{command:?} does not end");
+        }
+    }
 }
 
-pub fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Runs a tool that is to succeed; gives its standard output.
-pub fn good(command: &mut Command) -> String {
+pub(crate) fn good(command: &mut Command) -> String {
     let output = run(command);
     assert!(output.status.success(), "{command:?}: {}", text(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Runs a tool that is to fail with this code, in one line; gives that line.
-pub fn bad(command: &mut Command, code: i32) -> String {
+pub(crate) fn bad(command: &mut Command, code: i32) -> String {
     let output = run(command);
     assert_eq!(output.status.code(), Some(code), "{command:?}: {}", text(&output));
     let line = String::from_utf8(output.stderr).unwrap();
@@ -64,35 +74,38 @@ pub fn bad(command: &mut Command, code: i32) -> String {
 }
 
 /// A node's directory and its daemon, which ends with it.
-pub struct Node {
-    pub directory: PathBuf,
-    pub address: SocketAddr,
+pub(crate) struct Node {
+    pub(crate) directory: PathBuf,
+    pub(crate) address: SocketAddr,
     daemon: Option<Child>,
 }
 
 impl Node {
-    pub fn new(directory: PathBuf, address: SocketAddr) -> Node {
+    pub(crate) fn new(directory: PathBuf, address: SocketAddr) -> Node {
         Node { directory, address, daemon: None }
     }
 
     /// The first node of a new cluster, its daemon running.
-    pub fn found(base: &Path, name: &str) -> Node {
+    pub(crate) fn found(base: &Path, name: &str) -> Node {
         let mut node = Node::new(base.join(name), free_address());
-        good(om().args(["init", "--listen", &node.address.to_string(), "--name", name, "--directory"]).arg(&node.directory));
+        good(
+            om().args(["init", "--listen", &node.address.to_string(), "--name", name, "--directory"])
+                .arg(&node.directory),
+        );
         node.start();
         node
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.directory.join("omd.toml")
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.directory.join("run/omd.sock")
     }
 
     /// Starts the daemon and waits for its word that it is ready.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let mut child = Command::new(omd())
             .arg("--config")
             .arg(self.config())
@@ -116,21 +129,21 @@ impl Node {
     }
 
     /// Ends the daemon as a service manager would.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let mut daemon = self.daemon.take().unwrap();
         let pid = nix::unistd::Pid::from_raw(daemon.id() as i32);
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
         assert!(daemon.wait().unwrap().success());
     }
 
-    pub fn om(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn om(&self, arguments: &[&str]) -> Command {
         let mut command = om();
         command.env("OM_SOCKET", self.socket()).args(arguments);
         command
     }
 
     /// Sends raw bytes to the daemon's socket; gives the lines of its answer.
-    pub fn say(&self, bytes: &[u8]) -> Vec<String> {
+    pub(crate) fn say(&self, bytes: &[u8]) -> Vec<String> {
         let mut stream = UnixStream::connect(self.socket()).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         // It may hang up in the middle of nonsense.
@@ -139,12 +152,12 @@ impl Node {
         BufReader::new(stream).lines().map_while(Result::ok).collect()
     }
 
-    pub fn ask(&self, request: &Request) -> Event {
+    pub(crate) fn ask(&self, request: &Request) -> Event {
         let line = serde_json::to_string(request).unwrap() + "\n";
         serde_json::from_str(self.say(line.as_bytes()).last().unwrap()).unwrap()
     }
 
-    pub fn counts(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
         match self.ask(&Request::Counts) {
             Event::Done { answer: Answer::Counts { counts } } => counts,
             other => panic!("{other:?}"),
@@ -152,7 +165,7 @@ impl Node {
     }
 
     /// Waits until a count has come to at least this number.
-    pub fn await_count(&self, name: &str, number: u64) {
+    pub(crate) fn await_count(&self, name: &str, number: u64) {
         let deadline = Instant::now() + LIMIT;
         while self.counts()[name] < number {
             assert!(Instant::now() < deadline, "{name}: {:?}", self.counts());
@@ -161,12 +174,15 @@ impl Node {
     }
 
     /// Invites a new node, lets it join, and starts its daemon.
-    pub fn joined_by(&self, name: &str) -> Node {
+    pub(crate) fn joined_by(&self, name: &str) -> Node {
         let line = good(om().args(["invite", "--name", name, "--config"]).arg(self.config()));
         let token = line.trim().strip_prefix("om join ").unwrap().to_owned();
         let directory = self.directory.parent().unwrap().join(name);
         let mut node = Node::new(directory, free_address());
-        good(om().args(["join", &token, "--listen", &node.address.to_string(), "--directory"]).arg(&node.directory));
+        good(
+            om().args(["join", &token, "--listen", &node.address.to_string(), "--directory"])
+                .arg(&node.directory),
+        );
         node.start();
         node
     }

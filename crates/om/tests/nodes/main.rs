@@ -1,0 +1,7 @@
+//! Real daemons and real tools on the loopback.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod agents;
+mod cluster;
+mod hostile;
+mod world;
