@@ -127,7 +127,10 @@ fn guide(plan: &Plan<'_>, helper: i32, from_warden: OwnedFd, to_warden: &OwnedFd
     };
     let init = pid()?;
     match pid() {
-        Ok(body) if body > 0 => Ok((init, body)),
+        Ok(body) if body > 0 => {
+            wait_for_end(to_warden);
+            Ok((init, body))
+        }
         Ok(errno) => {
             kill(init);
             Err(Error::Kernel { what: "cloning the body", pid: plan.pid, errno: Errno::from_raw(-errno) })
@@ -146,6 +149,13 @@ fn receive(from: &OwnedFd, into: &mut [u8; 4]) -> Result<()> {
         Ok(_) => Err(Error::Kernel { what: "making its namespaces", pid: 0, errno: Errno::EPERM }),
         Err(errno) => Err(Error::Io { what: "making its namespaces", pid: 0, source: errno.into() }),
     }
+}
+
+/// Waits until helper, init and body have closed their ends: then the body has arranged its descriptors. Stopped any
+/// earlier, it would lack some.
+fn wait_for_end(from: &OwnedFd) {
+    let mut byte = [0];
+    while rustix::io::retry_on_intr(|| rustix::io::read(from, &mut byte)).is_ok_and(|got| got > 0) {}
 }
 
 /// The helper's life.
@@ -245,8 +255,9 @@ fn live_as_body(files: &[RawFd]) -> ! {
     if placed != files.len() {
         exit_now(1);
     }
-    close_between(0, FIRST_FILE - 1);
     close_all_from(FIRST_FILE + placed as i32);
+    // Last, as this tells the warden that all is arranged.
+    close_between(0, FIRST_FILE - 1);
     loop {
         nix::unistd::pause();
     }

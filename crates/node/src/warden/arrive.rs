@@ -24,6 +24,9 @@ use tracee::rebuild::{self, Target};
 use tracee::{guest, layout};
 use wire::session::{self, Commit, Kind, Prepared, Role, Started};
 
+/// How long a refused sender may take to hear it.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// A process that has arrived and runs.
 pub(super) struct Arrived {
     pub(super) guest: Guest,
@@ -60,17 +63,17 @@ pub(super) fn arrive(setup: &Setup, home: NodeId, session: Session, listener: &U
     let mut files = layout::Files::default();
     let received = if keeper.hello.role == (Role::Keeper { brings: true }) {
         let received = receive(setup, session, &cache, &mut files, &mut keeper);
-        tell(&mut keeper.sender, received)
+        tell(&mut keeper, received)
     } else {
         let mut source = meet(setup, listener, |book| book.hello.role == Role::Source)?;
         source.receiver.set_timeout(silence)?;
         let received = receive(setup, session, &cache, &mut files, &mut source);
-        let received = tell(&mut source.sender, received);
-        tell(&mut keeper.sender, received)
+        let received = tell(&mut source, received);
+        tell(&mut keeper, received)
     };
     let unfinished = received?;
     let finished = finish(unfinished);
-    let mut guest = tell(&mut keeper.sender, finished)?;
+    let mut guest = tell(&mut keeper, finished)?;
     let outcome = begin(&mut guest, &mut keeper);
     if let Err(error) = outcome {
         body::kill(guest.init);
@@ -81,10 +84,15 @@ pub(super) fn arrive(setup: &Setup, home: NodeId, session: Session, listener: &U
     Ok(Arrived { guest, sender, receiver, files, cache })
 }
 
-/// Tells the sender of a failure.
-fn tell<T>(sender: &mut Sender, outcome: Result<T>) -> Result<T> {
+/// Tells the other side of a failure, and waits until it has heard: closing with unread frames would reset the
+/// connection, and the word be lost.
+fn tell<T>(book: &mut Guestbook, outcome: Result<T>) -> Result<T> {
     outcome.inspect_err(|error| {
-        let _ = sender.put(Kind::Refused, &[&session::encode(&error.to_refusal())]);
+        let told = book.sender.put(Kind::Refused, &[&session::encode(&error.to_refusal())]);
+        let deadline = Instant::now() + FAREWELL;
+        if told.is_ok() && book.receiver.set_timeout(Some(FAREWELL)).is_ok() {
+            while Instant::now() < deadline && book.receiver.recv().is_ok() {}
+        }
     })
 }
 
