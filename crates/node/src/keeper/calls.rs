@@ -323,7 +323,7 @@ impl Calls {
             slot.signals_sent = number.wrapping_add(1);
             found = true;
         }
-        if look.reply_seq != slot.stub_seq || slot.stub_seq == 0 {
+        if look.reply_seq != slot.stub_seq {
             return Ok(found);
         }
         match std::mem::replace(&mut slot.under, Under::Idle) {
