@@ -173,6 +173,7 @@ pub fn describe(mapping: &Mapping, backing: Backing) -> Area {
         backing,
         kind: if mapping.path == "[stack]" || mapping.has("gd") { Kind::Stack } else { Kind::Plain },
         unreserved: mapping.has("nr"),
+        charged: !mapping.shared && mapping.has("ac"),
         advice: Advice(advice),
     }
 }

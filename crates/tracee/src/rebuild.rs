@@ -53,6 +53,10 @@ pub fn layout(injector: &Injector, image: &Process, files: &HashMap<FileId, i32>
             expect.clear();
         }
         expect.push((map(&mut batch, area, files)?, area.start as i64, "mapping"));
+        if mapped_as(area) != area.protection {
+            let args = [area.start, area.length(), u64::from(area.protection)];
+            expect.push((batch.call(libc::SYS_mprotect, &args), 0, "protecting"));
+        }
         for (bit, advice, _) in Advice::TABLE {
             if area.advice.0 & bit != 0 {
                 batch.call(libc::SYS_madvise, &[area.start, area.length(), advice as u64]);
@@ -85,6 +89,17 @@ fn run_and_check(injector: &Injector, batch: &mut Batch, expect: &[(u32, i64, &'
     Ok(())
 }
 
+/// The protection with which an area begins. The kernel charges for what is mapped writable, whatever becomes of it, and
+/// keeps areas apart that are charged differently.
+fn mapped_as(area: &Area) -> u8 {
+    const EXECUTABLE: u8 = libc::PROT_EXEC as u8;
+    if area.charged && area.protection & EXECUTABLE == 0 {
+        area.protection | libc::PROT_WRITE as u8
+    } else {
+        area.protection
+    }
+}
+
 fn map(batch: &mut Batch, area: &Area, files: &HashMap<FileId, i32>) -> Result<u32> {
     let (flags, fd, offset) = match &area.backing {
         Backing::Anonymous => (libc::MAP_ANONYMOUS, u64::MAX, 0),
@@ -97,7 +112,7 @@ fn map(batch: &mut Batch, area: &Area, files: &HashMap<FileId, i32>) -> Result<u
     let grows = if area.kind == Kind::Stack { libc::MAP_GROWSDOWN } else { 0 };
     let unreserved = if area.unreserved { libc::MAP_NORESERVE } else { 0 };
     let flags = flags | sharing | grows | unreserved | libc::MAP_FIXED;
-    let args = [area.start, area.length(), u64::from(area.protection), flags as u64, fd, offset];
+    let args = [area.start, area.length(), u64::from(mapped_as(area)), flags as u64, fd, offset];
     Ok(batch.call(libc::SYS_mmap, &args))
 }
 
