@@ -238,7 +238,9 @@ impl Daemon {
         };
         if !reasons.is_empty() {
             let message = format!("process {pid} cannot move to {to}: {}", Reasons(reasons.clone()));
-            return Err(Event::Failed { kind: FailureKind::Refused, message, reasons });
+            let unknown = reasons.iter().all(|reason| reason.code == ReasonCode::UnknownNode);
+            let kind = if unknown { FailureKind::NotFound } else { FailureKind::Refused };
+            return Err(Event::Failed { kind, message, reasons });
         }
         if !process.is_still() {
             let text = format!("process {pid} has just ended");
