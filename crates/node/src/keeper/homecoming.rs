@@ -73,11 +73,11 @@ pub(super) fn hear_quiet(away: &mut Away) -> Result<()> {
     loop {
         let frame = (&away.notices).take()?;
         match Kind::new(frame.kind) {
-            Some(Kind::Quiet) => return Ok(()),
+            Some(Kind::Quiet) => {
+                away.notices.forget();
+                return Ok(());
+            }
             Some(Kind::Refused) => return Err(Error::Refused(session::decode(&frame.payload)?.0)),
-            Some(Kind::Status) => away.status = session::decode(&frame.payload)?.0,
-            // Asked for twice, or no longer needed: it moves anyway and will ask again.
-            Some(Kind::Wish | Kind::File) => {}
             _ => return Err(Error::Unexpected { got: frame.kind, wanted: "the word that the remote stands still" }),
         }
     }
