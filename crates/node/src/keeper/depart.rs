@@ -94,11 +94,14 @@ impl Keeper {
             transfer::send_files(&mut sender, &mut receiver, &late, &mut |_, _| {})?;
             offered.extend(late);
         }
-        transfer::send_image(&mut sender, &image)?;
+        let sent = transfer::send_image(&mut sender, &image);
+        transfer::heard(&mut receiver, sent)?;
         let mut source = Source::scan(pid, &image.areas)?;
-        let bytes = transfer::send_pages(&mut sender, &mut source, &image, &mut |done, total| {
+        let sent = transfer::send_pages(&mut sender, &mut source, &image, &mut |done, total| {
             asker.progress("memory", done, total);
-        })?;
+            transfer::listen(&mut receiver)
+        });
+        let bytes = transfer::heard(&mut receiver, sent)?;
         let tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
         let slots_base = slots_hole(&before, injector, tids.len() as u32)?;
         let slots = deputy::prepare(injector, slots_base, tids.len() as u32)?;

@@ -236,7 +236,7 @@ impl Warden {
 fn send(sender: &mut Sender, image: &Process, pid: i32) -> Result<u64> {
     transfer::send_image(sender, image)?;
     let mut source = Source::scan(pid, &image.areas)?;
-    transfer::send_pages(sender, &mut source, image, &mut |_, _| {})
+    transfer::send_pages(sender, &mut source, image, &mut |_, _| Ok(()))
 }
 
 /// A forwarded call that was given up is made again at the destination, with what is left of its time.
