@@ -135,7 +135,8 @@ fn from_mapping(pid: i32, mapping: &Mapping) -> Option<Reason> {
     if !mapping.shared {
         return None;
     }
-    let nameless = ["/dev/zero", "/SYSV", "/memfd:", "/dev/shm/"].iter().any(|start| mapping.path.starts_with(start));
+    let nameless =
+        ["/dev/zero", "/SYSV", "/memfd:", "/dev/shm/"].iter().any(|start| mapping.path.starts_with(start));
     if nameless {
         return Some(Reason::new(ReasonCode::SharedMemory, place()));
     }
@@ -185,7 +186,10 @@ fn from_timers(pid: i32, reasons: &mut Vec<Reason>) {
             id = number;
         } else if line.strip_prefix("notify: ").is_some_and(|notify| notify.contains("tid")) {
             reasons.push(Reason::new(ReasonCode::PosixTimer, format!("timer {id}")));
-        } else if line.strip_prefix("ClockID: ").is_some_and(|clock| clock.starts_with('-') || clock == "2" || clock == "3") {
+        } else if line
+            .strip_prefix("ClockID: ")
+            .is_some_and(|clock| clock.starts_with('-') || clock == "2" || clock == "3")
+        {
             reasons.push(Reason::new(ReasonCode::CpuTimer, format!("timer {id}")));
         }
     }

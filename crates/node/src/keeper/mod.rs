@@ -22,8 +22,8 @@ mod move_on;
 mod requests;
 mod waiting;
 
-use crate::journey::error::chain;
 use crate::journey;
+use crate::journey::error::chain;
 use crate::{Error, Setup};
 use away::Away;
 use control::{AgentRequest, KeeperStatus};

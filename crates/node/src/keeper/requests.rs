@@ -67,7 +67,9 @@ impl Asker {
     pub(super) fn moved(&mut self, pid: i32, node: NodeId, trip: &Trip) {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let (freeze_us, total_us) = (micros(trip.freeze), micros(trip.total));
-        self.say(&Event::Done { answer: Answer::Moved { pid, node, freeze_us, total_us, bytes: trip.bytes } });
+        self.say(&Event::Done {
+            answer: Answer::Moved { pid, node, freeze_us, total_us, bytes: trip.bytes },
+        });
     }
 
     pub(super) fn refuse(&mut self, message: &str) {

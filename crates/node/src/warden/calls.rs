@@ -140,13 +140,16 @@ impl Warden {
             return Err(session::Malformed("reply to nothing").into());
         };
         match std::mem::replace(&mut thread.waits, Waits::Nothing) {
-            Waits::Call { notification, outstanding } => self.finish(index, notification, outstanding, reply.ret, data),
+            Waits::Call { notification, outstanding } => {
+                self.finish(index, notification, outstanding, reply.ret, data)
+            }
             Waits::Action { notification, signal, action } => {
                 if let Some(known) = self.guest.actions.get_mut((signal - 1) as usize) {
                     *known = action;
                 }
                 self.answer_raw(notification, Verdict::Continue)
             }
+            Waits::Exit { notification } => self.answer_raw(notification, Verdict::Return(RESTART_ALWAYS)),
             // It was stopped at home, and goes on.
             Waits::Stop if self.leaving.is_none() => self.resume(index, 0),
             Waits::Stop => Ok(()),
@@ -157,7 +160,14 @@ impl Warden {
         }
     }
 
-    fn finish(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>, ret: i64, data: &[u8]) -> Step {
+    fn finish(
+        &mut self,
+        index: usize,
+        notification: u64,
+        outstanding: Box<Outstanding>,
+        ret: i64,
+        data: &[u8],
+    ) -> Step {
         if let Some(original) = outstanding.asks_position {
             return self.position_known(index, notification, original, ret);
         }
@@ -171,7 +181,8 @@ impl Warden {
         let memory = self.guest.memory;
         let landed = outstanding.landing.land(ret, data, &memory);
         let (done, chunk) = (outstanding.done, outstanding.landing.chunk());
-        let full = chunk.filter(|chunk| landed > 0 && landed as u64 == chunk.asked && chunk.wanted > chunk.asked);
+        let full =
+            chunk.filter(|chunk| landed > 0 && landed as u64 == chunk.asked && chunk.wanted > chunk.asked);
         match full {
             Some(chunk) => {
                 let moved = Box::new(Outstanding { done: done + landed as u64, ..*outstanding });
@@ -221,7 +232,13 @@ impl Warden {
         }
     }
 
-    fn position_known(&mut self, index: usize, notification: u64, original: Box<Outstanding>, ret: i64) -> Step {
+    fn position_known(
+        &mut self,
+        index: usize,
+        notification: u64,
+        original: Box<Outstanding>,
+        ret: i64,
+    ) -> Step {
         if ret >= 0 && self.leaving.is_none() {
             self.next_chunk(index, notification, original)
         } else {
@@ -230,7 +247,13 @@ impl Warden {
     }
 
     /// A call came back without having done anything, because a signal or the warden interrupted it.
-    fn interrupted(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>, ret: i64) -> Step {
+    fn interrupted(
+        &mut self,
+        index: usize,
+        notification: u64,
+        outstanding: Box<Outstanding>,
+        ret: i64,
+    ) -> Step {
         if outstanding.done > 0 {
             return self.answer(index, notification, outstanding.done as i64);
         }

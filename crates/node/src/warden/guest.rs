@@ -44,6 +44,8 @@ pub(super) enum Waits {
     Home { notification: u64 },
     /// For a file that it maps.
     File { notification: u64, descriptor: i32 },
+    /// For its end; an answer tells that a signal came first.
+    Exit { notification: u64 },
     /// To die at home of this signal.
     Death,
 }
