@@ -160,7 +160,7 @@ impl Keeper {
             }
             Err(error) => {
                 tracing::warn!(pid = self.process.pid, %node, error = chain(&error), "not moved");
-                asker.failed(&error);
+                asker.failed(self.process.pid, node, &error);
             }
         }
     }
