@@ -263,7 +263,7 @@ pub fn prepare_registers(
 ) -> Result<ptrace::Registers> {
     let mut raw = registers::to_raw(&thread.registers);
     if let Resume::Timed { left_ns } = thread.resume {
-        match (thread.registers.rax as i64, target) {
+        match (thread.registers.orig_rax as i64, target) {
             (libc::SYS_nanosleep | libc::SYS_clock_nanosleep | libc::SYS_futex, _)
             | (libc::SYS_poll, Target::Deputy) => park(injector, tid, thread, left_ns, &mut raw)?,
             (libc::SYS_epoll_wait | libc::SYS_epoll_pwait, Target::Deputy) => {
@@ -294,16 +294,21 @@ fn park(
     left_ns: u64,
     raw: &mut ptrace::Registers,
 ) -> Result<()> {
-    const SYSCALL_BYTES: u64 = 2;
+    let nr = thread.registers.orig_rax;
     let mut batch = injector.batch();
     let time: Vec<u8> =
         [left_ns / 1_000_000_000, left_ns % 1_000_000_000].iter().flat_map(|w| w.to_le_bytes()).collect();
     let time = batch.data(&time);
     injector.run(tid, &mut batch)?;
     let entries = injector.entries();
-    let mut begun =
-        ptrace::Registers { orig_rax: u64::MAX, rip: entries.syscall, rsp: injector.stack_top(), ..*raw };
-    match thread.registers.rax as i64 {
+    let mut begun = ptrace::Registers {
+        rax: nr,
+        orig_rax: u64::MAX,
+        rip: entries.syscall,
+        rsp: injector.stack_top(),
+        ..*raw
+    };
+    match nr as i64 {
         libc::SYS_nanosleep => begun.rdi = time,
         libc::SYS_clock_nanosleep => begun.rdx = time,
         libc::SYS_futex => begun.r10 = time,
@@ -324,8 +329,7 @@ fn park(
     let blocked = now.rax as i64 == restart::ERESTART_RESTARTBLOCK;
     // Otherwise it was over before it could be interrupted, and this is its result.
     raw.rax = now.rax;
-    raw.orig_rax = if blocked { thread.registers.rax } else { u64::MAX };
-    raw.rip = thread.registers.rip + SYSCALL_BYTES;
+    raw.orig_rax = if blocked { nr } else { u64::MAX };
     Ok(())
 }
 

@@ -276,7 +276,7 @@ fn finish(mut unfinished: Unfinished) -> Result<Guest> {
     unfinished.armed = false;
     let image = unfinished.image.clone();
     let mut guest = Guest::new(pid, unfinished.body.init, &unfinished.tids, image, listener);
-    remember_times(&mut guest);
+    remember_calls(&mut guest);
     Ok(guest)
 }
 
@@ -295,20 +295,22 @@ fn limit(pid: i32, image: &Process) {
     }
 }
 
-/// What is left of timed calls: local sleeps go on by themselves, forwarded ones are watched from here.
-fn remember_times(guest: &mut Guest) {
+/// What threads were about when they were stopped: local sleeps go on by themselves, forwarded calls will be made again
+/// and are watched from here.
+fn remember_calls(guest: &mut Guest) {
     let memory = GuestMemory(guest.pid);
     for (thread, image) in guest.threads.iter_mut().zip(&guest.image.threads) {
+        let registers = &image.registers;
+        let (nr, code) = (registers.orig_rax as i64, registers.rax as i64);
+        if nr >= 0 && (-514..=-512).contains(&code) {
+            thread.remade = Some((nr, code));
+        }
         let Resume::Timed { left_ns } = image.resume else { continue };
         let left = Duration::from_nanos(left_ns);
-        let registers = &image.registers;
-        let nr = registers.rax as i64;
         let args = [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];
-        let total = u32::try_from(nr)
-            .ok()
-            .and_then(syscalls::row)
-            .and_then(|row| forward::timeout(row, &args, &memory));
-        if let Some(forward::Timeout { total: forward::Total::Finite(total), .. }) = total {
+        let row = u32::try_from(nr).ok().and_then(syscalls::row);
+        let timeout = row.and_then(|row| forward::timeout(row, &args, &memory));
+        if let Some(forward::Timeout { total: forward::Total::Finite(total), .. }) = timeout {
             let before = total.saturating_sub(left);
             thread.sleep = Some(Sleep { nr, since: Instant::now(), before });
         }

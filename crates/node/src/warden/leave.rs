@@ -23,7 +23,8 @@ use tracee::restart::Waiting;
 use wire::session::{self, Hello, Kind, MoveOn, Refusal, Role, Sent};
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
-const SYSCALL_BYTES: u64 = 2;
+/// The kernel's ERESTARTNOHAND.
+const RESTART_WITHOUT_HANDLER: i64 = -514;
 
 /// A guest on its way out.
 #[derive(Debug)]
@@ -257,14 +258,8 @@ fn send(sender: &mut Sender, mut image: Process, ahead: Clocks, pid: i32) -> Res
 /// A forwarded call that was given up is made again at the destination, with what is left of its time.
 fn make_again(thread: &mut image::Thread, nr: i64, left: Duration) {
     let registers = &mut thread.registers;
-    let given_up = registers.rax as i64 == NOT_EXECUTED && registers.orig_rax as i64 == nr;
-    let about_to = registers.orig_rax as i64 == -1 && registers.rax as i64 == nr;
-    if given_up {
-        registers.rip -= SYSCALL_BYTES;
-        registers.rax = nr as u64;
-        registers.orig_rax = u64::MAX;
-    }
-    if given_up || about_to {
+    if registers.orig_rax as i64 == nr && (-514..=-512).contains(&(registers.rax as i64)) {
+        registers.rax = RESTART_WITHOUT_HANDLER as u64;
         thread.resume = Resume::Timed { left_ns: u64::try_from(left.as_nanos()).unwrap_or(u64::MAX) };
     }
 }
