@@ -2,7 +2,7 @@
 
 use super::cache::{Cache, Incoming};
 use super::{Error, Result};
-use image::{Area, Backing, FileId, Process};
+use image::{Area, Backing, Clocks, FileId, Process};
 use kernel::memory::Range;
 use model::limits::{FRAME_BYTES_MAX, PAGE_BATCH_BYTES};
 use net::{Frame, Receiver};
@@ -153,8 +153,33 @@ pub(crate) fn take_file_part(cache: &Cache, incoming: &mut Option<Incoming>, pay
     Ok(())
 }
 
-/// Sends an image.
-pub(crate) fn send_image(out: &mut impl Outlet, image: &Process) -> Result<()> {
+/// By how much this process's clocks are ahead of the receiver's machine, at least.
+///
+/// The receiver's reading lies between the question and the answer; it is compared with the time of the question, so
+/// that a guest's clocks are set late rather than early: coming home they may jump forwards, never back.
+pub(crate) fn compare_clocks(out: &mut impl Outlet, inlet: &mut impl Inlet) -> Result<Clocks> {
+    const QUESTIONS: usize = 5;
+    let mut best: Option<Clocks> = None;
+    for _ in 0..QUESTIONS {
+        let asked = tracee::capture::own_clocks();
+        out.put(Kind::ClockProbe, &[])?;
+        let frame = expect(inlet, Kind::ClockReading, "a reading of its clocks")?;
+        let (reading, _) = session::decode::<session::ClockReading>(&frame.payload)?;
+        let ahead = Clocks {
+            monotonic_ns: asked.monotonic_ns - reading.monotonic_ns,
+            boottime_ns: asked.boottime_ns - reading.boottime_ns,
+        };
+        // All are too small by the time the question took: the largest is the nearest.
+        best = Some(best.filter(|best| best.monotonic_ns > ahead.monotonic_ns).unwrap_or(ahead));
+    }
+    best.ok_or(Error::Ending)
+}
+
+/// Sends an image; `ahead` is what [`compare_clocks`] found.
+pub(crate) fn send_image(out: &mut impl Outlet, image: &mut Process, ahead: Clocks) -> Result<()> {
+    image.clocks.monotonic_ns += ahead.monotonic_ns;
+    image.clocks.boottime_ns += ahead.boottime_ns;
+    let image = &*image;
     let bytes = postcard::to_stdvec(image).map_err(|_| session::Malformed("image"))?;
     let mut chunks = bytes.chunks(PART_BYTES).peekable();
     while let Some(chunk) = chunks.next() {

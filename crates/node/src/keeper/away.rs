@@ -7,8 +7,8 @@ use net::{Frame, Receiver};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::mpsc::{self, SyncSender, TryRecvError};
 use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender, TryRecvError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tracee::deputy::Slots;
@@ -116,10 +116,8 @@ impl crate::journey::Inlet for &Notices {
 /// Begins to read a host's channel: calls go to the slots at once, everything else to the keeper.
 pub(super) fn listen(calls: Arc<Calls>, mut receiver: Receiver) -> Result<Notices> {
     use rustix::event::{EventfdFlags, eventfd};
-    let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(|errno| Error::Io {
-        what: "making an event",
-        source: errno.into(),
-    })?;
+    let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
+        .map_err(|errno| Error::Io { what: "making an event", source: errno.into() })?;
     let ring = wake.try_clone().map_err(Error::io("making an event"))?;
     let (sender, frames) = mpsc::sync_channel(NOTICES_MAX);
     let read = move || {
