@@ -71,22 +71,9 @@ enum Unfilled {
 
 /// Waits until every thread of the remote has stopped.
 pub(super) fn hear_quiet(away: &mut Away) -> Result<()> {
-    loop {
-        let frame = (&away.notices).take()?;
-        match Kind::new(frame.kind) {
-            Some(Kind::Quiet) => {
-                away.notices.forget();
-                return Ok(());
-            }
-            Some(Kind::Refused) => return Err(Error::Refused(session::decode(&frame.payload)?.0)),
-            _ => {
-                return Err(Error::Unexpected {
-                    got: frame.kind,
-                    wanted: "the word that the remote stands still",
-                });
-            }
-        }
-    }
+    expect(&mut &away.notices, Kind::Quiet, "the word that the remote stands still")?;
+    away.notices.forget();
+    Ok(())
 }
 
 fn finish_housekeeping(away: &Away) -> Result<()> {
