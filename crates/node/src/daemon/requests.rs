@@ -6,7 +6,7 @@ use crate::agents::{self, Conversation};
 use crate::config::Peer;
 use crate::eligibility::{self, Whereabouts};
 use crate::process::Process;
-use crate::{Error, peers};
+use crate::{Error, history, peers};
 use control::{
     AgentRequest, Answer, Event, FailureKind, GuestRow, KeeperStatus, Location, NodeRow, ProcessRow,
     ProcessState, Request, WardenStatus,
@@ -55,13 +55,18 @@ impl Daemon {
         self.agents.keeper_status(process.id.pid).filter(|status| status.process == process.id)
     }
 
+    /// What is known of this very process: by its keeper, or from before it came home.
+    fn last_status(&self, process: &Process) -> Option<KeeperStatus> {
+        self.keeper_status(process).or_else(|| history::of(&self.setup.config.paths, process.id))
+    }
+
     fn guests(&self) -> Vec<WardenStatus> {
         self.agents.wardens().into_iter().map(|(_, status)| status).collect()
     }
 
     fn locate(&self, pid: i32) -> Result<Answer, Event> {
         let process = self.existing(pid)?;
-        let status = self.keeper_status(&process);
+        let status = self.last_status(&process);
         Ok(Answer::Where(Location {
             pid,
             home: self.own(),
@@ -72,7 +77,7 @@ impl Daemon {
 
     fn why(&self, pid: i32) -> Result<Answer, Event> {
         let process = self.existing(pid)?;
-        let status = self.keeper_status(&process);
+        let status = self.last_status(&process);
         let reasons =
             eligibility::of_process(&self.setup, &process, self.whereabouts(status.as_ref()), &self.guests());
         Ok(Answer::Why {
@@ -89,7 +94,11 @@ impl Daemon {
     }
 
     fn processes(&self) -> Answer {
-        let own = self.agents.keepers().into_iter().filter_map(|status| {
+        let mut known = self.agents.keepers();
+        let kept: Vec<_> = known.iter().map(|status| status.process).collect();
+        let at_home = history::all(&self.setup.config.paths).into_iter();
+        known.extend(at_home.filter(|status| !kept.contains(&status.process)));
+        let own = known.into_iter().filter_map(|status| {
             let process = Process::read(status.process.pid).filter(|process| process.id == status.process)?;
             let away = status.node != self.own();
             Some(ProcessRow {

@@ -44,6 +44,7 @@ impl Keeper {
                 let freeze = frozen_at.elapsed();
                 let _ = away.calls.send(Kind::Release, &[]);
                 if let Place::Away(away) = std::mem::replace(&mut self.place, Place::Home) {
+                    self.forwarded += away.calls.forwarded();
                     away.end();
                 }
                 Ok(Trip { freeze, total: begun.elapsed(), bytes })

@@ -150,12 +150,25 @@ fn receive(
                     unfinished = Some(embody(setup, session, cache, files, image)?);
                 }
             }
-            (Some(Kind::Pages), Some(body)) => transfer::take_pages(&mut body.sink, &payload)?,
+            (Some(Kind::Pages), Some(unfinished)) => {
+                let taken = transfer::take_pages(&mut unfinished.sink, &payload);
+                taken.map_err(|error| cause(error, unfinished.body.pid))?;
+            }
             (Some(Kind::PagesEnd), Some(_)) => break,
             _ => return Err(Error::Unexpected { got: number, wanted: "a part of a process" }),
         }
     }
     unfinished.ok_or(Error::Ending)
+}
+
+/// Why a body could not be filled. One that has not run yet is ended by nobody but a kernel that runs out of memory.
+fn cause(error: Error, pid: i32) -> Error {
+    if procinfo::stat(pid).is_ok_and(|stat| stat.state != b'Z' && stat.state != b'X') {
+        return error;
+    }
+    let detail = "the kernel ended the guest while it arrived";
+    let reasons = model::Reasons(vec![model::Reason::new(model::ReasonCode::Memory, detail)]);
+    Error::Refused(session::Refusal { message: reasons.to_string(), reasons })
 }
 
 /// Makes a body with the image's layout and threads.
