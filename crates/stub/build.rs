@@ -45,15 +45,20 @@ fn build(blob: &Path, target_dir: &Path) -> Vec<u8> {
     for (name, _) in env::vars_os() {
         let Some(name) = name.to_str() else { continue };
         let kept = ["CARGO_HOME", "CARGO_MAKEFLAGS", "CARGO_NET_OFFLINE", "CARGO_TERM_COLOR"].contains(&name);
-        let leaks = ["CARGO", "RUSTFLAGS", "RUSTC", "RUSTDOC", "DEP_"].iter().any(|prefix| name.starts_with(prefix))
-            || ["TARGET", "HOST", "PROFILE", "OPT_LEVEL", "DEBUG", "NUM_JOBS", "LLVM_PROFILE_FILE"].contains(&name);
+        let leaks =
+            ["CARGO", "RUSTFLAGS", "RUSTC", "RUSTDOC", "DEP_"].iter().any(|prefix| name.starts_with(prefix))
+                || ["TARGET", "HOST", "PROFILE", "OPT_LEVEL", "DEBUG", "NUM_JOBS", "LLVM_PROFILE_FILE"]
+                    .contains(&name);
         if leaks && !kept {
             cargo.env_remove(name);
         }
     }
     cargo.env("RUSTC", env::var_os("RUSTC").expect("cargo sets it"));
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
-    cargo.current_dir(blob).args(["build", "--release", "--locked", "--target", TARGET, "--target-dir"]).arg(target_dir);
+    cargo
+        .current_dir(blob)
+        .args(["build", "--release", "--locked", "--target", TARGET, "--target-dir"])
+        .arg(target_dir);
     let status = cargo.status().expect("cargo can be started");
     assert!(status.success(), "the blob did not build");
     fs::read(target_dir.join(TARGET).join("release/stub-blob")).expect("cargo built the blob")
@@ -69,7 +74,11 @@ fn flatten(elf: &[u8], out: &Path) {
         let tls = matches!(section.kind(), object::SectionKind::Tls | object::SectionKind::UninitializedTls);
         assert!(!tls, "the blob has thread-local storage");
     }
-    let length = file.segments().map(|segment| segment.address() + segment.size()).max().expect("the blob has segments");
+    let length = file
+        .segments()
+        .map(|segment| segment.address() + segment.size())
+        .max()
+        .expect("the blob has segments");
     let length = usize::try_from(length).expect("small").next_multiple_of(4096);
     assert!(length <= BYTES_MAX, "the blob has {length} bytes");
     let mut image = vec![0; length];
@@ -80,14 +89,22 @@ fn flatten(elf: &[u8], out: &Path) {
     }
     let mut relocations = Vec::new();
     for (at, relocation) in file.dynamic_relocations().into_iter().flatten() {
-        let object::RelocationFlags::Elf { r_type } = relocation.flags() else { panic!("not an ELF relocation") };
+        let object::RelocationFlags::Elf { r_type } = relocation.flags() else {
+            panic!("not an ELF relocation")
+        };
         assert_eq!(r_type, object::elf::R_X86_64_RELATIVE, "only relative relocations can be applied");
         relocations.push((at, relocation.addend()));
     }
-    let mut text = format!("/// Relative relocations: offset and addend.\npub(crate) const RELOCATIONS: &[(u64, i64)] = &{relocations:?};\n");
+    let mut text = format!(
+        "/// Relative relocations: offset and addend.\npub(crate) const RELOCATIONS: &[(u64, i64)] = &{relocations:?};\n"
+    );
     for entry in ENTRIES {
-        let address = file.symbol_by_name(entry).unwrap_or_else(|| panic!("the blob lacks {entry}")).address();
-        text += &format!("/// Offset of `{entry}`.\npub(crate) const {}: u64 = {address:#x};\n", entry.to_uppercase());
+        let address =
+            file.symbol_by_name(entry).unwrap_or_else(|| panic!("the blob lacks {entry}")).address();
+        text += &format!(
+            "/// Offset of `{entry}`.\npub(crate) const {}: u64 = {address:#x};\n",
+            entry.to_uppercase()
+        );
     }
     fs::write(out.join("blob.bin"), image).expect("OUT_DIR is writable");
     fs::write(out.join("blob.rs"), text).expect("OUT_DIR is writable");

@@ -77,6 +77,8 @@ pub struct Area {
     pub kind: Kind,
     /// Mapped without a reservation of memory (`MAP_NORESERVE`).
     pub unreserved: bool,
+    /// Was writable once and is charged for it still (`VM_ACCOUNT`), like relocations that the linker protected.
+    pub charged: bool,
     /// Settings.
     pub advice: Advice,
 }

@@ -23,7 +23,8 @@ pub struct MmFields {
     pub env_end: u64,
 }
 
-/// The clocks of a process at the moment it was frozen, as it saw them.
+/// By how much the clocks of a process are ahead of those of a machine: of the one that captured it, and, once it has
+/// been sent, of the one that received it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clocks {
     /// `CLOCK_MONOTONIC`, nanoseconds.
@@ -61,7 +62,7 @@ pub struct Process {
     pub pending: Vec<Siginfo>,
     /// Execution domain.
     pub personality: u32,
-    /// Clocks at the freeze.
+    /// Its clocks.
     pub clocks: Clocks,
     /// Soft and hard limits that matter where the memory is: address space, data, stack.
     pub limits: [(u64, u64); 3],

@@ -56,7 +56,8 @@ pub enum Resume {
     Plain,
     /// By making a call again that has this much of its timeout left.
     ///
-    /// The registers are those of a thread about to make the call afresh.
+    /// The registers are those of a thread whose call the kernel interrupted: the call's number in `orig_rax`, and -514 in
+    /// `rax`.
     Timed {
         /// Nanoseconds left; 0 if the time has come.
         left_ns: u64,

@@ -17,4 +17,3 @@ pub use nix::errno::Errno;
 fn check(ret: libc::c_long) -> Result<libc::c_long, Errno> {
     if ret == -1 { Err(Errno::last()) } else { Ok(ret) }
 }
-

@@ -17,7 +17,8 @@ pub struct Range {
 pub const RANGES_MAX: usize = 1024;
 
 fn remote(ranges: &[Range]) -> Vec<libc::iovec> {
-    let vector = |range: &Range| libc::iovec { iov_base: range.start as *mut _, iov_len: range.length as usize };
+    let vector =
+        |range: &Range| libc::iovec { iov_base: range.start as *mut _, iov_len: range.length as usize };
     ranges.iter().map(vector).collect()
 }
 
@@ -26,7 +27,8 @@ pub fn read(pid: i32, ranges: &[Range], into: &mut [u8]) -> Result<usize, Errno>
     let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
     let remote = remote(ranges);
     // SAFETY: `local` is writable for its length; the remote addresses are the kernel's to check.
-    let got = unsafe { libc::process_vm_readv(pid, &raw const local, 1, remote.as_ptr(), remote.len() as u64, 0) };
+    let got =
+        unsafe { libc::process_vm_readv(pid, &raw const local, 1, remote.as_ptr(), remote.len() as u64, 0) };
     usize::try_from(got).map_err(|_| Errno::last())
 }
 
@@ -35,7 +37,8 @@ pub fn write(pid: i32, ranges: &[Range], from: &[u8]) -> Result<usize, Errno> {
     let local = libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };
     let remote = remote(ranges);
     // SAFETY: `local` is readable for its length; the remote addresses are the kernel's to check.
-    let put = unsafe { libc::process_vm_writev(pid, &raw const local, 1, remote.as_ptr(), remote.len() as u64, 0) };
+    let put =
+        unsafe { libc::process_vm_writev(pid, &raw const local, 1, remote.as_ptr(), remote.len() as u64, 0) };
     usize::try_from(put).map_err(|_| Errno::last())
 }
 

@@ -73,12 +73,13 @@ impl Pagemap {
             let pages = ((end - from) / PAGE).min(buffer.len() as u64 / 8);
             let bytes = &mut buffer[..pages as usize * 8];
             let at = from / PAGE * 8;
-            self.0.read_exact_at(bytes, at).map_err(|error| {
-                error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
-            })?;
+            self.0
+                .read_exact_at(bytes, at)
+                .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
             for (index, entry) in bytes.chunks_exact(8).enumerate() {
                 let entry = u64::from_le_bytes(entry.try_into().unwrap_or_default());
-                let (present, swapped, file) = (entry >> 63 & 1 == 1, entry >> 62 & 1 == 1, entry >> 61 & 1 == 1);
+                let (present, swapped, file) =
+                    (entry >> 63 & 1 == 1, entry >> 62 & 1 == 1, entry >> 61 & 1 == 1);
                 if (present || swapped) && !file {
                     let page = from + index as u64 * PAGE;
                     push(&mut runs, page, page + PAGE);

@@ -1,4 +1,4 @@
-//! Whether a process may move to a node, with all reasons against it. Everything here is cheap and disturbs nobody.
+//! Whether a process may move to a node, with all reasons against it. Nothing here disturbs anybody.
 
 use crate::Setup;
 use crate::machine;
@@ -27,15 +27,6 @@ pub fn of_process(
     guests: &[WardenStatus],
 ) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    if process.id.pid == 1 {
-        reasons.push(ReasonCode::Init.into());
-    }
-    if process.kernel_thread {
-        reasons.push(ReasonCode::KernelThread.into());
-    }
-    if "ZX".contains(process.state) {
-        reasons.push(ReasonCode::Zombie.into());
-    }
     if process.is_our_program() {
         reasons.push(Reason::new(ReasonCode::OwnDaemon, &process.name));
     }
@@ -44,16 +35,15 @@ pub fn of_process(
     } else if process.uids[0].wrapping_sub(setup.config.guests.uid_base) < GUEST_UIDS {
         reasons.push(ReasonCode::Guest.into());
     }
-    // Looking deeper makes sense only for a program, and only where the program is.
-    if reasons.is_empty() && whereabouts == Whereabouts::Home {
-        reasons.extend(in_depth(process));
+    match whereabouts {
+        // The cluster's own programs and guests are traced, filtered and more, all by our doing.
+        Whereabouts::Home if reasons.is_empty() => reasons.extend(tracee::constraints(process.id.pid)),
+        Whereabouts::Home => {}
+        // The deputy tells nothing of the program, but its end is the end of both.
+        Whereabouts::Away if "ZX".contains(process.state) => reasons.push(ReasonCode::Zombie.into()),
+        Whereabouts::Away => {}
     }
     reasons
-}
-
-/// Reasons in its memory, descriptors and threads: the place where the engine's own checks are called.
-fn in_depth(_process: &Process) -> Vec<Reason> {
-    Vec::new()
 }
 
 /// Reasons that lie in the node it is to go to, as far as that node says by itself; an offer may bring more.

@@ -43,6 +43,26 @@ pub(crate) enum Command {
     Lab(crate::lab::LabCommand),
 }
 
+impl Command {
+    /// Whether the answer, or the failure, is to be printed as JSON.
+    pub(crate) fn wants_json(&self) -> bool {
+        match self {
+            Command::Migrate(arguments) => arguments.common.json,
+            Command::Where(arguments) | Command::Why(arguments) => arguments.common.json,
+            Command::Ps(arguments) | Command::Nodes(arguments) | Command::Counts(arguments) => {
+                arguments.common.json
+            }
+            Command::Expel(arguments) => arguments.common.json,
+            Command::Init(arguments) => arguments.json,
+            Command::Invite(arguments) => arguments.json,
+            Command::Join(arguments) => arguments.json,
+            Command::Lab(command) => command.wants_json(),
+            // What a program prints is its own.
+            Command::Run(_) => false,
+        }
+    }
+}
+
 /// How to reach the daemon, and how to print.
 #[derive(Args)]
 pub(crate) struct Common {

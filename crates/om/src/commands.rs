@@ -1,6 +1,6 @@
 //! What each subcommand does.
 
-use crate::arguments::{Command, Common, Expel, Listing, Migrate, OfProcess, Om};
+use crate::arguments::{Command, Common, Expel, Listing, Migrate, OfProcess};
 use crate::client::{Client, unexpected};
 use crate::exit::Failure;
 use crate::{lab, membership, mosrun, tables};
@@ -9,8 +9,8 @@ use control::{Answer, Request};
 use std::io::Write as _;
 use std::process::ExitCode;
 
-pub(crate) fn run(om: Om) -> Result<ExitCode, Failure> {
-    match om.command {
+pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
         Command::Migrate(arguments) => migrate(&arguments)?,
         Command::Where(arguments) => locate(&arguments)?,
         Command::Why(arguments) => return why(&arguments),
@@ -27,7 +27,7 @@ pub(crate) fn run(om: Om) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn migrate(arguments: &Migrate) -> Result<(), Failure> {
+fn migrate(arguments: &Migrate) -> Result<(), Failure> {
     let mut client = Client::connect(&arguments.common.socket)?;
     let to = client.destination(&arguments.node)?;
     let answer = client.ask_visibly(&Request::Migrate { pid: arguments.pid, to })?;
@@ -87,7 +87,7 @@ fn why(arguments: &OfProcess) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(if reasons.is_empty() { 0 } else { 3 }))
 }
 
-pub(crate) fn ps(arguments: &Listing) -> Result<(), Failure> {
+fn ps(arguments: &Listing) -> Result<(), Failure> {
     let answer = Client::connect(&arguments.common.socket)?.ask(&Request::Ps)?;
     let Answer::Processes { own, guests } = &answer else { return Err(unexpected()) };
     show(arguments.common.json, &answer, || tables::processes(own, guests))

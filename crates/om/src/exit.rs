@@ -1,6 +1,9 @@
-//! How a tool ends: one line on standard error, and a code that a script can tell apart.
+//! How a tool ends: one line on standard error (and with `--json` one on standard output), and a code that a script can
+//! tell apart.
 
 use control::FailureKind;
+use model::Reason;
+use serde::Serialize;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -10,15 +13,26 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused (the process cannot move,
 4 not found, 5 not allowed. What failed changed nothing: the process runs on where it was.";
 
 /// What went wrong, as one line that names the thing and the remedy.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     pub(crate) message: String,
+    /// All reasons, where the daemon gave any.
+    pub(crate) reasons: Vec<Reason>,
 }
 
 impl Failure {
     pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Failure {
-        Failure { kind, message: message.into() }
+        Failure { kind, message: message.into(), reasons: Vec::new() }
+    }
+
+    /// Says what went wrong: to people on standard error, and to a script on standard output if it wants JSON.
+    pub(crate) fn tell(&self, tool: &str, json: bool) {
+        eprintln!("{tool}: {self}");
+        if json {
+            // Whoever does not read it any more has the exit code.
+            let _ = crate::commands::show(true, self, String::new);
+        }
     }
 
     pub(crate) fn code(&self) -> ExitCode {

@@ -93,6 +93,17 @@ fn rate(text: &str) -> lab::Result<MaybeRate> {
     if text == "none" { Ok(MaybeRate(None)) } else { text.parse().map(Some).map(MaybeRate) }
 }
 
+impl LabCommand {
+    /// Whether the answer, or the failure, is to be printed as JSON.
+    pub(crate) fn wants_json(&self) -> bool {
+        match &self.action {
+            Action::Up(options) => options.json,
+            Action::Ls { json } => *json,
+            Action::Exec(_) | Action::Down => false,
+        }
+    }
+}
+
 /// Runs `om lab`.
 pub(crate) fn run(command: LabCommand) -> Result<ExitCode, crate::exit::Failure> {
     act(command).map_err(crate::exit::Failure::from)

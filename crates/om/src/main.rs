@@ -10,6 +10,7 @@ mod membership;
 mod mosrun;
 mod tables;
 
+use arguments::Command;
 use clap::Parser as _;
 use exit::Failure;
 use std::path::Path;
@@ -18,14 +19,15 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let called = std::env::args_os().next().unwrap_or_default();
     let called = Path::new(&called).file_name().and_then(|name| name.to_str()).unwrap_or("om").to_owned();
-    let result = match called.as_str() {
-        "mosrun" => mosrun::run(arguments::Mosrun::parse()),
-        "migrate" => commands::migrate(&arguments::Migrate::parse()).map(|()| ExitCode::SUCCESS),
-        "mps" => commands::ps(&arguments::Listing::parse()).map(|()| ExitCode::SUCCESS),
-        _ => commands::run(arguments::Om::parse()),
+    let command = match called.as_str() {
+        "mosrun" => Command::Run(arguments::Mosrun::parse()),
+        "migrate" => Command::Migrate(arguments::Migrate::parse()),
+        "mps" => Command::Ps(arguments::Listing::parse()),
+        _ => arguments::Om::parse().command,
     };
-    result.unwrap_or_else(|failure: Failure| {
-        eprintln!("{called}: {failure}");
+    let json = command.wants_json();
+    commands::run(command).unwrap_or_else(|failure: Failure| {
+        failure.tell(&called, json);
         failure.code()
     })
 }

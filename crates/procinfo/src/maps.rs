@@ -61,8 +61,13 @@ pub fn maps_with_flags(pid: i32) -> io::Result<Vec<Mapping>> {
     for line in String::from_utf8_lossy(&text).lines() {
         if let Some(flags) = line.strip_prefix("VmFlags:") {
             let last = mappings.last_mut().ok_or_else(|| malformed("smaps"))?;
-            last.flags = flags.split_whitespace().filter_map(|flag| flag.as_bytes().try_into().ok()).collect();
-        } else if line.as_bytes().first().is_some_and(|first| first.is_ascii_digit() || (b'a'..=b'f').contains(first)) {
+            last.flags =
+                flags.split_whitespace().filter_map(|flag| flag.as_bytes().try_into().ok()).collect();
+        } else if line
+            .as_bytes()
+            .first()
+            .is_some_and(|first| first.is_ascii_digit() || (b'a'..=b'f').contains(first))
+        {
             mappings.push(parse(line)?);
         }
     }

@@ -198,14 +198,22 @@ impl Shared {
     pub fn write_data(&self, index: u32, offset: u32, bytes: &[u8]) {
         assert!(offset as u64 + bytes.len() as u64 <= DATA_BYTES, "data beyond the slot");
         // SAFETY: inside the slot; the protocol gives the data to the keeper now.
-        unsafe { self.data(index).add(offset as usize).copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
+        unsafe {
+            self.data(index)
+                .add(offset as usize)
+                .copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len())
+        };
     }
 
     /// Copies bytes out of a slot's data. Only while no request of the slot runs.
     pub fn read_data(&self, index: u32, offset: u32, into: &mut [u8]) {
         assert!(offset as u64 + into.len() as u64 <= DATA_BYTES, "data beyond the slot");
         // SAFETY: as in write_data.
-        unsafe { self.data(index).add(offset as usize).copy_to_nonoverlapping(NonNull::from(&mut *into).cast(), into.len()) };
+        unsafe {
+            self.data(index)
+                .add(offset as usize)
+                .copy_to_nonoverlapping(NonNull::from(&mut *into).cast(), into.len())
+        };
     }
 
     fn data(&self, index: u32) -> NonNull<u8> {
@@ -230,11 +238,19 @@ impl Shared {
         let count = if seen & OWNER_DIED == 0 && seen != 0 { 2 } else { 1 };
         let until = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let total = Duration::new(until.tv_sec as u64, until.tv_nsec as u32) + patience;
-        let until = libc::timespec { tv_sec: total.as_secs() as i64, tv_nsec: i64::from(total.subsec_nanos()) };
+        let until =
+            libc::timespec { tv_sec: total.as_secs() as i64, tv_nsec: i64::from(total.subsec_nanos()) };
         if self.bell() == heard {
             // SAFETY: the waiters and the time are valid for the call; an early return is no failure.
             unsafe {
-                libc::syscall(libc::SYS_futex_waitv, waiters.as_ptr(), count, 0, &raw const until, libc::CLOCK_MONOTONIC)
+                libc::syscall(
+                    libc::SYS_futex_waitv,
+                    waiters.as_ptr(),
+                    count,
+                    0,
+                    &raw const until,
+                    libc::CLOCK_MONOTONIC,
+                )
             };
         }
         family.keeper_asleep.store(0, SeqCst);

@@ -138,7 +138,8 @@ impl<'a> Run<'a> {
     /// Gives it input.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
         let input = self.input.as_mut().context("its input was closed")?;
-        input.write_all(bytes).and_then(|()| input.flush()).context("failed to write to the guest")
+        let written = input.write_all(bytes).and_then(|()| input.flush());
+        written.with_context(|| format!("failed to write to the guest\n{}", self.said()))
     }
 
     /// Ends its input.

@@ -56,16 +56,23 @@ fn refused(place: Place<'_>, pid: &str, to: &str, wanted: &[ReasonCode]) -> Resu
         );
     }
     ensure!(refusal.codes.len() == wanted.len(), "{:?} instead of {wanted:?}", refusal.codes);
-    ensure!(refusal.status != 0, "om ended with 0");
+    let status = status_of(wanted);
+    ensure!(refusal.status == status, "om ended with {} instead of {status}", refusal.status);
     let words = place.shell(&format!("om migrate {pid} {to}"))?;
-    ensure!(words.status != 0 && words.output.is_empty(), "om printed {}", words.output);
-    ensure!(
-        wanted.len() > 1 || words.errors.trim().lines().count() == 1,
-        "more than a line: {}",
-        words.errors
-    );
+    ensure!(words.status == status, "without --json om ended with {}", words.status);
+    ensure!(words.output.is_empty(), "om printed {}", words.output);
+    ensure!(words.errors.trim().lines().count() == 1, "not one line: {}", words.errors);
     ensure!(!words.errors.contains("panicked"), "{}", words.errors);
     Ok(())
+}
+
+/// The exit status that scripts tell refusals apart by.
+fn status_of(wanted: &[ReasonCode]) -> i32 {
+    match wanted {
+        [ReasonCode::NoSuchProcess | ReasonCode::UnknownNode] => 4,
+        [ReasonCode::NotOwner] => 5,
+        _ => 3,
+    }
 }
 
 fn refused_to(to: &str, code: ReasonCode) -> Result<()> {
@@ -83,8 +90,8 @@ fn refused_guest(name: &str, code: ReasonCode) -> Result<()> {
     let place = Cluster::shared()?.home();
     let run = start(place, name)?;
     refused(place, &run.pid.to_string(), "n2", &[code])?;
-    let why = place.must(&format!("om why {} --json", run.pid))?;
-    ensure!(why.contains(code.code()), "om why: {why}");
+    let why = place.shell(&format!("om why {} --json", run.pid))?;
+    ensure!(why.status == 3 && why.output.contains(code.code()), "om why: {} {}", why.status, why.output);
     unharmed(run)
 }
 
@@ -124,7 +131,11 @@ fn of_another_user() -> Result<()> {
     let output = command.output()?;
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    ensure!(!output.status.success() && said.contains(ReasonCode::NotOwner.code()), "om said: {said}");
+    let status = output.status.code();
+    ensure!(
+        status == Some(5) && said.contains(ReasonCode::NotOwner.code()),
+        "om ended with {status:?}: {said}"
+    );
     unharmed(run)
 }
 

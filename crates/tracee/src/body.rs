@@ -52,7 +52,8 @@ pub fn create(plan: &Plan<'_>) -> Result<Body> {
     let (to_helper, from_warden) = pipe()?;
     let (to_warden, from_helper) = pipe()?;
     // SAFETY: this process has one thread, so the child may go on like after a fork.
-    let side = unsafe { clone_with_tid(0, libc::SIGCHLD, None) }.map_err(Error::kernel("cloning the helper", 0))?;
+    let side =
+        unsafe { clone_with_tid(0, libc::SIGCHLD, None) }.map_err(Error::kernel("cloning the helper", 0))?;
     let helper = match side {
         Side::Child => {
             drop((from_warden, to_warden));
@@ -95,8 +96,11 @@ pub fn kill(init: i32) {
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .map_err(|errno| Error::Io { what: "making a pipe", pid: 0, source: errno.into() })
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|errno| Error::Io {
+        what: "making a pipe",
+        pid: 0,
+        source: errno.into(),
+    })
 }
 
 /// The warden's part: waits until the helper has unshared, writes its maps and clocks, and learns the pids.
@@ -104,7 +108,8 @@ fn guide(plan: &Plan<'_>, helper: i32, from_warden: OwnedFd, to_warden: &OwnedFd
     let mut word = [0; 4];
     receive(to_warden, &mut word)?;
     let proc = |name: &str| format!("/proc/{helper}/{name}");
-    let write = |name: &str, text: String| fs::write(proc(name), text).map_err(Error::io("writing its maps", helper));
+    let write =
+        |name: &str, text: String| fs::write(proc(name), text).map_err(Error::io("writing its maps", helper));
     write("setgroups", "deny".to_owned())?;
     write("uid_map", format!("{} {} 1\n", plan.ids.0, plan.host_ids.0))?;
     write("gid_map", format!("{} {} 1\n", plan.ids.1, plan.host_ids.1))?;
@@ -206,7 +211,9 @@ fn help(plan: &Plan<'_>, to_helper: &OwnedFd, from_helper: &OwnedFd) -> std::io:
 /// Capabilities in the guest's own user namespace survive the change of ids; the body drops them before it runs.
 fn keep_capabilities() -> std::io::Result<()> {
     use rustix::thread::{CapabilitiesSecureBits, set_capabilities_secure_bits};
-    Ok(set_capabilities_secure_bits(CapabilitiesSecureBits::NO_SETUID_FIXUP | CapabilitiesSecureBits::KEEP_CAPS)?)
+    Ok(set_capabilities_secure_bits(
+        CapabilitiesSecureBits::NO_SETUID_FIXUP | CapabilitiesSecureBits::KEEP_CAPS,
+    )?)
 }
 
 /// Replaces everything the namespace's mounts showed by an empty read-only file system.

@@ -39,7 +39,8 @@ impl Snapshot {
     /// Gives the thread back what it had; even an interrupted call then restarts as if nothing had happened.
     pub fn restore(&self) -> Result<()> {
         let tid = self.tid;
-        ptrace::set_extended_state(tid, &self.extended).map_err(Error::kernel("setting extended state", tid))?;
+        ptrace::set_extended_state(tid, &self.extended)
+            .map_err(Error::kernel("setting extended state", tid))?;
         ptrace::set_registers(tid, &self.registers).map_err(Error::kernel("setting registers", tid))?;
         ptrace::set_signal_mask(tid, self.mask).map_err(Error::kernel("setting the signal mask", tid))
     }
@@ -65,7 +66,12 @@ pub struct Known {
 }
 
 /// Captures everything but the pages.
-pub fn capture(injector: &Injector, snapshots: &[Snapshot], layout: Layout, known: &Known) -> Result<Process> {
+pub fn capture(
+    injector: &Injector,
+    snapshots: &[Snapshot],
+    layout: Layout,
+    known: &Known,
+) -> Result<Process> {
     let pid = injector.pid();
     let facts = ask_process(injector)?;
     let shared = pending(pid, true)?;
@@ -75,8 +81,18 @@ pub fn capture(injector: &Injector, snapshots: &[Snapshot], layout: Layout, know
     }
     let stat = procinfo::stat(pid).map_err(Error::io("reading stat", pid))?;
     let status = procinfo::status(pid).map_err(Error::io("reading status", pid))?;
-    let [start_code, end_code, start_stack, start_data, end_data, start_brk, arg_start, arg_end, env_start, env_end] =
-        stat.memory;
+    let [
+        start_code,
+        end_code,
+        start_stack,
+        start_data,
+        end_data,
+        start_brk,
+        arg_start,
+        arg_end,
+        env_start,
+        env_end,
+    ] = stat.memory;
     let leader = threads.first().ok_or(Error::Gone(pid))?.tid;
     Ok(Process {
         pid: leader,
@@ -138,6 +154,8 @@ fn ask_process(injector: &Injector) -> Result<Facts> {
         })
         .collect();
     injector.run(pid, &mut batch)?;
+    // Read after the process's own clocks were: what it is found to be ahead is never too much.
+    let own = own_clocks();
     if let Some(failed) = batch.results().find(|ret| (-4095..0).contains(ret)) {
         return Err(inside("asking for its state", pid, failed));
     }
@@ -149,16 +167,33 @@ fn ask_process(injector: &Injector) -> Result<Facts> {
     Ok(Facts {
         brk: batch.ret(brk) as u64,
         personality: batch.ret(personality) as u32,
-        clocks: Clocks { monotonic_ns: nanoseconds(monotonic), boottime_ns: nanoseconds(boottime) },
+        clocks: Clocks {
+            monotonic_ns: nanoseconds(monotonic) - own.monotonic_ns,
+            boottime_ns: nanoseconds(boottime) - own.boottime_ns,
+        },
         limits: limits.map(|address| words(address).into()),
-        actions: actions.iter().map(|&at| [0, 8, 16, 24].map(|offset| word(batch.bytes(at, 32), offset))).collect(),
+        actions: actions
+            .iter()
+            .map(|&at| [0, 8, 16, 24].map(|offset| word(batch.bytes(at, 32), offset)))
+            .collect(),
     })
+}
+
+/// The clocks of this process.
+pub fn own_clocks() -> Clocks {
+    use rustix::time::{ClockId, clock_gettime};
+    let now = |clock| {
+        let time = clock_gettime(clock);
+        time.tv_sec * 1_000_000_000 + time.tv_nsec
+    };
+    Clocks { monotonic_ns: now(ClockId::Monotonic), boottime_ns: now(ClockId::Boottime) }
 }
 
 fn thread(injector: &Injector, snapshot: &Snapshot, shared: &[Siginfo], known: &Known) -> Result<Thread> {
     let (pid, tid) = (injector.pid(), snapshot.tid);
     let private = pending(tid, false)?;
-    let deliverable = private.iter().chain(shared).any(|info| snapshot.mask >> (signal_of(info) - 1) & 1 == 0);
+    let deliverable =
+        private.iter().chain(shared).any(|info| snapshot.mask >> (signal_of(info) - 1) & 1 == 0);
     let mut batch = injector.batch();
     let (tid_address, stack) = (batch.room(8), batch.room(24));
     let asked = [
@@ -206,7 +241,9 @@ fn leave_critical_section(pid: i32, rseq: u64, rip: &mut u64) {
         return;
     }
     let Some(section) = read(rseq + CS_FIELD).filter(|&address| address != 0) else { return };
-    let (Some(start), Some(length), Some(abort)) = (read(section + 8), read(section + 16), read(section + 24)) else {
+    let (Some(start), Some(length), Some(abort)) =
+        (read(section + 8), read(section + 16), read(section + 24))
+    else {
         return;
     };
     if rip.wrapping_sub(start) < length {

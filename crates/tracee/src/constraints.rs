@@ -5,6 +5,7 @@ use kernel::process::{Lease, set_lease};
 use model::limits::{THREADS_MAX, VMAS_MAX};
 use model::{Reason, ReasonCode};
 use procinfo::{Mapping, Status};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
@@ -34,6 +35,9 @@ const CONFINING_LINKS: [(&str, ReasonCode); 5] = [
     ("/dev/kvm", ReasonCode::DeviceMapping),
 ];
 
+/// Reasons of one kind that are told one by one; of more, only their number is.
+const ALIKE_MAX: usize = 3;
+
 /// All reasons against moving `pid`; empty if it can move.
 pub fn constraints(pid: i32) -> Vec<Reason> {
     let mut reasons = Vec::new();
@@ -59,7 +63,22 @@ pub fn constraints(pid: i32) -> Vec<Reason> {
     from_descriptors(pid, &mut reasons);
     from_timers(pid, &mut reasons);
     from_relatives(pid, stat.parent, &mut reasons);
-    reasons
+    shorten(reasons)
+}
+
+/// A program may map thousands of files, and a refusal is one line.
+fn shorten(reasons: Vec<Reason>) -> Vec<Reason> {
+    let mut told: Vec<Reason> = Vec::new();
+    let mut more: BTreeMap<ReasonCode, usize> = BTreeMap::new();
+    for reason in reasons {
+        if told.iter().filter(|other| other.code == reason.code).count() < ALIKE_MAX {
+            told.push(reason);
+        } else {
+            *more.entry(reason.code).or_default() += 1;
+        }
+    }
+    told.extend(more.into_iter().map(|(code, count)| Reason::new(code, format!("and {count} more"))));
+    told
 }
 
 fn from_status(status: &Status, reasons: &mut Vec<Reason>) {
@@ -135,7 +154,8 @@ fn from_mapping(pid: i32, mapping: &Mapping) -> Option<Reason> {
     if !mapping.shared {
         return None;
     }
-    let nameless = ["/dev/zero", "/SYSV", "/memfd:", "/dev/shm/"].iter().any(|start| mapping.path.starts_with(start));
+    let nameless =
+        ["/dev/zero", "/SYSV", "/memfd:", "/dev/shm/"].iter().any(|start| mapping.path.starts_with(start));
     if nameless {
         return Some(Reason::new(ReasonCode::SharedMemory, place()));
     }
@@ -185,7 +205,10 @@ fn from_timers(pid: i32, reasons: &mut Vec<Reason>) {
             id = number;
         } else if line.strip_prefix("notify: ").is_some_and(|notify| notify.contains("tid")) {
             reasons.push(Reason::new(ReasonCode::PosixTimer, format!("timer {id}")));
-        } else if line.strip_prefix("ClockID: ").is_some_and(|clock| clock.starts_with('-') || clock == "2" || clock == "3") {
+        } else if line
+            .strip_prefix("ClockID: ")
+            .is_some_and(|clock| clock.starts_with('-') || clock == "2" || clock == "3")
+        {
             reasons.push(Reason::new(ReasonCode::CpuTimer, format!("timer {id}")));
         }
     }
@@ -201,6 +224,30 @@ fn from_relatives(pid: i32, parent: i32, reasons: &mut Vec<Reason>) {
     for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
         if shares(child) {
             reasons.push(Reason::new(ReasonCode::SharesMemoryMap, format!("process {child}")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_reasons_of_one_kind_are_counted() {
+        let many = (0..10_000).map(|number| Reason::new(ReasonCode::SharedMapping, number.to_string()));
+        let told = shorten(many.chain([ReasonCode::Traced.into()]).collect());
+        let words: Vec<&str> = told.iter().map(|reason| reason.detail.as_str()).collect();
+        assert_eq!(words, ["0", "1", "2", "", "and 9997 more"]);
+        assert_eq!(told[3].code, ReasonCode::Traced);
+    }
+
+    #[test]
+    fn what_is_no_program_has_one_reason() {
+        assert_eq!(constraints(i32::MAX), [ReasonCode::NoSuchProcess.into()]);
+        let threads = |pid: &i32| procinfo::stat(*pid).is_ok_and(|stat| stat.is_kernel_thread());
+        // In a pid namespace of its own a machine shows none.
+        if let Some(pid) = (2..1000).find(threads) {
+            assert_eq!(constraints(pid), [ReasonCode::KernelThread.into()]);
         }
     }
 }

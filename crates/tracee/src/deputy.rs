@@ -106,7 +106,9 @@ pub fn home_action(signal: i32, action: &SigAction, entries: &stub::Entries) -> 
     let children = if signal == libc::SIGCHLD { flags & (SA_NOCLDSTOP | SA_NOCLDWAIT) } else { 0 };
     match handler {
         HANDLER_IGNORE => [HANDLER_IGNORE, SA_RESTORER | children, entries.restorer, 0],
-        HANDLER_DEFAULT if ignored_by_default => [HANDLER_DEFAULT, SA_RESTORER | children, entries.restorer, 0],
+        HANDLER_DEFAULT if ignored_by_default => {
+            [HANDLER_DEFAULT, SA_RESTORER | children, entries.restorer, 0]
+        }
         _ => {
             let flags = SA_SIGINFO | SA_RESTORER | SA_RESTART | children;
             [entries.handler, flags, entries.restorer, u64::MAX]
@@ -150,7 +152,8 @@ pub fn become_deputy(injector: &Injector, tids: &[i32], image: &Process, slots: 
             batch.call(libc::SYS_rseq, &args);
         }
         batch.call(libc::SYS_set_tid_address, &[0]);
-        let disabled: Vec<u8> = [0, libc::SS_DISABLE as u64, 0].iter().flat_map(|w| w.to_le_bytes()).collect();
+        let disabled: Vec<u8> =
+            [0, libc::SS_DISABLE as u64, 0].iter().flat_map(|w| w.to_le_bytes()).collect();
         let disabled = batch.data(&disabled);
         batch.call(libc::SYS_sigaltstack, &[disabled, 0]);
         injector.run(tid, &mut batch)?;

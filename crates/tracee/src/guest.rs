@@ -111,7 +111,8 @@ fn close_listener(injector: &Injector, number: u64) -> Result<()> {
     let mut batch = injector.batch();
     let closed = batch.call(libc::SYS_close, &[number]);
     let ran = injector.run(leader, &mut batch);
-    ptrace::set_options(leader, ptrace::OPTION_EXITKILL).map_err(Error::kernel("resuming the filter", leader))?;
+    ptrace::set_options(leader, ptrace::OPTION_EXITKILL)
+        .map_err(Error::kernel("resuming the filter", leader))?;
     ran?;
     if batch.ret(closed) != 0 {
         return Err(inside("closing the listener", leader, batch.ret(closed)));

@@ -113,7 +113,8 @@ impl Injector {
         ptrace::set_signal_mask(pid, MASK).map_err(Error::kernel("blocking the signals", pid))?;
         let protection = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
         let flags =
-            (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE) as u64;
+            (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE)
+                as u64;
         let args = [base, AREA_BYTES, protection, flags, u64::MAX, 0];
         let got = step_syscall(pid, registers, instruction, libc::SYS_mmap, args)?;
         if got as u64 != base {
@@ -212,17 +213,35 @@ pub(crate) fn inside(what: &'static str, pid: i32, ret: i64) -> Error {
 }
 
 /// Runs one call by stepping over the `syscall` instruction at `instruction`; changes the thread's registers.
-pub(crate) fn step_syscall(tid: i32, from: &Registers, instruction: u64, nr: i64, args: [u64; 6]) -> Result<i64> {
+pub(crate) fn step_syscall(
+    tid: i32,
+    from: &Registers,
+    instruction: u64,
+    nr: i64,
+    args: [u64; 6],
+) -> Result<i64> {
     let [rdi, rsi, rdx, r10, r8, r9] = args;
-    let registers =
-        Registers { rip: instruction, rax: nr as u64, orig_rax: u64::MAX, rdi, rsi, rdx, r10, r8, r9, ..*from };
+    let registers = Registers {
+        rip: instruction,
+        rax: nr as u64,
+        orig_rax: u64::MAX,
+        rdi,
+        rsi,
+        rdx,
+        r10,
+        r8,
+        r9,
+        ..*from
+    };
     ptrace::set_registers(tid, &registers).map_err(Error::kernel("setting registers", tid))?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         ptrace::step(tid).map_err(Error::kernel("stepping", tid))?;
         match crate::stop::wait_until(tid, deadline)? {
             Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(tid)),
-            Wait::Signal(signal) if signal != libc::SIGTRAP => return Err(Error::Trapped { pid: tid, signal }),
+            Wait::Signal(signal) if signal != libc::SIGTRAP => {
+                return Err(Error::Trapped { pid: tid, signal });
+            }
             _ => {}
         }
         // A left-over interrupt stops the thread before the instruction: only the instruction pointer tells.
@@ -243,7 +262,8 @@ fn run_to_trap(tid: i32) -> Result<Vec<i32>> {
             Wait::Signal(signal) => return Err(Error::Trapped { pid: tid, signal }),
             Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(tid)),
             Wait::Other(libc::PTRACE_EVENT_CLONE) => {
-                let child = ptrace::event_message(tid).map_err(Error::kernel("asking for a new thread", tid))?;
+                let child =
+                    ptrace::event_message(tid).map_err(Error::kernel("asking for a new thread", tid))?;
                 born.push(child as i32);
             }
             Wait::Event | Wait::GroupStop(_) | Wait::Other(_) => {}
@@ -253,7 +273,8 @@ fn run_to_trap(tid: i32) -> Result<Vec<i32>> {
 
 /// Finds a `syscall` instruction: in the vDSO, else in any executable mapping.
 pub fn find_instruction(pid: i32, mappings: &[Mapping]) -> Result<u64> {
-    let executable = mappings.iter().filter(|mapping| mapping.protection & 5 == 5 && mapping.path != "[vsyscall]");
+    let executable =
+        mappings.iter().filter(|mapping| mapping.protection & 5 == 5 && mapping.path != "[vsyscall]");
     let (vdso, others): (Vec<_>, Vec<_>) = executable.partition(|mapping| mapping.path == "[vdso]");
     for mapping in vdso.into_iter().chain(others) {
         let mut bytes = vec![0; mapping.length().min(4 << 20) as usize];
@@ -268,12 +289,17 @@ pub fn find_instruction(pid: i32, mappings: &[Mapping]) -> Result<u64> {
 }
 
 /// A hole of `length` bytes, aligned to `alignment`, that is free in all the layouts given as `(start, end)`.
-pub fn find_hole<'a>(length: u64, alignment: u64, taken: impl Iterator<Item = (u64, u64)> + Clone + 'a) -> Option<u64> {
+pub fn find_hole<'a>(
+    length: u64,
+    alignment: u64,
+    taken: impl Iterator<Item = (u64, u64)> + Clone + 'a,
+) -> Option<u64> {
     // Low enough to stay clear of stacks and libraries, which grow down from the top; a gap around keeps the guards.
     let mut candidate = 0x1000_0000_0000_u64.next_multiple_of(alignment);
     while candidate + length < TASK_END {
         let gap = 256 * PAGE;
-        let clash = taken.clone().filter(|&(start, end)| start < candidate + length + gap && end + gap > candidate);
+        let clash =
+            taken.clone().filter(|&(start, end)| start < candidate + length + gap && end + gap > candidate);
         match clash.map(|(_, end)| end).max() {
             None => return Some(candidate),
             Some(end) => candidate = (end + 2 * gap).next_multiple_of(alignment),

@@ -154,9 +154,8 @@ fn area(pid: i32, mapping: &Mapping, files: &mut Files) -> std::result::Result<A
     } else {
         let path = format!("/proc/{pid}/map_files/{}", mapping.file_name());
         let known = File::open(path).and_then(|file| files.learn(file));
-        let known = known.map_err(|error| {
-            Reason::new(ReasonCode::Unreadable, format!("{}: {error}", mapping.path))
-        })?;
+        let known = known
+            .map_err(|error| Reason::new(ReasonCode::Unreadable, format!("{}: {error}", mapping.path)))?;
         Backing::File { id: known.id, offset: mapping.offset }
     };
     Ok(describe(mapping, backing))
@@ -164,7 +163,8 @@ fn area(pid: i32, mapping: &Mapping, files: &mut Files) -> std::result::Result<A
 
 /// An area over a known backing.
 pub fn describe(mapping: &Mapping, backing: Backing) -> Area {
-    let advice = Advice::TABLE.iter().filter(|(_, _, flag)| mapping.has(flag)).fold(0, |bits, (bit, _, _)| bits | bit);
+    let advice =
+        Advice::TABLE.iter().filter(|(_, _, flag)| mapping.has(flag)).fold(0, |bits, (bit, _, _)| bits | bit);
     Area {
         start: mapping.start,
         end: mapping.end,
@@ -173,13 +173,15 @@ pub fn describe(mapping: &Mapping, backing: Backing) -> Area {
         backing,
         kind: if mapping.path == "[stack]" || mapping.has("gd") { Kind::Stack } else { Kind::Plain },
         unreserved: mapping.has("nr"),
+        charged: !mapping.shared && mapping.has("ac"),
         advice: Advice(advice),
     }
 }
 
 /// Start and length of the kernel's own areas around the vDSO, and the hash of its code.
 pub fn vdso(pid: i32, mappings: &[Mapping]) -> Result<((u64, u64), [u8; 32])> {
-    let own: Vec<_> = mappings.iter().filter(|mapping| mapping.is_special() && mapping.path != "[vsyscall]").collect();
+    let own: Vec<_> =
+        mappings.iter().filter(|mapping| mapping.is_special() && mapping.path != "[vsyscall]").collect();
     let (Some(first), Some(last)) = (own.first(), own.last()) else { return Ok(((0, 0), [0; 32])) };
     let code = own.iter().find(|mapping| mapping.path == "[vdso]").unwrap_or(last);
     let mut bytes = vec![0; code.length() as usize];

@@ -66,8 +66,10 @@ fn receive(injector: &Injector, socket: i32, count: usize) -> Result<Vec<i32>> {
     let vector = batch.data(&vector);
     let control_bytes = HEADER_BYTES + (4 * count).next_multiple_of(8);
     let control = batch.room(control_bytes);
-    let message: Vec<u8> =
-        [0, 0, vector, 1, control, control_bytes as u64, 0].iter().flat_map(|word: &u64| word.to_le_bytes()).collect();
+    let message: Vec<u8> = [0, 0, vector, 1, control, control_bytes as u64, 0]
+        .iter()
+        .flat_map(|word: &u64| word.to_le_bytes())
+        .collect();
     let message = batch.data(&message);
     let flags = (libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT) as u64;
     let got = batch.call(libc::SYS_recvmsg, &[socket as u64, message, flags]);

@@ -34,7 +34,12 @@ pub enum Target {
 /// Drops everything but the injector's area and maps the image's areas. `files` are descriptors inside the process.
 ///
 /// On failure the target is of no use any more.
-pub fn layout(injector: &Injector, image: &Process, files: &HashMap<FileId, i32>, target: Target) -> Result<()> {
+pub fn layout(
+    injector: &Injector,
+    image: &Process,
+    files: &HashMap<FileId, i32>,
+    target: Target,
+) -> Result<()> {
     let pid = injector.pid();
     let (base, end) = (injector.base(), injector.base() + crate::inject::AREA_BYTES);
     let mut batch = injector.batch();
@@ -44,7 +49,11 @@ pub fn layout(injector: &Injector, image: &Process, files: &HashMap<FileId, i32>
     let (vdso, _) = image.vdso;
     if vdso != 0 {
         // The call returns the address of the code, which lies behind the data pages.
-        expect.push((batch.call(libc::SYS_arch_prctl, &[ARCH_MAP_VDSO_64, vdso]), i64::MIN, "placing the vDSO"));
+        expect.push((
+            batch.call(libc::SYS_arch_prctl, &[ARCH_MAP_VDSO_64, vdso]),
+            i64::MIN,
+            "placing the vDSO",
+        ));
     }
     for area in &image.areas {
         if !batch.has_room(CALLS_PER_AREA, 0) {
@@ -53,6 +62,10 @@ pub fn layout(injector: &Injector, image: &Process, files: &HashMap<FileId, i32>
             expect.clear();
         }
         expect.push((map(&mut batch, area, files)?, area.start as i64, "mapping"));
+        if mapped_as(area) != area.protection {
+            let args = [area.start, area.length(), u64::from(area.protection)];
+            expect.push((batch.call(libc::SYS_mprotect, &args), 0, "protecting"));
+        }
         for (bit, advice, _) in Advice::TABLE {
             if area.advice.0 & bit != 0 {
                 batch.call(libc::SYS_madvise, &[area.start, area.length(), advice as u64]);
@@ -85,11 +98,23 @@ fn run_and_check(injector: &Injector, batch: &mut Batch, expect: &[(u32, i64, &'
     Ok(())
 }
 
+/// The protection with which an area begins. The kernel charges for what is mapped writable, whatever becomes of it, and
+/// keeps areas apart that are charged differently.
+fn mapped_as(area: &Area) -> u8 {
+    const EXECUTABLE: u8 = libc::PROT_EXEC as u8;
+    if area.charged && area.protection & EXECUTABLE == 0 {
+        area.protection | libc::PROT_WRITE as u8
+    } else {
+        area.protection
+    }
+}
+
 fn map(batch: &mut Batch, area: &Area, files: &HashMap<FileId, i32>) -> Result<u32> {
     let (flags, fd, offset) = match &area.backing {
         Backing::Anonymous => (libc::MAP_ANONYMOUS, u64::MAX, 0),
         Backing::File { id, offset } => {
-            let missing = Error::Kernel { what: "finding a mapped file", pid: 0, errno: kernel::Errno::ENOENT };
+            let missing =
+                Error::Kernel { what: "finding a mapped file", pid: 0, errno: kernel::Errno::ENOENT };
             (0, *files.get(id).ok_or(missing)? as u64, *offset)
         }
     };
@@ -97,7 +122,7 @@ fn map(batch: &mut Batch, area: &Area, files: &HashMap<FileId, i32>) -> Result<u
     let grows = if area.kind == Kind::Stack { libc::MAP_GROWSDOWN } else { 0 };
     let unreserved = if area.unreserved { libc::MAP_NORESERVE } else { 0 };
     let flags = flags | sharing | grows | unreserved | libc::MAP_FIXED;
-    let args = [area.start, area.length(), u64::from(area.protection), flags as u64, fd, offset];
+    let args = [area.start, area.length(), u64::from(mapped_as(area)), flags as u64, fd, offset];
     Ok(batch.call(libc::SYS_mmap, &args))
 }
 
@@ -145,7 +170,8 @@ pub fn thread_state(injector: &Injector, tid: i32, thread: &Thread) -> Result<()
     }
     // A thread that runs on its alternate stack is given it as usable; the kernel finds out by itself that it is used.
     let [stack, flags, size] = thread.alternate_stack;
-    let bytes: Vec<u8> = [stack, flags & !(libc::SS_ONSTACK as u64), size].iter().flat_map(|w| w.to_le_bytes()).collect();
+    let bytes: Vec<u8> =
+        [stack, flags & !(libc::SS_ONSTACK as u64), size].iter().flat_map(|w| w.to_le_bytes()).collect();
     let stack = batch.data(&bytes);
     expect.push((batch.call(libc::SYS_sigaltstack, &[stack, 0]), 0, "setting the alternate stack"));
     let mut name = thread.name.clone().into_bytes();
@@ -210,7 +236,9 @@ pub fn pending(
                     let args = [pid_inside as u64, tid_inside as u64, signal, address];
                     batch.call(libc::SYS_rt_tgsigqueueinfo, &args)
                 }
-                Directed::Process => batch.call(libc::SYS_rt_sigqueueinfo, &[pid_inside as u64, signal, address]),
+                Directed::Process => {
+                    batch.call(libc::SYS_rt_sigqueueinfo, &[pid_inside as u64, signal, address])
+                }
             };
         }
         injector.run(tid, &mut batch)?;
@@ -242,10 +270,15 @@ pub fn threads(injector: &Injector, tids: &[i32], image: &Process) -> Result<()>
 /// A sleep that the kernel can go on with is begun with the time that is left and interrupted at once, so that the
 /// kernel itself keeps the deadline; the program's registers and memory show no trace of it. On a host that is done
 /// only for calls that run there; for the others the warden keeps the time.
-pub fn prepare_registers(injector: &Injector, tid: i32, thread: &Thread, target: Target) -> Result<ptrace::Registers> {
+pub fn prepare_registers(
+    injector: &Injector,
+    tid: i32,
+    thread: &Thread,
+    target: Target,
+) -> Result<ptrace::Registers> {
     let mut raw = registers::to_raw(&thread.registers);
     if let Resume::Timed { left_ns } = thread.resume {
-        match (thread.registers.rax as i64, target) {
+        match (thread.registers.orig_rax as i64, target) {
             (libc::SYS_nanosleep | libc::SYS_clock_nanosleep | libc::SYS_futex, _)
             | (libc::SYS_poll, Target::Deputy) => park(injector, tid, thread, left_ns, &mut raw)?,
             (libc::SYS_epoll_wait | libc::SYS_epoll_pwait, Target::Deputy) => {
@@ -269,16 +302,28 @@ pub fn thread_registers(tid: i32, thread: &Thread, raw: &ptrace::Registers) -> R
 }
 
 /// Begins the timed call with what is left of its time, at the stub's own instruction, and interrupts it.
-fn park(injector: &Injector, tid: i32, thread: &Thread, left_ns: u64, raw: &mut ptrace::Registers) -> Result<()> {
-    const SYSCALL_BYTES: u64 = 2;
+fn park(
+    injector: &Injector,
+    tid: i32,
+    thread: &Thread,
+    left_ns: u64,
+    raw: &mut ptrace::Registers,
+) -> Result<()> {
+    let nr = thread.registers.orig_rax;
     let mut batch = injector.batch();
-    let time: Vec<u8> = [left_ns / 1_000_000_000, left_ns % 1_000_000_000].iter().flat_map(|w| w.to_le_bytes()).collect();
+    let time: Vec<u8> =
+        [left_ns / 1_000_000_000, left_ns % 1_000_000_000].iter().flat_map(|w| w.to_le_bytes()).collect();
     let time = batch.data(&time);
     injector.run(tid, &mut batch)?;
     let entries = injector.entries();
-    let mut begun =
-        ptrace::Registers { orig_rax: u64::MAX, rip: entries.syscall, rsp: injector.stack_top(), ..*raw };
-    match thread.registers.rax as i64 {
+    let mut begun = ptrace::Registers {
+        rax: nr,
+        orig_rax: u64::MAX,
+        rip: entries.syscall,
+        rsp: injector.stack_top(),
+        ..*raw
+    };
+    match nr as i64 {
         libc::SYS_nanosleep => begun.rdi = time,
         libc::SYS_clock_nanosleep => begun.rdx = time,
         libc::SYS_futex => begun.r10 = time,
@@ -299,8 +344,7 @@ fn park(injector: &Injector, tid: i32, thread: &Thread, left_ns: u64, raw: &mut 
     let blocked = now.rax as i64 == restart::ERESTART_RESTARTBLOCK;
     // Otherwise it was over before it could be interrupted, and this is its result.
     raw.rax = now.rax;
-    raw.orig_rax = if blocked { thread.registers.rax } else { u64::MAX };
-    raw.rip = thread.registers.rip + SYSCALL_BYTES;
+    raw.orig_rax = if blocked { nr } else { u64::MAX };
     Ok(())
 }
 

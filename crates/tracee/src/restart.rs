@@ -21,7 +21,6 @@ pub const ERESTARTNOHAND: i64 = -514;
 /// Restart by `restart_syscall`.
 pub const ERESTART_RESTARTBLOCK: i64 = -516;
 const EINTR: i64 = -(libc::EINTR as i64);
-const SYSCALL_BYTES: u64 = 2;
 
 /// When a thread began to wait, as far as anybody can know.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,70 +36,61 @@ pub struct Waiting {
 /// `signals` tells that a deliverable signal is pending: then a plain `EINTR` is the call's own result.
 pub fn settle(pid: i32, registers: &mut Registers, waiting: Waiting, signals: bool) -> Resume {
     let (ret, entered) = (registers.rax as i64, registers.orig_rax as i64);
-    if (ERESTARTNOHAND..=ERESTARTSYS).contains(&ret) && entered >= 0 {
-        return Resume::Plain;
-    }
-    registers.orig_rax = u64::MAX;
-    if entered < 0 {
-        return Resume::Plain;
-    }
     let nr = if entered == libc::SYS_restart_syscall {
         waiting.nr.or_else(|| number_before(pid, registers.rip))
     } else {
         Some(entered)
     };
-    let again = |registers: &mut Registers, nr: i64| {
-        registers.rip -= SYSCALL_BYTES;
-        registers.rax = nr as u64;
-    };
-    match ret {
-        ERESTART_RESTARTBLOCK if signals => {
-            registers.rax = EINTR as u64;
+    match (ret, nr) {
+        _ if entered < 0 => {
+            registers.orig_rax = u64::MAX;
             Resume::Plain
         }
-        ERESTART_RESTARTBLOCK => match nr {
-            Some(nr) => {
-                let resume = time_left(pid, registers, nr, waiting);
-                again(registers, nr);
-                resume
-            }
-            // Nobody knows which call it was: the program sees that a signal interrupted it.
-            None => {
-                registers.rax = EINTR as u64;
-                Resume::Plain
-            }
-        },
-        EINTR if !signals && is_interrupted_by_anything(nr) => {
-            let nr = nr.unwrap_or(entered);
-            let resume = time_left(pid, registers, nr, waiting);
-            again(registers, nr);
-            resume
+        (ERESTARTNOHAND..=ERESTARTSYS, _) => Resume::Plain,
+        (ERESTART_RESTARTBLOCK, Some(nr)) => interrupted(pid, registers, nr, waiting),
+        // Nobody knows which call it was: the program sees that a signal interrupted it.
+        (ERESTART_RESTARTBLOCK, None) => {
+            registers.rax = EINTR as u64;
+            registers.orig_rax = u64::MAX;
+            Resume::Plain
         }
-        _ => Resume::Plain,
+        (EINTR, Some(nr)) if !signals && is_interrupted_by_anything(nr) => {
+            interrupted(pid, registers, nr, waiting)
+        }
+        _ => {
+            registers.orig_rax = u64::MAX;
+            Resume::Plain
+        }
     }
 }
 
+/// The call is to be made again, with the time left, unless a handler runs first: then it returns `EINTR`, as it would
+/// have done here.
+fn interrupted(pid: i32, registers: &mut Registers, nr: i64, waiting: Waiting) -> Resume {
+    registers.rax = ERESTARTNOHAND as u64;
+    registers.orig_rax = nr as u64;
+    time_left(pid, registers, nr, waiting)
+}
+
 /// Calls that return `EINTR` for any stop, not only for signals with a handler.
-fn is_interrupted_by_anything(nr: Option<i64>) -> bool {
+fn is_interrupted_by_anything(nr: i64) -> bool {
     matches!(
         nr,
-        Some(
-            libc::SYS_epoll_wait
-                | libc::SYS_epoll_pwait
-                | libc::SYS_epoll_pwait2
-                | libc::SYS_rt_sigtimedwait
-                | libc::SYS_recvfrom
-                | libc::SYS_recvmsg
-                | libc::SYS_sendto
-                | libc::SYS_sendmsg
-                | libc::SYS_accept
-                | libc::SYS_accept4
-                | libc::SYS_connect
-                | libc::SYS_read
-                | libc::SYS_write
-                | libc::SYS_semtimedop
-                | libc::SYS_semop
-        )
+        libc::SYS_epoll_wait
+            | libc::SYS_epoll_pwait
+            | libc::SYS_epoll_pwait2
+            | libc::SYS_rt_sigtimedwait
+            | libc::SYS_recvfrom
+            | libc::SYS_recvmsg
+            | libc::SYS_sendto
+            | libc::SYS_sendmsg
+            | libc::SYS_accept
+            | libc::SYS_accept4
+            | libc::SYS_connect
+            | libc::SYS_read
+            | libc::SYS_write
+            | libc::SYS_semtimedop
+            | libc::SYS_semop
     )
 }
 
@@ -172,28 +162,29 @@ mod tests {
         Registers { rip: 0x1000, rax: ret as u64, orig_rax: nr as u64, ..Registers::default() }
     }
 
-    fn check(nr: i64, ret: i64, signals: bool, expect: (u64, i64, Resume)) {
+    fn check(stop: (i64, i64), signals: bool, expect: (i64, i64, Resume)) {
+        let (nr, ret) = stop;
         let mut registers = stopped(nr, ret);
         registers.rdx = 3000;
         registers.r10 = 3000;
         let waiting = Waiting { waited_ns: Some(1_000_000_000), nr: None };
         let resume = settle(std::process::id() as i32, &mut registers, waiting, signals);
-        assert_eq!((registers.rip, registers.rax as i64, resume), expect, "call {nr} returned {ret}");
-        let native = (ERESTARTNOHAND..=ERESTARTSYS).contains(&ret);
-        assert_eq!(registers.orig_rax, if native { nr as u64 } else { u64::MAX });
+        let found = (registers.orig_rax as i64, registers.rax as i64, resume);
+        assert_eq!(found, expect, "call {nr} returned {ret}");
+        assert_eq!(registers.rip, 0x1000);
     }
 
     #[test]
     fn every_kind_of_restart() {
         let left = Resume::Timed { left_ns: 2_000_000_000 };
-        check(libc::SYS_read, ERESTARTSYS, false, (0x1000, ERESTARTSYS, Resume::Plain));
-        check(libc::SYS_pause, ERESTARTNOHAND, false, (0x1000, ERESTARTNOHAND, Resume::Plain));
-        check(libc::SYS_poll, ERESTART_RESTARTBLOCK, true, (0x1000, EINTR, Resume::Plain));
-        check(libc::SYS_poll, ERESTART_RESTARTBLOCK, false, (0xffe, libc::SYS_poll, left));
-        check(libc::SYS_epoll_wait, EINTR, false, (0xffe, libc::SYS_epoll_wait, left));
-        check(libc::SYS_epoll_wait, EINTR, true, (0x1000, EINTR, Resume::Plain));
-        check(libc::SYS_read, 17, false, (0x1000, 17, Resume::Plain));
-        check(-1, 17, false, (0x1000, 17, Resume::Plain));
-        check(libc::SYS_nanosleep, EINTR, false, (0x1000, EINTR, Resume::Plain));
+        check((libc::SYS_read, ERESTARTSYS), false, (libc::SYS_read, ERESTARTSYS, Resume::Plain));
+        check((libc::SYS_pause, ERESTARTNOHAND), false, (libc::SYS_pause, ERESTARTNOHAND, Resume::Plain));
+        check((libc::SYS_poll, ERESTART_RESTARTBLOCK), false, (libc::SYS_poll, ERESTARTNOHAND, left));
+        check((libc::SYS_poll, ERESTART_RESTARTBLOCK), true, (libc::SYS_poll, ERESTARTNOHAND, left));
+        check((libc::SYS_epoll_wait, EINTR), false, (libc::SYS_epoll_wait, ERESTARTNOHAND, left));
+        check((libc::SYS_epoll_wait, EINTR), true, (-1, EINTR, Resume::Plain));
+        check((libc::SYS_read, 17), false, (-1, 17, Resume::Plain));
+        check((-1, 17), false, (-1, 17, Resume::Plain));
+        check((libc::SYS_nanosleep, EINTR), false, (-1, EINTR, Resume::Plain));
     }
 }

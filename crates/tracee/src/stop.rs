@@ -133,7 +133,11 @@ pub fn wait_until(tid: i32, deadline: Instant) -> Result<Wait> {
             // A stop takes microseconds; only an uninterruptible thread takes longer.
             Ok(None) => {
                 looks += 1;
-                if looks < 200 { std::thread::yield_now() } else { std::thread::sleep(Duration::from_micros(200)) }
+                if looks < 200 {
+                    std::thread::yield_now()
+                } else {
+                    std::thread::sleep(Duration::from_micros(200))
+                }
             }
             Err(Errno::ECHILD | Errno::ESRCH) => return Err(Error::Gone(tid)),
             Err(errno) => return Err(Error::Kernel { what: "waiting", pid: tid, errno }),

@@ -4,7 +4,7 @@
 //! keeper ── Hello(Keeper) ─────────────► warden        one channel as long as the process is there
 //! source ── Hello(Source) ─────────────► warden        only when it comes from another host than its home
 //!
-//! move:   Files ► Missing · FilePart* · Image* · Pages* · PagesEnd ► Prepared · Commit ► Started
+//! move:   Files ► Missing · FilePart* · ClockProbe ► ClockReading · Image* · Pages* · PagesEnd ► Prepared · Commit ► Started
 //! away:   Call ► Reply · Signal ► SignalSeen · Cancel · Action · StopSelf · Die · Wish · Status · Hold
 //! back:   Quiesce ► Quiet · Flushed · (then like a move, towards the keeper) · Release | Resume
 //! on:     Quiesce ► Quiet · Flushed · MoveOn · (a move, to the next warden) ► Sent · Release | Resume
@@ -59,6 +59,10 @@ kinds! {
     Started = 10,
     /// [`Refusal`]: it cannot be done; everything stays as it was before.
     Refused = 11,
+    /// What do your machine's clocks say? Empty.
+    ClockProbe = 12,
+    /// [`ClockReading`].
+    ClockReading = 13,
     /// [`CallHeader`] and the call's input.
     Call = 20,
     /// [`ReplyHeader`] and the bytes that come back.
@@ -190,6 +194,15 @@ pub struct Refusal {
     pub reasons: model::Reasons,
     /// One line otherwise.
     pub message: String,
+}
+
+/// The clocks of a machine itself, outside of all time namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockReading {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub monotonic_ns: i64,
+    /// `CLOCK_BOOTTIME`, nanoseconds.
+    pub boottime_ns: i64,
 }
 
 /// A call for a deputy thread.

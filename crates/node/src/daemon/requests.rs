@@ -1,6 +1,6 @@
 //! What tools ask, and the answers.
 
-use super::tools::failed;
+use super::tools::{failed, failed_for};
 use super::{Daemon, lines};
 use crate::agents::{self, Conversation};
 use crate::config::Peer;
@@ -46,7 +46,7 @@ impl Daemon {
             } else {
                 format!("no process has the pid {pid} here")
             };
-            failed(FailureKind::NotFound, &message)
+            failed_for(ReasonCode::NoSuchProcess, FailureKind::NotFound, &message)
         })
     }
 
@@ -192,7 +192,8 @@ impl Daemon {
             .find(|peer| peer.name == name)
             .map(|peer| Answer::Found { node: peer.id });
         found.ok_or_else(|| {
-            failed(FailureKind::NotFound, &format!("no node is called '{name}'; 'om nodes' lists them"))
+            let text = format!("no node is called '{name}'; 'om nodes' lists them");
+            failed_for(ReasonCode::UnknownNode, FailureKind::NotFound, &text)
         })
     }
 
@@ -208,7 +209,7 @@ impl Daemon {
         let process = self.existing(pid)?;
         if !process.belongs_to(uid) {
             let text = format!("process {pid} is not yours: its owner or root can move it");
-            return Err(failed(FailureKind::Forbidden, &text));
+            return Err(failed_for(ReasonCode::NotOwner, FailureKind::Forbidden, &text));
         }
         let wanted = match to {
             Destination::Home => self.own(),
@@ -237,10 +238,13 @@ impl Daemon {
         };
         if !reasons.is_empty() {
             let message = format!("process {pid} cannot move to {to}: {}", Reasons(reasons.clone()));
-            return Err(Event::Failed { kind: FailureKind::Refused, message, reasons });
+            let unknown = reasons.iter().all(|reason| reason.code == ReasonCode::UnknownNode);
+            let kind = if unknown { FailureKind::NotFound } else { FailureKind::Refused };
+            return Err(Event::Failed { kind, message, reasons });
         }
         if !process.is_still() {
-            return Err(failed(FailureKind::NotFound, &format!("process {pid} has just ended")));
+            let text = format!("process {pid} has just ended");
+            return Err(failed_for(ReasonCode::NoSuchProcess, FailureKind::NotFound, &text));
         }
         let conversation = self.agents.keeper(process.id).map_err(|error| {
             failed(FailureKind::Broken, &format!("cannot reach the keeper of process {pid}: {error}"))

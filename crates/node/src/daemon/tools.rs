@@ -3,6 +3,7 @@
 use super::{Daemon, lines};
 use crate::Error;
 use control::{Event, FailureKind, Request};
+use model::ReasonCode;
 use std::io::{BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -73,6 +74,11 @@ fn write(mut stream: &UnixStream, event: &Event) -> Result<(), Error> {
     let mut line = serde_json::to_vec(event).map_err(|error| Error::Line(error.to_string()))?;
     line.push(b'\n');
     stream.write_all(&line).map_err(Error::system("answer a tool"))
+}
+
+/// A failure for one reason that a script can tell.
+pub(super) fn failed_for(code: ReasonCode, kind: FailureKind, message: &str) -> Event {
+    Event::Failed { kind, message: message.to_owned(), reasons: vec![code.into()] }
 }
 
 /// A failure without reasons.

@@ -2,17 +2,20 @@
 
 use super::cache::{Cache, Incoming};
 use super::{Error, Result};
-use image::{Area, Backing, FileId, Process};
+use image::{Area, Backing, Clocks, FileId, Process};
 use kernel::memory::Range;
 use model::limits::{FRAME_BYTES_MAX, PAGE_BATCH_BYTES};
-use net::Frame;
+use net::{Frame, Receiver};
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 use tracee::layout::{Files, MappedFile};
 use tracee::pages::{PageBatch, Sink, Source, is_zero};
 use wire::session::{self, FileEntry, FilePart, Kind, Pages, Part};
 
 const PART_BYTES: usize = 1 << 20;
+/// How long to wait for the last words of a side that has closed.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// An image larger than this is no honest one.
 const IMAGE_BYTES_MAX: usize = 64 << 20;
 /// Ranges in one batch of pages, at most: what two ends' lists may hold.
@@ -63,16 +66,49 @@ pub(crate) fn files_of(areas: &[Area], executable: FileId, files: &Files) -> Vec
     ids.keys().filter_map(|id| files.get(id).cloned()).collect()
 }
 
+/// A refusal that came while we were sending, without waiting for one.
+pub(crate) fn listen(receiver: &mut Receiver) -> Result<()> {
+    match receiver.try_recv()? {
+        None => Ok(()),
+        Some(frame) if Kind::new(frame.kind) == Some(Kind::Refused) => {
+            Err(Error::Refused(session::decode(&frame.payload)?.0))
+        }
+        Some(frame) => Err(Error::Unexpected { got: frame.kind, wanted: "nothing yet" }),
+    }
+}
+
+/// Where the connection broke: what the other side said before it closed, if it said anything.
+pub(crate) fn heard<T>(receiver: &mut Receiver, outcome: Result<T>) -> Result<T> {
+    let Err(Error::Net(_)) = &outcome else { return outcome };
+    // Whatever it said is here already; only a connection that lingers must not hold us up.
+    receiver.set_timeout(Some(LAST_WORDS))?;
+    match expect(receiver, Kind::Refused, "its last words") {
+        Ok(frame) => Err(Error::Refused(session::decode(&frame.payload)?.0)),
+        Err(refused @ Error::Refused(_)) => Err(refused),
+        Err(_) => outcome,
+    }
+}
+
 /// Offers files and sends those that the other side lacks. `progress` is told bytes done and bytes in all.
 pub(crate) fn send_files(
     out: &mut impl Outlet,
-    inlet: &mut impl Inlet,
+    receiver: &mut Receiver,
+    files: &[MappedFile],
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<()> {
+    let sent = send_missing_files(out, receiver, files, progress);
+    heard(receiver, sent)
+}
+
+fn send_missing_files(
+    out: &mut impl Outlet,
+    receiver: &mut Receiver,
     files: &[MappedFile],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<()> {
     let entries = files.iter().map(|file| FileEntry { id: file.id, length: file.length }).collect();
     out.put(Kind::Files, &[&session::encode(&session::Files(entries))])?;
-    let frame = expect(inlet, Kind::Missing, "the list of missing files")?;
+    let frame = expect(receiver, Kind::Missing, "the list of missing files")?;
     let (missing, _) = session::decode::<session::Files>(&frame.payload)?;
     let total = missing.0.iter().map(|entry| entry.length).sum();
     let mut done = 0;
@@ -88,6 +124,7 @@ pub(crate) fn send_files(
             out.put(Kind::FilePart, &[&session::encode(&FilePart { id: file.id, last }), &buffer[..got]])?;
             done += got as u64;
             progress(done, total);
+            listen(receiver)?;
             if last {
                 break;
             }
@@ -116,8 +153,33 @@ pub(crate) fn take_file_part(cache: &Cache, incoming: &mut Option<Incoming>, pay
     Ok(())
 }
 
-/// Sends an image.
-pub(crate) fn send_image(out: &mut impl Outlet, image: &Process) -> Result<()> {
+/// By how much this process's clocks are ahead of the receiver's machine, at least.
+///
+/// The receiver's reading lies between the question and the answer; it is compared with the time of the question, so
+/// that a guest's clocks are set late rather than early: coming home they may jump forwards, never back.
+pub(crate) fn compare_clocks(out: &mut impl Outlet, inlet: &mut impl Inlet) -> Result<Clocks> {
+    const QUESTIONS: usize = 5;
+    let mut best: Option<Clocks> = None;
+    for _ in 0..QUESTIONS {
+        let asked = tracee::capture::own_clocks();
+        out.put(Kind::ClockProbe, &[])?;
+        let frame = expect(inlet, Kind::ClockReading, "a reading of its clocks")?;
+        let (reading, _) = session::decode::<session::ClockReading>(&frame.payload)?;
+        let ahead = Clocks {
+            monotonic_ns: asked.monotonic_ns - reading.monotonic_ns,
+            boottime_ns: asked.boottime_ns - reading.boottime_ns,
+        };
+        // All are too small by the time the question took: the largest is the nearest.
+        best = Some(best.filter(|best| best.monotonic_ns > ahead.monotonic_ns).unwrap_or(ahead));
+    }
+    best.ok_or(Error::Ending)
+}
+
+/// Sends an image; `ahead` is what [`compare_clocks`] found.
+pub(crate) fn send_image(out: &mut impl Outlet, image: &mut Process, ahead: Clocks) -> Result<()> {
+    image.clocks.monotonic_ns += ahead.monotonic_ns;
+    image.clocks.boottime_ns += ahead.boottime_ns;
+    let image = &*image;
     let bytes = postcard::to_stdvec(image).map_err(|_| session::Malformed("image"))?;
     let mut chunks = bytes.chunks(PART_BYTES).peekable();
     while let Some(chunk) = chunks.next() {
@@ -171,12 +233,12 @@ fn check_image(image: &Process) -> Result<()> {
     Ok(())
 }
 
-/// Sends all pages of a source. Pages that are all zero and in no file need not travel: fresh memory is zero.
+/// Sends all pages of a source; an error of `progress` ends it. Pages that are all zero and in no file need not travel: fresh memory is zero.
 pub(crate) fn send_pages(
     out: &mut impl Outlet,
     source: &mut Source,
     image: &Process,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(u64, u64) -> Result<()>,
 ) -> Result<u64> {
     let total = source.total();
     let mut done = 0;
@@ -189,7 +251,7 @@ pub(crate) fn send_pages(
             out.put(Kind::Pages, &[&session::encode(&Pages(ranges)), &batch.bytes])?;
             sent += batch.bytes.len() as u64;
         }
-        progress(done, total);
+        progress(done, total)?;
     }
     out.put(Kind::PagesEnd, &[])?;
     Ok(sent)

@@ -4,11 +4,13 @@ use super::calls::Calls;
 use crate::journey::{Error, Result};
 use model::NodeId;
 use net::{Frame, Receiver};
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::mpsc::{self, SyncSender, TryRecvError};
 use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender, TryRecvError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracee::deputy::Slots;
 use wire::session::{Kind, Status};
 
@@ -44,6 +46,8 @@ impl Away {
 pub(super) struct Notices {
     frames: mpsc::Receiver<Result<Frame>>,
     wake: OwnedFd,
+    /// What came of its own accord while an answer was due.
+    later: RefCell<VecDeque<Frame>>,
 }
 
 impl Notices {
@@ -54,6 +58,9 @@ impl Notices {
 
     /// The next frame, if one is here.
     pub(super) fn next(&self) -> Option<Result<Frame>> {
+        if let Some(frame) = self.later.borrow_mut().pop_front() {
+            return Some(Ok(frame));
+        }
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.wake, &mut count);
         match self.frames.try_recv() {
@@ -66,8 +73,32 @@ impl Notices {
         }
     }
 
-    /// Waits for the next frame.
-    pub(super) fn wait(&self, patience: Duration) -> Result<Frame> {
+    /// Forgets what came of its own accord: the remote stands still, and will ask again where it goes on.
+    pub(super) fn forget(&self) {
+        self.later.borrow_mut().clear();
+    }
+
+    /// Waits for the next frame that was asked for; the others are for [`Notices::next`].
+    fn wait(&self, patience: Duration) -> Result<Frame> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let frame = self.receive(deadline.saturating_duration_since(Instant::now()))?;
+            match Kind::new(frame.kind) {
+                Some(Kind::Status) => {}
+                Some(Kind::Wish | Kind::File) => {
+                    let mut later = self.later.borrow_mut();
+                    // A thread asks for one thing at a time.
+                    if later.len() >= model::limits::THREADS_MAX {
+                        return Err(Error::Unexpected { got: frame.kind, wanted: "an answer" });
+                    }
+                    later.push_back(frame);
+                }
+                _ => return Ok(frame),
+            }
+        }
+    }
+
+    fn receive(&self, patience: Duration) -> Result<Frame> {
         match self.frames.recv_timeout(patience) {
             Ok(frame) => frame,
             Err(mpsc::RecvTimeoutError::Timeout) => Err(net::Error::TimedOut.into()),
@@ -85,10 +116,8 @@ impl crate::journey::Inlet for &Notices {
 /// Begins to read a host's channel: calls go to the slots at once, everything else to the keeper.
 pub(super) fn listen(calls: Arc<Calls>, mut receiver: Receiver) -> Result<Notices> {
     use rustix::event::{EventfdFlags, eventfd};
-    let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(|errno| Error::Io {
-        what: "making an event",
-        source: errno.into(),
-    })?;
+    let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
+        .map_err(|errno| Error::Io { what: "making an event", source: errno.into() })?;
     let ring = wake.try_clone().map_err(Error::io("making an event"))?;
     let (sender, frames) = mpsc::sync_channel(NOTICES_MAX);
     let read = move || {
@@ -100,7 +129,7 @@ pub(super) fn listen(calls: Arc<Calls>, mut receiver: Receiver) -> Result<Notice
         let _ = rustix::io::write(&ring, &1u64.to_ne_bytes());
     };
     std::thread::Builder::new().name("channel".into()).spawn(read).map_err(Error::io("starting a thread"))?;
-    Ok(Notices { frames, wake })
+    Ok(Notices { frames, wake, later: RefCell::default() })
 }
 
 fn read_frames(

@@ -15,7 +15,9 @@ use std::time::Duration;
 use stub::{Entries, Post, Shared};
 use stub_abi::{INTERRUPTED, NOT_EXECUTED};
 use tracee::deputy::home_action;
-use wire::session::{self, Action, CallHeader, CancelCall, Kind, ReplyHeader, SignalHeader, SignalOrder, SignalSeen};
+use wire::session::{
+    self, Action, CallHeader, CancelCall, Kind, ReplyHeader, SignalHeader, SignalOrder, SignalSeen,
+};
 
 /// Bytes that one piece of housekeeping unmaps: a few milliseconds, for which a call may have to wait.
 const UNMAP_BYTES: u64 = 32 << 20;
@@ -62,7 +64,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Calls {
     /// Calls over a deputy's slots; thread `n` of `tids` serves slot `n`.
     pub(crate) fn new(shared: Shared, pid: i32, tids: Vec<i32>, entries: Entries) -> Calls {
-        let idle = || Mutex::new(SlotState { stub_seq: 0, under: Under::Idle, queued: None, signals_sent: 0 });
+        let idle =
+            || Mutex::new(SlotState { stub_seq: 0, under: Under::Idle, queued: None, signals_sent: 0 });
         Calls {
             slots: tids.iter().map(|_| idle()).collect(),
             shared,
@@ -170,7 +173,12 @@ impl Calls {
                 let (action, _) = session::decode::<Action>(payload)?;
                 check_signal(action.signal)?;
                 let mut slot = lock(self.slot(action.slot)?);
-                let step = self.set_action(action.slot, 0, action.signal, &self.at_home(action.signal, &action.action));
+                let step = self.set_action(
+                    action.slot,
+                    0,
+                    action.signal,
+                    &self.at_home(action.signal, &action.action),
+                );
                 self.begin_steps(action.slot, &mut slot, Some(action.seq), [step].into())?;
             }
             Kind::StopSelf | Kind::Die => {
@@ -329,7 +337,8 @@ impl Calls {
         match std::mem::replace(&mut slot.under, Under::Idle) {
             Under::Idle => return Ok(found | self.keep_house(index, &mut slot)),
             Under::Call { seq, call } => {
-                let data = if look.ret == NOT_EXECUTED { Vec::new() } else { self.collect(index, &call, look.ret) };
+                let data =
+                    if look.ret == NOT_EXECUTED { Vec::new() } else { self.collect(index, &call, look.ret) };
                 self.reply(index, seq, look.ret, &data)?;
             }
             Under::Steps { reply, left, current } if [INTERRUPTED, NOT_EXECUTED].contains(&look.ret) => {

@@ -67,24 +67,21 @@ impl Keeper {
         let pid = self.process.pid;
         refuse_if(tracee::constraints(pid))?;
         let session = self.offer(node, address)?;
-        let (mut sender, mut receiver) = self.connect(node, address, session, Role::Keeper { brings: true })?;
+        let (mut sender, mut receiver) =
+            self.connect(node, address, session, Role::Keeper { brings: true })?;
         let before = procinfo::maps_with_flags(pid).map_err(Error::io("reading the mappings"))?;
         let early = layout::read(pid, &before, &mut self.files)?;
         let mut offered = files_of(&early.areas, early.executable, &self.files);
         transfer::send_files(&mut sender, &mut receiver, &offered, &mut |done, total| {
             asker.progress("files", done, total);
         })?;
+        let ahead = transfer::compare_clocks(&mut sender, &mut receiver)?;
         let waiting = super::waiting::observe(pid);
 
         let frozen_at = Instant::now();
-        let mut frozen = Frozen {
-            stopped: None,
-            snapshots: Vec::new(),
-            injector: None,
-            slots: None,
-            instruction: 0,
-        };
-        let image = freeze(pid, &mut frozen, &before, waiting, &mut self.files)?;
+        let mut frozen =
+            Frozen { stopped: None, snapshots: Vec::new(), injector: None, slots: None, instruction: 0 };
+        let mut image = freeze(pid, &mut frozen, &before, waiting, &mut self.files)?;
         let Some(injector) = &frozen.injector else { return Err(Error::Ending) };
         let late: Vec<_> = files_of(&image.areas, image.executable, &self.files)
             .into_iter()
@@ -94,15 +91,19 @@ impl Keeper {
             transfer::send_files(&mut sender, &mut receiver, &late, &mut |_, _| {})?;
             offered.extend(late);
         }
-        transfer::send_image(&mut sender, &image)?;
+        let sent = transfer::send_image(&mut sender, &mut image, ahead);
+        transfer::heard(&mut receiver, sent)?;
         let mut source = Source::scan(pid, &image.areas)?;
-        let bytes = transfer::send_pages(&mut sender, &mut source, &image, &mut |done, total| {
+        let sent = transfer::send_pages(&mut sender, &mut source, &image, &mut |done, total| {
             asker.progress("memory", done, total);
-        })?;
+            transfer::listen(&mut receiver)
+        });
+        let bytes = transfer::heard(&mut receiver, sent)?;
         let tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
         let slots_base = slots_hole(&before, injector, tids.len() as u32)?;
         let slots = deputy::prepare(injector, slots_base, tids.len() as u32)?;
-        let shared = Shared::map(&slots.memory, slots.base, slots.count).map_err(Error::io("mapping the slots"))?;
+        let shared =
+            Shared::map(&slots.memory, slots.base, slots.count).map_err(Error::io("mapping the slots"))?;
         frozen.slots = Some(slots);
         expect(&mut receiver, Kind::Prepared, "the word that the remote is ready")?;
 
@@ -122,7 +123,9 @@ impl Keeper {
         drop(frozen.stopped.take());
         let started = expect(&mut receiver, Kind::Started, "the word that the remote runs");
         let freeze = frozen_at.elapsed();
-        if let Err(error) = started.and_then(|frame| Ok(session::decode::<Started>(&frame.payload).map(drop)?)) {
+        if let Err(error) =
+            started.and_then(|frame| Ok(session::decode::<Started>(&frame.payload).map(drop)?))
+        {
             // Nobody knows whether it runs there: it must not run here too.
             self.give_up();
             return Err(error);
@@ -141,10 +144,14 @@ impl Keeper {
                     tracing::debug!(%error, "no more answers can be sent");
                 }
             };
-            std::thread::Builder::new().name("slots".into()).spawn(serve).map_err(Error::io("starting a thread"))?
+            std::thread::Builder::new()
+                .name("slots".into())
+                .spawn(serve)
+                .map_err(Error::io("starting a thread"))?
         };
         let status = Status::default();
-        self.place = Place::Away(Box::new(away::Away { node, calls, notices, status, _slots: slots, server }));
+        self.place =
+            Place::Away(Box::new(away::Away { node, calls, notices, status, _slots: slots, server }));
         Ok(Trip { freeze, total: begun.elapsed(), bytes })
     }
 
@@ -215,7 +222,8 @@ fn freeze(
     let taken = mappings.iter().map(|mapping| (mapping.start, mapping.end));
     let base = inject::find_hole(inject::AREA_BYTES, 4096, taken).ok_or_else(no_room)?;
     let Some(leader) = frozen.snapshots.first() else { return Err(Error::Ended) };
-    let injector = frozen.injector.insert(Injector::enter(pid, leader.registers(), frozen.instruction, base)?);
+    let injector =
+        frozen.injector.insert(Injector::enter(pid, leader.registers(), frozen.instruction, base)?);
     let known = Known { waiting, ..Known::default() };
     Ok(capture::capture(injector, &frozen.snapshots, layout, &known)?)
 }

@@ -73,12 +73,17 @@ pub(super) fn hear_quiet(away: &mut Away) -> Result<()> {
     loop {
         let frame = (&away.notices).take()?;
         match Kind::new(frame.kind) {
-            Some(Kind::Quiet) => return Ok(()),
+            Some(Kind::Quiet) => {
+                away.notices.forget();
+                return Ok(());
+            }
             Some(Kind::Refused) => return Err(Error::Refused(session::decode(&frame.payload)?.0)),
-            Some(Kind::Status) => away.status = session::decode(&frame.payload)?.0,
-            // Asked for twice, or no longer needed: it moves anyway and will ask again.
-            Some(Kind::Wish | Kind::File) => {}
-            _ => return Err(Error::Unexpected { got: frame.kind, wanted: "the word that the remote stands still" }),
+            _ => {
+                return Err(Error::Unexpected {
+                    got: frame.kind,
+                    wanted: "the word that the remote stands still",
+                });
+            }
         }
     }
 }
@@ -125,13 +130,20 @@ fn kernel_error(what: &'static str, pid: i32) -> impl FnOnce(kernel::Errno) -> E
 }
 
 /// Receives the process and fills the deputy with it. On success the threads run.
-fn fill(away: &Away, stopped: Stopped, files: &Files, asker: &mut Asker) -> std::result::Result<u64, Unfilled> {
+fn fill(
+    away: &Away,
+    stopped: Stopped,
+    files: &Files,
+    asker: &mut Asker,
+) -> std::result::Result<u64, Unfilled> {
     let mut inlet = &away.notices;
     let image = receive_image(&mut inlet).map_err(Unfilled::Untouched)?;
     let pid = stopped.pid();
     let tids: BTreeSet<i32> = stopped.tids().iter().copied().collect();
     if image.pid != pid || image.threads.iter().map(|thread| thread.tid).collect::<BTreeSet<_>>() != tids {
-        return Err(Unfilled::Untouched(session::Malformed("image: its threads are not the deputy's").into()));
+        return Err(Unfilled::Untouched(
+            session::Malformed("image: its threads are not the deputy's").into(),
+        ));
     }
     let tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
     let (injector, descriptors) = enter(away, &image, files, pid).map_err(Unfilled::Untouched)?;
@@ -140,7 +152,8 @@ fn fill(away: &Away, stopped: Stopped, files: &Files, asker: &mut Asker) -> std:
     let finish = || -> Result<()> {
         let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
         let own = (injector.base(), injector.base() + inject::AREA_BYTES);
-        let theirs: Vec<_> = mappings.into_iter().filter(|mapping| mapping.start >= own.1 || mapping.end <= own.0).collect();
+        let theirs: Vec<_> =
+            mappings.into_iter().filter(|mapping| mapping.start >= own.1 || mapping.end <= own.0).collect();
         let instruction = inject::find_instruction(pid, &theirs)?;
         injector.leave(pid, instruction)?;
         for ((thread, &tid), raw) in image.threads.iter().zip(&tids).zip(&registers) {

@@ -22,8 +22,8 @@ mod move_on;
 mod requests;
 mod waiting;
 
-use crate::journey::error::chain;
 use crate::journey;
+use crate::journey::error::chain;
 use crate::{Error, Setup};
 use away::Away;
 use control::{AgentRequest, KeeperStatus};
@@ -160,7 +160,7 @@ impl Keeper {
             }
             Err(error) => {
                 tracing::warn!(pid = self.process.pid, %node, error = chain(&error), "not moved");
-                asker.failed(&error);
+                asker.failed(self.process.pid, node, &error);
             }
         }
     }

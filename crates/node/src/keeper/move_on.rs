@@ -68,7 +68,8 @@ fn hand_over(
     mut receiver: Receiver,
 ) -> std::result::Result<u64, Lost> {
     let sent = expect(&mut &away.notices, Kind::Sent, "the word that all was sent");
-    let bytes = sent.and_then(|frame| Ok(session::decode::<Sent>(&frame.payload)?.0.bytes)).map_err(Lost::There)?;
+    let bytes =
+        sent.and_then(|frame| Ok(session::decode::<Sent>(&frame.payload)?.0.bytes)).map_err(Lost::There)?;
     expect(&mut receiver, Kind::Prepared, "the word that the remote is ready").map_err(Lost::There)?;
     let commit = Commit { signals: away.calls.signals_sent() };
     sender.put(Kind::Commit, &[&session::encode(&commit)]).map_err(Lost::Both)?;

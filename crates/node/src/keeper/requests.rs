@@ -67,7 +67,9 @@ impl Asker {
     pub(super) fn moved(&mut self, pid: i32, node: NodeId, trip: &Trip) {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let (freeze_us, total_us) = (micros(trip.freeze), micros(trip.total));
-        self.say(&Event::Done { answer: Answer::Moved { pid, node, freeze_us, total_us, bytes: trip.bytes } });
+        self.say(&Event::Done {
+            answer: Answer::Moved { pid, node, freeze_us, total_us, bytes: trip.bytes },
+        });
     }
 
     pub(super) fn refuse(&mut self, message: &str) {
@@ -75,13 +77,19 @@ impl Asker {
         self.say(&Event::Failed { kind: FailureKind::BadRequest, message, reasons: Vec::new() });
     }
 
-    pub(super) fn failed(&mut self, error: &Error) {
+    pub(super) fn failed(&mut self, pid: i32, node: NodeId, error: &Error) {
         let refusal = error.to_refusal();
         let kind = match error {
             Error::Ended | Error::Process(tracee::Error::Gone(_)) => FailureKind::NotFound,
             _ if refusal.reasons.0.is_empty() => FailureKind::Broken,
             _ => FailureKind::Refused,
         };
-        self.say(&Event::Failed { kind, message: refusal.message, reasons: refusal.reasons.0 });
+        let message = match kind {
+            FailureKind::Refused => {
+                format!("process {pid} cannot move to node {node}: {}", refusal.reasons)
+            }
+            _ => format!("process {pid} was not moved to node {node}: {}", refusal.message),
+        };
+        self.say(&Event::Failed { kind, message, reasons: refusal.reasons.0 });
     }
 }

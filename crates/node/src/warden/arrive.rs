@@ -55,8 +55,14 @@ impl Drop for Unfinished {
 }
 
 /// Receives a process and sets it going. On failure nothing of it is left here, and the sender has been told.
-pub(super) fn arrive(setup: &Setup, home: NodeId, session: Session, listener: &UnixListener) -> Result<Arrived> {
-    let mut keeper = meet(setup, listener, |book| book.peer == home && matches!(book.hello.role, Role::Keeper { .. }))?;
+pub(super) fn arrive(
+    setup: &Setup,
+    home: NodeId,
+    session: Session,
+    listener: &UnixListener,
+) -> Result<Arrived> {
+    let mut keeper =
+        meet(setup, listener, |book| book.peer == home && matches!(book.hello.role, Role::Keeper { .. }))?;
     let silence = Some(Duration::from_secs(PEER_SILENCE_SECONDS));
     keeper.receiver.set_timeout(silence)?;
     let cache = Cache::open(&setup.config.paths.cache)?;
@@ -136,6 +142,9 @@ fn receive(
                 from.sender.put(Kind::Missing, &[&session::encode(&missing)])?;
             }
             (Some(Kind::FilePart), None) => transfer::take_file_part(cache, &mut incoming, &payload)?,
+            (Some(Kind::ClockProbe), None) => {
+                from.sender.put(Kind::ClockReading, &[&session::encode(&machine_clocks())])?;
+            }
             (Some(Kind::Image), None) => {
                 if let Some(image) = parts.take(&payload)? {
                     unfinished = Some(embody(setup, session, cache, files, image)?);
@@ -161,10 +170,12 @@ fn embody(
     wanted.insert(image.executable);
     let mut open: Vec<(FileId, File)> = Vec::new();
     for id in wanted {
-        let file = cache.get(&id).ok_or_else(|| Error::Refused(session::Refusal {
-            reasons: model::Reasons::default(),
-            message: format!("the file {id} did not come along"),
-        }))?;
+        let file = cache.get(&id).ok_or_else(|| {
+            Error::Refused(session::Refusal {
+                reasons: model::Reasons::default(),
+                message: format!("the file {id} did not come along"),
+            })
+        })?;
         let copy = file.try_clone().map_err(Error::io("opening a file of the cache"))?;
         known.assume(id, copy).map_err(Error::io("opening a file of the cache"))?;
         open.push((id, file));
@@ -172,12 +183,13 @@ fn embody(
     let borrowed: Vec<_> = open.iter().map(|(_, file)| file.as_fd()).collect();
     let void = setup.config.paths.run.join("void");
     std::fs::create_dir_all(&void).map_err(Error::io("making an empty directory"))?;
-    let host_id = setup.config.guests.uid_base + u32::from_le_bytes([session.0[0], session.0[1], session.0[2] & 15, 0]);
+    let host_id =
+        setup.config.guests.uid_base + u32::from_le_bytes([session.0[0], session.0[1], session.0[2] & 15, 0]);
     let plan = Plan {
         pid: image.pid,
         ids: (image.uid, image.gid),
         host_ids: (host_id, host_id),
-        clock_offsets: clock_offsets(&image)?,
+        clock_offsets: (image.clocks.monotonic_ns, image.clocks.boottime_ns),
         void: &void,
         files: &borrowed,
     };
@@ -199,11 +211,17 @@ fn furnish(body: &Body, image: &Process, open: &[(FileId, File)]) -> Result<(Inj
     let there = image.areas.iter().map(|area| (area.start, area.end));
     let vdso = (image.vdso.0, image.vdso.0 + image.vdso.1);
     let hole = inject::find_hole(inject::AREA_BYTES, 4096, here.chain(there).chain([vdso]));
-    let base = hole.ok_or_else(|| Error::Refused(session::Refusal {
-        reasons: model::Reasons(vec![model::ReasonCode::Limits.into()]),
-        message: "no room for the stub".into(),
-    }))?;
-    let registers = ptrace::registers(pid).map_err(|errno| tracee::Error::Kernel { what: "reading registers", pid, errno })?;
+    let base = hole.ok_or_else(|| {
+        Error::Refused(session::Refusal {
+            reasons: model::Reasons(vec![model::ReasonCode::Limits.into()]),
+            message: "no room for the stub".into(),
+        })
+    })?;
+    let registers = ptrace::registers(pid).map_err(|errno| tracee::Error::Kernel {
+        what: "reading registers",
+        pid,
+        errno,
+    })?;
     let instruction = inject::find_instruction(pid, &mappings)?;
     let injector = Injector::enter(pid, &registers, instruction, base)?;
     let numbers: HashMap<FileId, i32> = open.iter().map(|(id, _)| *id).zip(FIRST_FILE..).collect();
@@ -213,24 +231,19 @@ fn furnish(body: &Body, image: &Process, open: &[(FileId, File)]) -> Result<(Inj
     Ok((injector, tids, Sink::open(pid)?))
 }
 
-/// What the guest's clocks must be ahead of the machine's own. A node may itself live in a time namespace: offsets count
-/// from the machine's clocks, not from those that this process sees.
-fn clock_offsets(image: &Process) -> Result<(i64, i64)> {
-    use rustix::time::{ClockId, clock_gettime};
+/// The machine's own clocks. A node may itself live in a time namespace: then those that this process sees are others.
+fn machine_clocks() -> session::ClockReading {
+    let seen = tracee::capture::own_clocks();
     let own = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
     let offset = |clock: &str| {
         let line = own.lines().find(|line| line.starts_with(clock)).unwrap_or_default();
         let mut numbers = line.split_whitespace().skip(1).filter_map(|word| word.parse::<i64>().ok());
         numbers.next().unwrap_or(0) * 1_000_000_000 + numbers.next().unwrap_or(0)
     };
-    let now = |clock| {
-        let time = clock_gettime(clock);
-        time.tv_sec * 1_000_000_000 + time.tv_nsec
-    };
-    Ok((
-        image.clocks.monotonic_ns - (now(ClockId::Monotonic) - offset("monotonic")),
-        image.clocks.boottime_ns - (now(ClockId::Boottime) - offset("boottime")),
-    ))
+    session::ClockReading {
+        monotonic_ns: seen.monotonic_ns - offset("monotonic"),
+        boottime_ns: seen.boottime_ns - offset("boottime"),
+    }
 }
 
 /// Everything that the kernel keeps for the threads, then the wall. The guest stands ready and has not run.
@@ -253,7 +266,8 @@ fn finish(mut unfinished: Unfinished) -> Result<Guest> {
     limit(pid, image);
     let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
     let own = (injector.base(), injector.base() + inject::AREA_BYTES);
-    let theirs: Vec<_> = mappings.into_iter().filter(|mapping| mapping.start >= own.1 || mapping.end <= own.0).collect();
+    let theirs: Vec<_> =
+        mappings.into_iter().filter(|mapping| mapping.start >= own.1 || mapping.end <= own.0).collect();
     let instruction = inject::find_instruction(pid, &theirs)?;
     injector.unmap(pid, instruction)?;
     for ((thread, &tid), raw) in image.threads.iter().zip(tids).zip(&registers) {
@@ -262,7 +276,7 @@ fn finish(mut unfinished: Unfinished) -> Result<Guest> {
     unfinished.armed = false;
     let image = unfinished.image.clone();
     let mut guest = Guest::new(pid, unfinished.body.init, &unfinished.tids, image, listener);
-    remember_times(&mut guest);
+    remember_calls(&mut guest);
     Ok(guest)
 }
 
@@ -271,7 +285,8 @@ fn limit(pid: i32, image: &Process) {
     use rustix::process::{Pid, Resource, Rlimit, prlimit};
     let value = |limit: u64| (limit != u64::MAX).then_some(limit);
     let [space, data, stack] = image.limits;
-    let limits = [(Resource::As, space), (Resource::Data, data), (Resource::Stack, stack), (Resource::Core, (0, 0))];
+    let limits =
+        [(Resource::As, space), (Resource::Data, data), (Resource::Stack, stack), (Resource::Core, (0, 0))];
     for (resource, (soft, hard)) in limits {
         let limit = Rlimit { current: value(soft), maximum: value(hard) };
         if let Err(errno) = prlimit(Pid::from_raw(pid), resource, limit) {
@@ -280,17 +295,22 @@ fn limit(pid: i32, image: &Process) {
     }
 }
 
-/// What is left of timed calls: local sleeps go on by themselves, forwarded ones are watched from here.
-fn remember_times(guest: &mut Guest) {
+/// What threads were about when they were stopped: local sleeps go on by themselves, forwarded calls will be made again
+/// and are watched from here.
+fn remember_calls(guest: &mut Guest) {
     let memory = GuestMemory(guest.pid);
     for (thread, image) in guest.threads.iter_mut().zip(&guest.image.threads) {
+        let registers = &image.registers;
+        let (nr, code) = (registers.orig_rax as i64, registers.rax as i64);
+        if nr >= 0 && (-514..=-512).contains(&code) {
+            thread.remade = Some((nr, code));
+        }
         let Resume::Timed { left_ns } = image.resume else { continue };
         let left = Duration::from_nanos(left_ns);
-        let registers = &image.registers;
-        let nr = registers.rax as i64;
         let args = [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];
-        let total = u32::try_from(nr).ok().and_then(syscalls::row).and_then(|row| forward::timeout(row, &args, &memory));
-        if let Some(forward::Timeout { total: forward::Total::Finite(total), .. }) = total {
+        let row = u32::try_from(nr).ok().and_then(syscalls::row);
+        let timeout = row.and_then(|row| forward::timeout(row, &args, &memory));
+        if let Some(forward::Timeout { total: forward::Total::Finite(total), .. }) = timeout {
             let before = total.saturating_sub(left);
             thread.sleep = Some(Sleep { nr, since: Instant::now(), before });
         }
@@ -311,7 +331,11 @@ fn begin(guest: &mut Guest, keeper: &mut Guestbook) -> Result<()> {
         thread.signals_seen = signals;
         thread.parked = false;
         let tid = thread.tid;
-        ptrace::resume(tid, 0).map_err(|errno| tracee::Error::Kernel { what: "beginning", pid: tid, errno })?;
+        ptrace::resume(tid, 0).map_err(|errno| tracee::Error::Kernel {
+            what: "beginning",
+            pid: tid,
+            errno,
+        })?;
     }
     keeper.sender.put(Kind::Started, &[&session::encode(&Started { local_pid })])
 }

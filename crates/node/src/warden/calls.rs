@@ -14,6 +14,8 @@ use wire::session::{self, CallHeader, CancelCall, Kind, ReplyHeader, Wish};
 const RESTART_BY_HANDLER: i64 = INTERRUPTED;
 /// The kernel's ERESTARTNOINTR: restarted in any case.
 const RESTART_ALWAYS: i64 = NOT_EXECUTED;
+/// The kernel's ERESTARTNOHAND: restarted unless a handler runs.
+const RESTART_WITHOUT_HANDLER: i64 = -514;
 const EINTR: i64 = -(nix::libc::EINTR as i64);
 const ENOSYS: i64 = -(nix::libc::ENOSYS as i64);
 const PATH_BYTES_MAX: usize = 4096;
@@ -43,8 +45,8 @@ impl Warden {
         };
         self.guest.threads[index].sleep = None;
         if self.leaving.is_some() {
-            self.guest.threads[index].left = self.guest.threads[index].left.take();
-            return self.answer_raw(notification.id, Verdict::Return(RESTART_ALWAYS));
+            let code = self.code_of(index, &notification);
+            return self.answer_raw(notification.id, Verdict::Return(code));
         }
         let row = u32::try_from(notification.nr).ok().and_then(syscalls::row);
         let route = row.map_or(Route::GoHome, |row| row.route_of(&notification.args, self.guest.image.pid));
@@ -70,6 +72,8 @@ impl Warden {
         };
         let timeout = forward::timeout(row, &args, &memory);
         let left = self.guest.threads[index].left.take();
+        let remade =
+            self.guest.threads[index].remade.take().filter(|(nr, _)| *nr == i64::from(notification.nr));
         let mut since = Instant::now();
         let mut call = call;
         if let (Some((nr, left)), Some(Total::Finite(total))) = (left, timeout.map(|timeout| timeout.total))
@@ -87,6 +91,7 @@ impl Warden {
             since,
             timeout,
             mask: forward::temporary_mask(row, &args, &memory),
+            remade: remade.map(|(_, code)| code),
             cancelled: false,
             asks_position: None,
         };
@@ -140,13 +145,16 @@ impl Warden {
             return Err(session::Malformed("reply to nothing").into());
         };
         match std::mem::replace(&mut thread.waits, Waits::Nothing) {
-            Waits::Call { notification, outstanding } => self.finish(index, notification, outstanding, reply.ret, data),
+            Waits::Call { notification, outstanding } => {
+                self.finish(index, notification, outstanding, reply.ret, data)
+            }
             Waits::Action { notification, signal, action } => {
                 if let Some(known) = self.guest.actions.get_mut((signal - 1) as usize) {
                     *known = action;
                 }
                 self.answer_raw(notification, Verdict::Continue)
             }
+            Waits::Exit { notification } => self.answer_restart(index, notification, RESTART_ALWAYS),
             // It was stopped at home, and goes on.
             Waits::Stop if self.leaving.is_none() => self.resume(index, 0),
             Waits::Stop => Ok(()),
@@ -157,7 +165,14 @@ impl Warden {
         }
     }
 
-    fn finish(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>, ret: i64, data: &[u8]) -> Step {
+    fn finish(
+        &mut self,
+        index: usize,
+        notification: u64,
+        outstanding: Box<Outstanding>,
+        ret: i64,
+        data: &[u8],
+    ) -> Step {
         if let Some(original) = outstanding.asks_position {
             return self.position_known(index, notification, original, ret);
         }
@@ -171,7 +186,8 @@ impl Warden {
         let memory = self.guest.memory;
         let landed = outstanding.landing.land(ret, data, &memory);
         let (done, chunk) = (outstanding.done, outstanding.landing.chunk());
-        let full = chunk.filter(|chunk| landed > 0 && landed as u64 == chunk.asked && chunk.wanted > chunk.asked);
+        let full =
+            chunk.filter(|chunk| landed > 0 && landed as u64 == chunk.asked && chunk.wanted > chunk.asked);
         match full {
             Some(chunk) => {
                 let moved = Box::new(Outstanding { done: done + landed as u64, ..*outstanding });
@@ -212,6 +228,7 @@ impl Warden {
                     since: outstanding.since,
                     timeout: None,
                     mask: None,
+                    remade: None,
                     cancelled: false,
                     asks_position: Some(outstanding),
                 };
@@ -221,47 +238,87 @@ impl Warden {
         }
     }
 
-    fn position_known(&mut self, index: usize, notification: u64, original: Box<Outstanding>, ret: i64) -> Step {
-        if ret >= 0 && self.leaving.is_none() {
-            self.next_chunk(index, notification, original)
-        } else {
-            self.answer(index, notification, original.done as i64)
+    fn position_known(
+        &mut self,
+        index: usize,
+        notification: u64,
+        original: Box<Outstanding>,
+        ret: i64,
+    ) -> Step {
+        match ret {
+            // A signal or the warden came first: the question is asked again.
+            RESTART_BY_HANDLER | RESTART_ALWAYS | EINTR => self.ask_position(index, notification, original),
+            // A file answers at once, so even a move waits for the rest of it.
+            0.. => self.next_chunk(index, notification, original),
+            _ => self.answer(index, notification, original.done as i64),
         }
     }
 
     /// A call came back without having done anything, because a signal or the warden interrupted it.
-    fn interrupted(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>, ret: i64) -> Step {
+    fn interrupted(
+        &mut self,
+        index: usize,
+        notification: u64,
+        outstanding: Box<Outstanding>,
+        ret: i64,
+    ) -> Step {
+        let interruption = self.interruption(index, outstanding.mask);
         if outstanding.done > 0 {
-            return self.answer(index, notification, outstanding.done as i64);
+            // What has begun goes on, unless it really waits and has to give way.
+            let gives_way = interruption == Interruption::Handled || self.leaving.is_some();
+            return if ret != RESTART_ALWAYS && gives_way {
+                self.answer(index, notification, outstanding.done as i64)
+            } else {
+                self.send_again(index, notification, outstanding)
+            };
         }
-        match self.interruption(index, outstanding.mask) {
-            Interruption::Handled => self.answer(index, notification, ret),
+        let code = code_after(ret, outstanding.remade);
+        match interruption {
+            Interruption::Handled if ret == EINTR => self.answer(index, notification, ret),
+            Interruption::Handled => self.answer_restart(index, notification, code),
             Interruption::OnlyInside => {
-                self.guest.threads[index].waits = Waits::Home { notification };
                 if self.leaving.is_some() {
                     return self.answer(index, notification, RESTART_ALWAYS);
                 }
+                self.guest.threads[index].waits = Waits::Home { notification };
                 let wish = Wish::Call { nr: outstanding.row.nr };
                 Ok(self.sender.put(Kind::Wish, &[&session::encode(&wish)])?)
             }
-            Interruption::Unhandled => self.restart(index, notification, &outstanding),
-            Interruption::None if self.leaving.is_some() => self.restart(index, notification, &outstanding),
-            Interruption::None => {
-                let mut again = outstanding;
-                if let Some(left) = left_of(&again) {
-                    forward::with_remaining(&mut again.call, again.row, left);
-                }
-                again.cancelled = false;
-                self.send_call(index, notification, again)
+            Interruption::Unhandled => self.restart(index, notification, &outstanding, RESTART_ALWAYS),
+            // The thread has been told to stop, and does so before it could see the code.
+            Interruption::None if self.leaving.is_some() => {
+                self.restart(index, notification, &outstanding, code)
             }
+            Interruption::None => self.send_again(index, notification, outstanding),
         }
     }
 
+    fn send_again(&mut self, index: usize, notification: u64, mut outstanding: Box<Outstanding>) -> Step {
+        if let Some(left) = left_of(&outstanding) {
+            forward::with_remaining(&mut outstanding.call, outstanding.row, left);
+        }
+        outstanding.cancelled = false;
+        self.send_call(index, notification, outstanding)
+    }
+
     /// The guest makes the call again by itself, with what is left of its time.
-    fn restart(&mut self, index: usize, notification: u64, outstanding: &Outstanding) -> Step {
+    fn restart(&mut self, index: usize, notification: u64, outstanding: &Outstanding, code: i64) -> Step {
         let nr = i64::from(outstanding.row.nr);
         self.guest.threads[index].left = left_of(outstanding).map(|left| (nr, left));
-        self.answer(index, notification, RESTART_ALWAYS)
+        self.answer_restart(index, notification, code)
+    }
+
+    /// Answers with one of the kernel's restart codes. Those are understood only on the way to a stop or a signal, and
+    /// another thread may take the signal first: so the thread is made to stop.
+    pub(super) fn answer_restart(&mut self, index: usize, notification: u64, code: i64) -> Step {
+        self.interrupt(index)?;
+        self.answer(index, notification, code)
+    }
+
+    /// The code with which a call is given up before it was even sent.
+    fn code_of(&mut self, index: usize, notification: &Notification) -> i64 {
+        let remade = self.guest.threads[index].remade;
+        remade.filter(|(nr, _)| *nr == i64::from(notification.nr)).map_or(RESTART_ALWAYS, |(_, code)| code)
     }
 
     fn interruption(&self, index: usize, mask: Option<u64>) -> Interruption {
@@ -290,6 +347,16 @@ impl Warden {
         outstanding.cancelled = true;
         let cancel = CancelCall { slot: index as u32, seq };
         Ok(self.sender.put(Kind::Cancel, &[&session::encode(&cancel)])?)
+    }
+}
+
+/// The kernel's code for a call that the deputy gave back undone. A call that was under way before the move must not
+/// become one that was never begun: a signal that comes now interrupts it.
+fn code_after(ret: i64, remade: Option<i64>) -> i64 {
+    match ret {
+        EINTR => RESTART_WITHOUT_HANDLER,
+        RESTART_ALWAYS => remade.unwrap_or(RESTART_ALWAYS),
+        other => other,
     }
 }
 

@@ -50,7 +50,8 @@ fn read_line(stream: &UnixStream) -> Option<(String, Option<OwnedFd>)> {
         let mut bytes = [0; 1024];
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let got = recvmsg(stream, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC).ok()?;
+        let got = recvmsg(stream, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
+            .ok()?;
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(fds) = message {
                 connection = fds.last();

@@ -23,6 +23,8 @@ pub(super) struct Outstanding {
     pub(super) timeout: Option<Timeout>,
     /// Signal mask that it wants for its time.
     pub(super) mask: Option<u64>,
+    /// It was begun before the last move: the kernel's code for its interruption then.
+    pub(super) remade: Option<i64>,
     /// It has been told to give up.
     pub(super) cancelled: bool,
     /// It asks, for another call, whether the descriptor can be positioned.
@@ -44,6 +46,8 @@ pub(super) enum Waits {
     Home { notification: u64 },
     /// For a file that it maps.
     File { notification: u64, descriptor: i32 },
+    /// For its end; an answer tells that a signal came first.
+    Exit { notification: u64 },
     /// To die at home of this signal.
     Death,
 }
@@ -76,6 +80,8 @@ pub(super) struct Thread {
     /// Signals taken from it on its way to a stop, oldest first.
     pub(super) stash: Vec<Siginfo>,
     pub(super) sleep: Option<Sleep>,
+    /// The call that it will make again because the move interrupted it, and the kernel's code for its interruption.
+    pub(super) remade: Option<(i64, i64)>,
     /// What is left of the timeout of the call that it will make next.
     pub(super) left: Option<(i64, Duration)>,
 }
@@ -117,6 +123,7 @@ impl Guest {
                 interrupted: false,
                 stash: Vec::new(),
                 sleep: None,
+                remade: None,
                 left: None,
             })
             .collect();

@@ -8,7 +8,7 @@ use super::signals::is_directed;
 use super::{Step, Warden};
 use crate::journey::transfer::{self, files_of};
 use crate::journey::{Error, Outlet, Result};
-use image::{Process, Resume, Siginfo};
+use image::{Clocks, Process, Resume, Siginfo};
 use kernel::ptrace;
 use net::{Channel, Receiver, Route, Sender};
 use procinfo::Mapping;
@@ -23,7 +23,8 @@ use tracee::restart::Waiting;
 use wire::session::{self, Hello, Kind, MoveOn, Refusal, Role, Sent};
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
-const SYSCALL_BYTES: u64 = 2;
+/// The kernel's ERESTARTNOHAND.
+const RESTART_WITHOUT_HANDLER: i64 = -514;
 
 /// A guest on its way out.
 #[derive(Debug)]
@@ -38,6 +39,15 @@ pub(super) struct Leaving {
     captured: Option<Captured>,
 }
 
+/// The channel to the next host.
+pub(super) struct Onward {
+    sender: Sender,
+    /// Open as long as the sender is.
+    _receiver: Receiver,
+    /// By how much this process's clocks are ahead of that machine's.
+    ahead: Clocks,
+}
+
 #[derive(Debug)]
 struct Captured {
     injector: Injector,
@@ -50,17 +60,18 @@ impl Warden {
     pub(super) fn prepare_onward(&mut self, payload: &[u8]) -> Step {
         let (order, _) = session::decode::<MoveOn>(payload)?;
         match self.send_files_ahead(&order) {
-            Ok(sender) => {
-                self.onward = Some(sender);
+            Ok(onward) => {
+                self.onward = Some(onward);
                 Ok(self.sender.put(Kind::MoveOn, &[])?)
             }
             Err(error) => Ok(self.sender.put(Kind::Refused, &[&session::encode(&error.to_refusal())])?),
         }
     }
 
-    fn send_files_ahead(&mut self, order: &MoveOn) -> Result<Sender> {
+    fn send_files_ahead(&mut self, order: &MoveOn) -> Result<Onward> {
         let route = Route::Session(order.session);
-        let channel = Channel::connect(&self.setup.identity, order.address, route, order.node, CONNECT_PATIENCE)?;
+        let channel =
+            Channel::connect(&self.setup.identity, order.address, route, order.node, CONNECT_PATIENCE)?;
         let (mut sender, mut receiver): (Sender, Receiver) = channel.split();
         let process = model::ProcessId { pid: self.guest.image.pid, start_ticks: 0 };
         let hello = Hello { version: session::VERSION, role: Role::Source, process };
@@ -70,7 +81,8 @@ impl Warden {
         let layout = layout::read(pid, &mappings, &mut self.files)?;
         let files = files_of(&layout.areas, layout.executable, &self.files);
         transfer::send_files(&mut sender, &mut receiver, &files, &mut |_, _| {})?;
-        Ok(sender)
+        let ahead = transfer::compare_clocks(&mut sender, &mut receiver)?;
+        Ok(Onward { sender, _receiver: receiver, ahead })
     }
 
     /// Tells every thread to stop.
@@ -89,7 +101,7 @@ impl Warden {
                 Waits::Home { notification } | Waits::File { notification, .. } => {
                     self.answer(index, notification, NOT_EXECUTED)?;
                 }
-                Waits::Nothing | Waits::Action { .. } | Waits::Stop | Waits::Death => {}
+                Waits::Nothing | Waits::Action { .. } | Waits::Exit { .. } | Waits::Stop | Waits::Death => {}
             }
         }
         Ok(())
@@ -115,8 +127,9 @@ impl Warden {
         };
         let mut onward = self.onward.take();
         let sent = self.capture(&mut leaving).and_then(|image| match &mut onward {
-            Some(sender) => send(sender, &image, self.guest.pid),
-            None => send(&mut self.sender, &image, self.guest.pid),
+            Some(onward) => send(&mut onward.sender, image, onward.ahead, self.guest.pid),
+            // At home its clocks are those of its home again.
+            None => send(&mut self.sender, image, Clocks::default(), self.guest.pid),
         });
         self.leaving = Some(leaving);
         match sent {
@@ -142,7 +155,8 @@ impl Warden {
         let instruction = inject::find_instruction(pid, &mappings)?;
         let taken = mappings.iter().map(|mapping| (mapping.start, mapping.end));
         let hole = inject::find_hole(inject::AREA_BYTES, 4096, taken);
-        let base = hole.ok_or(tracee::Error::Kernel { what: "finding a hole", pid, errno: kernel::Errno::ENOMEM })?;
+        let base =
+            hole.ok_or(tracee::Error::Kernel { what: "finding a hole", pid, errno: kernel::Errno::ENOMEM })?;
         for thread in &self.guest.threads {
             let options = ptrace::OPTION_EXITKILL | ptrace::OPTION_SUSPEND_SECCOMP;
             ptrace::set_options(thread.tid, options).map_err(failed("suspending the filter", thread.tid))?;
@@ -181,7 +195,8 @@ impl Warden {
         image.pending = image.pending.iter().map(|info| self.reveal(*info)).collect();
         for index in 0..image.threads.len() {
             let stash = self.guest.threads[index].stash.clone();
-            let pending: Vec<Siginfo> = image.threads[index].pending.iter().map(|info| self.reveal(*info)).collect();
+            let pending: Vec<Siginfo> =
+                image.threads[index].pending.iter().map(|info| self.reveal(*info)).collect();
             image.threads[index].pending = stash.into_iter().chain(pending).collect();
             if let Some((nr, left)) = self.guest.threads[index].left {
                 make_again(&mut image.threads[index], nr, left);
@@ -216,7 +231,8 @@ impl Warden {
         }
         for index in 0..self.guest.threads.len() {
             let tid = self.guest.threads[index].tid;
-            ptrace::set_options(tid, ptrace::OPTION_EXITKILL).map_err(self.broken("resuming the filter", tid))?;
+            ptrace::set_options(tid, ptrace::OPTION_EXITKILL)
+                .map_err(self.broken("resuming the filter", tid))?;
             for info in std::mem::take(&mut self.guest.threads[index].stash) {
                 self.queue(index, &info)?;
             }
@@ -233,23 +249,17 @@ impl Warden {
     }
 }
 
-fn send(sender: &mut Sender, image: &Process, pid: i32) -> Result<u64> {
-    transfer::send_image(sender, image)?;
+fn send(sender: &mut Sender, mut image: Process, ahead: Clocks, pid: i32) -> Result<u64> {
+    transfer::send_image(sender, &mut image, ahead)?;
     let mut source = Source::scan(pid, &image.areas)?;
-    transfer::send_pages(sender, &mut source, image, &mut |_, _| {})
+    transfer::send_pages(sender, &mut source, &image, &mut |_, _| Ok(()))
 }
 
 /// A forwarded call that was given up is made again at the destination, with what is left of its time.
 fn make_again(thread: &mut image::Thread, nr: i64, left: Duration) {
     let registers = &mut thread.registers;
-    let given_up = registers.rax as i64 == NOT_EXECUTED && registers.orig_rax as i64 == nr;
-    let about_to = registers.orig_rax as i64 == -1 && registers.rax as i64 == nr;
-    if given_up {
-        registers.rip -= SYSCALL_BYTES;
-        registers.rax = nr as u64;
-        registers.orig_rax = u64::MAX;
-    }
-    if given_up || about_to {
+    if registers.orig_rax as i64 == nr && (-514..=-512).contains(&(registers.rax as i64)) {
+        registers.rax = RESTART_WITHOUT_HANDLER as u64;
         thread.resume = Resume::Timed { left_ns: u64::try_from(left.as_nanos()).unwrap_or(u64::MAX) };
     }
 }

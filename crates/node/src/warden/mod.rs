@@ -26,7 +26,7 @@ use crate::{Error, Setup};
 use connections::Wanted;
 use control::{Answer, Event, WardenStatus};
 use guest::Guest;
-use leave::Leaving;
+use leave::{Leaving, Onward};
 use model::{NodeId, Session};
 use net::{Receiver, Sender};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -77,7 +77,7 @@ struct Warden {
     held: bool,
     leaving: Option<Leaving>,
     /// The channel to the next host, once its files are there.
-    onward: Option<Sender>,
+    onward: Option<Onward>,
     reported: Instant,
 }
 
@@ -209,7 +209,8 @@ impl Warden {
                 let pid = self.guest.image.pid;
                 let event = match asked {
                     Ok(()) => {
-                        let answer = Answer::Moved { pid, node: self.home, freeze_us: 0, total_us: 0, bytes: 0 };
+                        let answer =
+                            Answer::Moved { pid, node: self.home, freeze_us: 0, total_us: 0, bytes: 0 };
                         Event::Done { answer }
                     }
                     Err(error) => Event::Failed {

@@ -29,12 +29,28 @@ impl Warden {
             Special::Sigaction => self.set_action(index, notification),
             Special::Mmap => self.map(index, notification),
             Special::ExitThread if self.guest.threads.len() > 1 => self.wish_home(index, notification),
-            Special::ExitThread | Special::ExitGroup => self.forward(index, notification, row),
+            Special::ExitThread | Special::ExitGroup => self.exit(index, notification),
             Special::Prctl => match syscalls::prctl_route(notification.args[0] as u32) {
                 PrctlRoute::Home => self.forward(index, notification, row),
                 _ => self.wish_home(index, notification),
             },
         }
+    }
+
+    /// The process ends at home, with its status; that the deputy is gone ends the guest too.
+    fn exit(&mut self, index: usize, notification: &Notification) -> Step {
+        let thread = &mut self.guest.threads[index];
+        thread.seq = thread.seq.wrapping_add(1);
+        thread.waits = Waits::Exit { notification: notification.id };
+        let mut call = wire::Call { nr: notification.nr as u32, ..wire::Call::default() };
+        call.args[0] = notification.args[0];
+        let header = session::CallHeader {
+            slot: index as u32,
+            seq: thread.seq,
+            signals_seen: thread.signals_seen,
+            call,
+        };
+        Ok(self.sender.put(Kind::Call, &[&session::encode(&header)])?)
     }
 
     /// A sleep runs here; when it began is known, for the case that the process moves in the middle of it.
@@ -110,7 +126,9 @@ impl Warden {
             Some(file) => {
                 thread.waits = Waits::Nothing;
                 let placed = self.guest.listener.place_fd(notification, file.as_fd(), descriptor);
-                self.files.assume(entry.id, file).map_err(crate::journey::Error::io("opening a file of the cache"))?;
+                self.files
+                    .assume(entry.id, file)
+                    .map_err(crate::journey::Error::io("opening a file of the cache"))?;
                 match placed {
                     Ok(()) => self.answer_raw(notification, Verdict::Continue),
                     // Its number is beyond what the guest may have here.
