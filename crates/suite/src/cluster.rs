@@ -147,11 +147,22 @@ impl Cluster {
 
     /// The number of a node in the cluster, by its name.
     pub fn number(&self, node: &str) -> Result<u64> {
+        self.row(node)?["id"].as_u64().with_context(|| format!("{node} has no number"))
+    }
+
+    /// The address of a node, without the port.
+    pub fn address(&self, node: &str) -> Result<String> {
+        let row = self.row(node)?;
+        let address = row["address"].as_str().and_then(|address| address.rsplit_once(':'));
+        Ok(address.with_context(|| format!("{node} has no address"))?.0.to_owned())
+    }
+
+    fn row(&self, node: &str) -> Result<serde_json::Value> {
         let said = finish(self.exec(NODES[0], &["om", "nodes", "--json"], false), SOON)?;
         let rows = find(&said.output, "nodes").context("om nodes says nothing")?;
         let mut rows = rows.as_array().into_iter().flatten();
         let row = rows.find(|row| row["name"].as_str() == Some(node));
-        row.and_then(|row| row["id"].as_u64()).with_context(|| format!("no node {node}: {}", said.output))
+        row.cloned().with_context(|| format!("no node {node}: {}", said.output))
     }
 
     /// What the daemons and the lab said, for the reader of a failure.

@@ -39,7 +39,7 @@ pub struct Plan<'a> {
 pub const FIRST_FILE: i32 = 512;
 
 /// A fresh body, seized and stopped.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Body {
     /// Its pid on this host.
     pub pid: i32,

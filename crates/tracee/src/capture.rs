@@ -179,6 +179,18 @@ fn ask_process(injector: &Injector) -> Result<Facts> {
     })
 }
 
+/// By how much the clocks in a process's time namespace are ahead of the machine's own; `process` names its directory
+/// in `/proc`.
+pub fn clock_offsets(process: &str) -> Clocks {
+    let text = std::fs::read_to_string(format!("/proc/{process}/timens_offsets")).unwrap_or_default();
+    let offset = |clock: &str| {
+        let line = text.lines().find(|line| line.starts_with(clock)).unwrap_or_default();
+        let mut numbers = line.split_whitespace().skip(1).filter_map(|word| word.parse::<i64>().ok());
+        numbers.next().unwrap_or(0) * 1_000_000_000 + numbers.next().unwrap_or(0)
+    };
+    Clocks { monotonic_ns: offset("monotonic"), boottime_ns: offset("boottime") }
+}
+
 /// The clocks of this process.
 pub fn own_clocks() -> Clocks {
     use rustix::time::{ClockId, clock_gettime};

@@ -4,7 +4,8 @@
 //! keeper ── Hello(Keeper) ─────────────► warden        one channel as long as the process is there
 //! source ── Hello(Source) ─────────────► warden        only when it comes from another host than its home
 //!
-//! move:   Files ► Missing · FilePart* · ClockProbe ► ClockReading · Image* · Pages* · PagesEnd ► Prepared · Commit ► Started
+//! move:   Files ► Missing · FilePart* · ClockProbe ► ClockReading · Embody ► Embodied ·
+//!         Image* · Pages* · PagesEnd ► Prepared · Commit ► Started
 //! away:   Call ► Reply · Signal ► SignalSeen · Cancel · Action · StopSelf · Die · Wish · Status · Hold
 //! back:   Quiesce ► Quiet · Flushed · (then like a move, towards the keeper) · Release | Resume
 //! on:     Quiesce ► Quiet · Flushed · MoveOn · (a move, to the next warden) ► Sent · Release | Resume
@@ -63,6 +64,10 @@ kinds! {
     ClockProbe = 12,
     /// [`ClockReading`].
     ClockReading = 13,
+    /// [`Embody`]: make what an image can be put into, while the process still runs.
+    Embody = 14,
+    /// It is made. Empty.
+    Embodied = 15,
     /// [`CallHeader`] and the call's input.
     Call = 20,
     /// [`ReplyHeader`] and the bytes that come back.
@@ -202,6 +207,21 @@ pub struct ClockReading {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub monotonic_ns: i64,
     /// `CLOCK_BOOTTIME`, nanoseconds.
+    pub boottime_ns: i64,
+}
+
+/// What is known of a process before it is frozen, and does not change. An image that differs gets another body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Embody {
+    /// Its pid.
+    pub pid: i32,
+    /// Its effective user.
+    pub uid: u32,
+    /// Its effective group.
+    pub gid: u32,
+    /// By how much its clock is ahead of the receiver's machine.
+    pub monotonic_ns: i64,
+    /// As above.
     pub boottime_ns: i64,
 }
 

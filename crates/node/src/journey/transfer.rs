@@ -175,6 +175,29 @@ pub(crate) fn compare_clocks(out: &mut impl Outlet, inlet: &mut impl Inlet) -> R
     best.ok_or(Error::Ending)
 }
 
+/// Lets the receiver make a body for process `pid`, which may still run; `known_as` are its pid, user and group at home,
+/// and `ahead` is what [`compare_clocks`] found. Namespaces take milliseconds to make.
+pub(crate) fn make_body(
+    out: &mut impl Outlet,
+    inlet: &mut impl Inlet,
+    pid: i32,
+    known_as: (i32, u32, u32),
+    ahead: Clocks,
+) -> Result<()> {
+    let own = tracee::capture::clock_offsets("self");
+    let its = tracee::capture::clock_offsets(&pid.to_string());
+    let (pid, uid, gid) = known_as;
+    let embody = session::Embody {
+        pid,
+        uid,
+        gid,
+        monotonic_ns: ahead.monotonic_ns + its.monotonic_ns - own.monotonic_ns,
+        boottime_ns: ahead.boottime_ns + its.boottime_ns - own.boottime_ns,
+    };
+    out.put(Kind::Embody, &[&session::encode(&embody)])?;
+    expect(inlet, Kind::Embodied, "the word that there is a body").map(drop)
+}
+
 /// Sends an image; `ahead` is what [`compare_clocks`] found.
 pub(crate) fn send_image(out: &mut impl Outlet, image: &mut Process, ahead: Clocks) -> Result<()> {
     image.clocks.monotonic_ns += ahead.monotonic_ns;

@@ -76,6 +76,9 @@ impl Keeper {
             asker.progress("files", done, total);
         })?;
         let ahead = transfer::compare_clocks(&mut sender, &mut receiver)?;
+        let status = procinfo::status(pid).map_err(|_| Error::Ended)?;
+        let known_as = (pid, status.uids[1], status.gids[1]);
+        transfer::make_body(&mut sender, &mut receiver, pid, known_as, ahead)?;
         let waiting = super::waiting::observe(pid);
 
         let frozen_at = Instant::now();

@@ -22,7 +22,7 @@ use tracee::inject::{self, Injector};
 use tracee::pages::Sink;
 use tracee::rebuild::{self, Target};
 use tracee::{guest, layout};
-use wire::session::{self, Commit, Kind, Prepared, Role, Started};
+use wire::session::{self, Commit, Embody, Kind, Prepared, Role, Started};
 
 /// How long a refused sender may take to hear it.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -131,6 +131,8 @@ fn receive(
 ) -> Result<Unfinished> {
     let mut parts = ImageParts::default();
     let mut incoming = None;
+    let mut offered_ids = BTreeSet::new();
+    let mut early: Option<Empty> = None;
     let mut unfinished: Option<Unfinished> = None;
     let mut payload = Vec::new();
     loop {
@@ -138,6 +140,7 @@ fn receive(
         match (Kind::new(number), &mut unfinished) {
             (Some(Kind::Files), None) => {
                 let (offered, _) = session::decode::<session::Files>(&payload)?;
+                offered_ids.extend(offered.0.iter().map(|entry| entry.id));
                 let missing = transfer::lacking(&offered, cache);
                 from.sender.put(Kind::Missing, &[&session::encode(&missing)])?;
             }
@@ -145,9 +148,15 @@ fn receive(
             (Some(Kind::ClockProbe), None) => {
                 from.sender.put(Kind::ClockReading, &[&session::encode(&machine_clocks())])?;
             }
+            (Some(Kind::Embody), None) => {
+                let (wanted, _) = session::decode::<Embody>(&payload)?;
+                drop(early.take());
+                early = Some(Empty::make(setup, session, cache, files, wanted, &offered_ids)?);
+                from.sender.put(Kind::Embodied, &[])?;
+            }
             (Some(Kind::Image), None) => {
                 if let Some(image) = parts.take(&payload)? {
-                    unfinished = Some(embody(setup, session, cache, files, image)?);
+                    unfinished = Some(embody(setup, session, cache, files, image, early.take())?);
                 }
             }
             (Some(Kind::Pages), Some(unfinished)) => {
@@ -171,50 +180,105 @@ fn cause(error: Error, pid: i32) -> Error {
     Error::Refused(session::Refusal { message: reasons.to_string(), reasons })
 }
 
-/// Makes a body with the image's layout and threads.
+/// A body with nothing in it; dropped, it is killed.
+struct Empty {
+    body: Body,
+    made_for: Embody,
+    files: Vec<(FileId, File)>,
+    armed: bool,
+}
+
+impl Drop for Empty {
+    fn drop(&mut self) {
+        if self.armed {
+            body::kill(self.body.init);
+        }
+    }
+}
+
+impl Empty {
+    /// Makes one that has these files open.
+    fn make(
+        setup: &Setup,
+        session: Session,
+        cache: &Cache,
+        known: &mut layout::Files,
+        made_for: Embody,
+        wanted: &BTreeSet<FileId>,
+    ) -> Result<Empty> {
+        if made_for.pid <= 1 {
+            return Err(session::Malformed("pid").into());
+        }
+        let mut files: Vec<(FileId, File)> = Vec::new();
+        for &id in wanted {
+            let file = cache.get(&id).ok_or_else(|| {
+                Error::Refused(session::Refusal {
+                    reasons: model::Reasons::default(),
+                    message: format!("the file {id} did not come along"),
+                })
+            })?;
+            let copy = file.try_clone().map_err(Error::io("opening a file of the cache"))?;
+            known.assume(id, copy).map_err(Error::io("opening a file of the cache"))?;
+            files.push((id, file));
+        }
+        let borrowed: Vec<_> = files.iter().map(|(_, file)| file.as_fd()).collect();
+        let void = setup.config.paths.run.join("void");
+        std::fs::create_dir_all(&void).map_err(Error::io("making an empty directory"))?;
+        let host_id = setup.config.guests.uid_base
+            + u32::from_le_bytes([session.0[0], session.0[1], session.0[2] & 15, 0]);
+        let plan = Plan {
+            pid: made_for.pid,
+            ids: (made_for.uid, made_for.gid),
+            host_ids: (host_id, host_id),
+            clock_offsets: (made_for.monotonic_ns, made_for.boottime_ns),
+            void: &void,
+            files: &borrowed,
+        };
+        let body = body::create(&plan)?;
+        Ok(Empty { body, made_for, files, armed: true })
+    }
+
+    /// Whether the process may live in it: of the clocks, the earlier reading is the exact one, and the later can only
+    /// have been late.
+    fn suits(&self, wanted: &Embody, files: &BTreeSet<FileId>) -> bool {
+        let late = |early: i64, now: i64| (-1_000_000..1_000_000_000).contains(&(early - now));
+        let made = &self.made_for;
+        (made.pid, made.uid, made.gid) == (wanted.pid, wanted.uid, wanted.gid)
+            && late(made.monotonic_ns, wanted.monotonic_ns)
+            && late(made.boottime_ns, wanted.boottime_ns)
+            && files.iter().all(|id| self.files.iter().any(|(known, _)| known == id))
+    }
+}
+
+/// Gives a body the image's layout and threads: the one that was made early, if it suits.
 fn embody(
     setup: &Setup,
     session: Session,
     cache: &Cache,
     known: &mut layout::Files,
     image: Process,
+    early: Option<Empty>,
 ) -> Result<Unfinished> {
     let mut wanted: BTreeSet<FileId> = image.areas.iter().filter_map(|area| area.file()).collect();
     wanted.insert(image.executable);
-    let mut open: Vec<(FileId, File)> = Vec::new();
-    for id in wanted {
-        let file = cache.get(&id).ok_or_else(|| {
-            Error::Refused(session::Refusal {
-                reasons: model::Reasons::default(),
-                message: format!("the file {id} did not come along"),
-            })
-        })?;
-        let copy = file.try_clone().map_err(Error::io("opening a file of the cache"))?;
-        known.assume(id, copy).map_err(Error::io("opening a file of the cache"))?;
-        open.push((id, file));
-    }
-    let borrowed: Vec<_> = open.iter().map(|(_, file)| file.as_fd()).collect();
-    let void = setup.config.paths.run.join("void");
-    std::fs::create_dir_all(&void).map_err(Error::io("making an empty directory"))?;
-    let host_id =
-        setup.config.guests.uid_base + u32::from_le_bytes([session.0[0], session.0[1], session.0[2] & 15, 0]);
-    let plan = Plan {
+    let described = Embody {
         pid: image.pid,
-        ids: (image.uid, image.gid),
-        host_ids: (host_id, host_id),
-        clock_offsets: (image.clocks.monotonic_ns, image.clocks.boottime_ns),
-        void: &void,
-        files: &borrowed,
+        uid: image.uid,
+        gid: image.gid,
+        monotonic_ns: image.clocks.monotonic_ns,
+        boottime_ns: image.clocks.boottime_ns,
     };
-    let body = body::create(&plan)?;
-    let made = furnish(&body, &image, &open);
-    match made {
-        Ok((injector, tids, sink)) => Ok(Unfinished { body, injector, tids, image, sink, armed: true }),
-        Err(error) => {
-            body::kill(body.init);
-            Err(error)
+    let mut empty = match early.filter(|empty| empty.suits(&described, &wanted)) {
+        Some(empty) => empty,
+        None => {
+            tracing::debug!(pid = image.pid, "no body that suits was made early");
+            Empty::make(setup, session, cache, known, described, &wanted)?
         }
-    }
+    };
+    let (injector, tids, sink) = furnish(&empty.body, &image, &empty.files)?;
+    empty.armed = false;
+    let body = empty.body;
+    Ok(Unfinished { body, injector, tids, image, sink, armed: true })
 }
 
 fn furnish(body: &Body, image: &Process, open: &[(FileId, File)]) -> Result<(Injector, Vec<i32>, Sink)> {
@@ -246,16 +310,10 @@ fn furnish(body: &Body, image: &Process, open: &[(FileId, File)]) -> Result<(Inj
 
 /// The machine's own clocks. A node may itself live in a time namespace: then those that this process sees are others.
 fn machine_clocks() -> session::ClockReading {
-    let seen = tracee::capture::own_clocks();
-    let own = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
-    let offset = |clock: &str| {
-        let line = own.lines().find(|line| line.starts_with(clock)).unwrap_or_default();
-        let mut numbers = line.split_whitespace().skip(1).filter_map(|word| word.parse::<i64>().ok());
-        numbers.next().unwrap_or(0) * 1_000_000_000 + numbers.next().unwrap_or(0)
-    };
+    let (seen, own) = (tracee::capture::own_clocks(), tracee::capture::clock_offsets("self"));
     session::ClockReading {
-        monotonic_ns: seen.monotonic_ns - offset("monotonic"),
-        boottime_ns: seen.boottime_ns - offset("boottime"),
+        monotonic_ns: seen.monotonic_ns - own.monotonic_ns,
+        boottime_ns: seen.boottime_ns - own.boottime_ns,
     }
 }
 

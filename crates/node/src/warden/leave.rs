@@ -82,6 +82,9 @@ impl Warden {
         let files = files_of(&layout.areas, layout.executable, &self.files);
         transfer::send_files(&mut sender, &mut receiver, &files, &mut |_, _| {})?;
         let ahead = transfer::compare_clocks(&mut sender, &mut receiver)?;
+        let image = &self.guest.image;
+        let known_as = (image.pid, image.uid, image.gid);
+        transfer::make_body(&mut sender, &mut receiver, pid, known_as, ahead)?;
         Ok(Onward { sender, _receiver: receiver, ahead })
     }
 
