@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         trial("to-little-memory", &["python3"], to_little_memory),
         trial("out-of-memory-midway", &["python3"], out_of_memory_midway),
         trial("for-two-reasons", &["cc", "strace", "io_uring"], for_two_reasons),
+        trial("why-lists-all", &["python3", "python3:ctypes"], why_lists_all),
         trial("bad-arguments", &["cc"], bad_arguments),
     ])
 }
@@ -310,6 +311,41 @@ fn await_line(place: Place<'_>, command: &str, wanted: &str) -> Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
+}
+
+/// `om why` tells everything that holds a process, and nothing once nothing does.
+fn why_lists_all() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let scratch = place.scratch()?;
+    let program = format!("{}/confined.py", place.guests()?);
+    let words = ["/usr/bin/python3".to_owned(), program, format!("{scratch}/file")];
+    let mut run = Run::command(place, &words, Input::Pipes, String::new())?;
+    let at = run.expect("ready", 0)?;
+    let pid = run.pid;
+    let mut wanted = [
+        (ReasonCode::SharedMemory, "/dev/zero"),
+        (ReasonCode::SharedMapping, "/file"),
+        (ReasonCode::LockedMemory, "-"),
+        (ReasonCode::Signalfd, "descriptor "),
+    ];
+    let why = place.shell(&format!("om why {pid}"))?;
+    ensure!(why.status == 3 && why.errors.is_empty(), "{} {}", why.status, why.errors);
+    for (code, detail) in &wanted {
+        let ending = format!("[{}]", code.code());
+        let mut lines = why.output.lines().filter(|line| line.ends_with(&ending));
+        let line = lines.next().unwrap_or_default();
+        ensure!(line.contains(code.words()) && line.contains(detail), "no {code:?} in {}", why.output);
+    }
+    ensure!(why.output.lines().count() == 1 + wanted.len(), "{}", why.output);
+    wanted.sort_by_key(|(code, _)| *code);
+    refused(place, &pid.to_string(), "n2", &wanted.map(|(code, _)| code))?;
+    run.send(b"\n")?;
+    run.expect("free", at)?;
+    let why = place.must(&format!("om why {pid}"))?;
+    ensure!(why.contains("nothing known"), "{why}");
+    run.go(Stop::N2)?;
+    run.go(Stop::Home)?;
+    unharmed(run)
 }
 
 fn bad_arguments() -> Result<()> {
