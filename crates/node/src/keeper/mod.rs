@@ -28,7 +28,7 @@ use crate::journey::error::chain;
 use crate::{Error, Setup, history};
 use away::Away;
 use control::{AgentRequest, KeeperStatus};
-use model::{NodeId, ProcessId};
+use model::{Destination, NodeId, ProcessId};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use reception::Reception;
 use requests::Asker;
@@ -66,6 +66,8 @@ struct Keeper {
     moves: u64,
     forwarded: u64,
     home_comings: BTreeMap<String, u64>,
+    /// The remote waits to come home, and could not yet.
+    wish: Option<Wish>,
     stopped: bool,
 }
 
@@ -80,6 +82,7 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
         moves: 0,
         forwarded: 0,
         home_comings: BTreeMap::new(),
+        wish: None,
         stopped: false,
         setup,
     };
@@ -100,6 +103,7 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
             keeper.serve(&reception, asker, request);
         }
         keeper.hear(&reception);
+        keeper.grant_wish(&reception);
         keeper.watch_stops();
         reception.tell(keeper.status());
         let idle = matches!(keeper.place, Place::Home) && (keeper.travelled || Instant::now() > deadline);
@@ -162,6 +166,8 @@ impl Keeper {
     /// Counts a move. What is known is written down at home: the keeper may end there.
     fn moved(&mut self) {
         self.travelled = true;
+        // Where it is now it asks anew.
+        self.wish = None;
         self.moves += 1;
         if matches!(self.place, Place::Home)
             && let Err(error) = history::keep(&self.setup.config.paths, &self.status())
@@ -238,14 +244,33 @@ impl Keeper {
                 if let Wish::Call { nr } = wish {
                     *self.home_comings.entry(call_name(nr).to_owned()).or_default() += 1;
                 }
-                reception.tell(KeeperStatus { moving: true, ..self.status() });
-                let trip = self.come_home(&mut Asker::nobody())?;
-                self.moved();
-                tracing::info!(pid = self.process.pid, ?wish, freeze = ?trip.freeze, "came home");
+                self.wish = Some(wish);
+                self.grant_wish(reception);
                 Ok(())
             }
             Some(Kind::File) => self.give_file(&frame.payload),
             _ => Err(journey::Error::Unexpected { got: frame.kind, wanted: "something for a keeper" }),
+        }
+    }
+
+    /// Brings the process home if it waits for that. While it is held at home it goes on waiting.
+    fn grant_wish(&mut self, reception: &Reception) {
+        if self.wish.is_none() || self.refuse_if_held(Destination::Home).is_err() {
+            return;
+        }
+        reception.tell(KeeperStatus { moving: true, ..self.status() });
+        let (pid, wish) = (self.process.pid, self.wish.take());
+        match self.come_home(&mut Asker::nobody()) {
+            Ok(trip) => {
+                self.moved();
+                tracing::info!(pid, ?wish, freeze = ?trip.freeze, "came home");
+            }
+            // Stopped meanwhile, before anything was done: it waits on.
+            Err(error @ (journey::Error::Refused(_) | journey::Error::Process(_))) => {
+                tracing::debug!(pid, ?wish, error = chain(&error), "it could not come home yet");
+                self.wish = wish;
+            }
+            Err(error) => tracing::error!(pid, ?wish, error = chain(&error), "it could not come home"),
         }
     }
 

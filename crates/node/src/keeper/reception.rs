@@ -31,6 +31,7 @@ pub(super) struct Reception {
     desk: Arc<Mutex<Desk>>,
     orders: Receiver<Order>,
     wake: OwnedFd,
+    listener: UnixListener,
 }
 
 fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
@@ -47,11 +48,12 @@ impl Reception {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
         let wake = wake.map_err(Error::system("make an event"))?;
         let ring = wake.try_clone().map_err(Error::system("make an event"))?;
+        let entrance = listener.try_clone().map_err(Error::system("copy a socket"))?;
         let (sender, orders) = mpsc::sync_channel(1);
         let desk = Arc::new(Mutex::new(Desk { status, ordered: false, closed: false }));
         let shared = Arc::clone(&desk);
         let receive = move || {
-            while let Ok((stream, _)) = listener.accept() {
+            while let Ok((stream, _)) = entrance.accept() {
                 if let Some(order) = Asker::receive(stream) {
                     answer(&mut lock(&shared), home, order, &sender);
                     let _ = rustix::io::write(&ring, &1u64.to_ne_bytes());
@@ -60,7 +62,7 @@ impl Reception {
         };
         let thread = std::thread::Builder::new().name("reception".into());
         thread.spawn(receive).map_err(Error::system("start a thread"))?;
-        Ok(Reception { desk, orders, wake })
+        Ok(Reception { desk, orders, wake, listener })
     }
 
     /// Becomes readable when an order may be there.
@@ -87,10 +89,15 @@ impl Reception {
         desk.ordered = false;
     }
 
-    /// Turns everybody away from now on, unless an order was taken already.
+    /// Turns everybody away from now on, unless an order was taken already. Whoever has asked and hears nothing may ask
+    /// the next keeper.
     pub(super) fn close(&self) -> bool {
         let mut desk = lock(&self.desk);
         desk.closed = !desk.ordered;
+        if desk.closed {
+            // It fails only where nobody can come in any more.
+            let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
+        }
         desk.closed
     }
 }
@@ -109,6 +116,8 @@ fn answer(desk: &mut Desk, home: NodeId, (mut asker, request): Order, orders: &S
     if moving {
         return asker.failed(desk.status.process.pid, node, &refusal(ReasonCode::Busy.into()));
     }
+    // From here on it is ours, and whoever asked must not ask another.
+    asker.taken();
     // There is room: the order before this one is done.
     desk.ordered = orders.try_send((asker, request)).is_ok();
 }
