@@ -156,11 +156,12 @@ fn receive(
             }
             (Some(Kind::Image), None) => {
                 if let Some(image) = parts.take(&payload)? {
-                    unfinished = Some(embody(setup, session, cache, files, image, early.take())?);
+                    let body = embody(setup, session, cache, files, image, early.take())?;
+                    let body = unfinished.insert(body);
+                    transfer::receive_pages(&mut from.receiver, &mut body.sink)?;
+                    break;
                 }
             }
-            (Some(Kind::Pages), Some(body)) => transfer::take_pages(&mut body.sink, &payload)?,
-            (Some(Kind::PagesEnd), Some(_)) => break,
             _ => return Err(Error::Unexpected { got: number, wanted: "a part of a process" }),
         }
     }
@@ -211,8 +212,8 @@ impl Empty {
         let borrowed: Vec<_> = files.iter().map(|(_, file)| file.as_fd()).collect();
         let void = setup.config.paths.run.join("void");
         std::fs::create_dir_all(&void).map_err(Error::io("making an empty directory"))?;
-        let host_id =
-            setup.config.guests.uid_base + u32::from_le_bytes([session.0[0], session.0[1], session.0[2] & 15, 0]);
+        let host_id = setup.config.guests.uid_base
+            + u32::from_le_bytes([session.0[0], session.0[1], session.0[2] & 15, 0]);
         let plan = Plan {
             pid: made_for.pid,
             ids: (made_for.uid, made_for.gid),
