@@ -241,7 +241,10 @@ fn rebuild_in(
     loop {
         let frame = inlet.take()?;
         match Kind::new(frame.kind) {
-            Some(Kind::Pages) => transfer::take_pages(&mut sink, &frame.payload)?,
+            Some(Kind::Pages) => {
+                transfer::take_pages(&mut sink, &frame.payload)?;
+                inlet.give_back(frame.payload);
+            }
             Some(Kind::PagesEnd) => break,
             Some(Kind::Refused) => return Err(Error::Refused(session::decode(&frame.payload)?.0)),
             _ => return Err(Error::Unexpected { got: frame.kind, wanted: "pages" }),

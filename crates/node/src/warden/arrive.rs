@@ -156,14 +156,13 @@ fn receive(
             }
             (Some(Kind::Image), None) => {
                 if let Some(image) = parts.take(&payload)? {
-                    unfinished = Some(embody(setup, session, cache, files, image, early.take())?);
+                    let body = embody(setup, session, cache, files, image, early.take())?;
+                    let body = unfinished.insert(body);
+                    let received = transfer::receive_pages(&mut from.receiver, &mut body.sink);
+                    received.map_err(|error| cause(error, body.body.pid))?;
+                    break;
                 }
             }
-            (Some(Kind::Pages), Some(unfinished)) => {
-                let taken = transfer::take_pages(&mut unfinished.sink, &payload);
-                taken.map_err(|error| cause(error, unfinished.body.pid))?;
-            }
-            (Some(Kind::PagesEnd), Some(_)) => break,
             _ => return Err(Error::Unexpected { got: number, wanted: "a part of a process" }),
         }
     }
