@@ -125,6 +125,7 @@ pub fn run(
     };
     tracing::info!(pid, %home, local_pid = warden.guest.pid, "a guest arrived");
     let outcome = warden.serve(&listener, &news);
+    // Whoever owns the process, a guest does not outlive the connection to its home.
     tracee::body::kill(warden.guest.init);
     warden.answer_leave(match &outcome {
         Stop::End(End::Gone) => None,
@@ -216,7 +217,8 @@ impl Warden {
             Some(Kind::Quiesce) => self.begin_leaving(),
             Some(Kind::Flushed) => self.flushed(),
             Some(Kind::Resume) => self.stay(),
-            Some(Kind::Release | Kind::Gone) => Err(Stop::End(End::Gone)),
+            Some(Kind::Release) => self.released(),
+            Some(Kind::Gone) => Err(Stop::End(End::Gone)),
             _ => Err(journey::Error::Unexpected { got: frame.kind, wanted: "something for a warden" }.into()),
         }
     }
