@@ -93,6 +93,11 @@ impl Receiver {
         Ok(self.next(&mut payload, Wait::Never)?.map(|kind| Frame { kind, payload }))
     }
 
+    /// Whether bytes have been read that belong to a frame not yet given out. If none have, `poll` tells of the next.
+    pub fn holds_bytes(&self) -> bool {
+        !self.opened.is_empty() || !self.sealed.is_empty()
+    }
+
     /// Like [`Receiver::try_recv`], into a buffer of the caller, which is untouched on `None`.
     pub fn try_recv_into(&mut self, payload: &mut Vec<u8>) -> Result<Option<u16>, Error> {
         self.next(payload, Wait::Never)
@@ -128,8 +133,10 @@ impl Receiver {
         if partial.header_filled < HEADER_BYTES {
             return Ok(false);
         }
-        // The header is decoded once per record; it is eight bytes.
+        // The header is decoded once per record; it is eight bytes. A peer that announces much and sends little costs
+        // no memory: untouched pages are none.
         let header = Header::decode(&partial.header)?;
+        partial.payload.reserve_exact(header.length - partial.payload.len());
         let body = &opened[head..];
         let count = body.len().min(header.length - partial.payload.len());
         partial.payload.extend_from_slice(&body[..count]);

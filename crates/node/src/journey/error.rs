@@ -24,6 +24,9 @@ pub(crate) enum Error {
         /// What was due.
         wanted: &'static str,
     },
+    /// Something was said or done out of its place in a hand-over.
+    #[error(transparent)]
+    OutOfPlace(#[from] migration::OutOfPlace),
     /// The other node cannot do it.
     #[error("{}", refusal_text(.0))]
     Refused(Refusal),

@@ -8,6 +8,7 @@ use model::limits::{FRAME_BYTES_MAX, PAGE_BATCH_BYTES};
 use net::{Frame, Receiver};
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
+use std::sync::mpsc;
 use std::time::Duration;
 use tracee::layout::{Files, MappedFile};
 use tracee::pages::{PageBatch, Sink, Source, is_zero};
@@ -20,6 +21,9 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 const IMAGE_BYTES_MAX: usize = 64 << 20;
 /// Ranges in one batch of pages, at most: what two ends' lists may hold.
 const RANGES_MAX: usize = kernel::memory::RANGES_MAX;
+
+/// Batches of pages that wait between two threads, at most.
+const BATCHES_AHEAD: usize = 3;
 
 /// Where frames go.
 pub(crate) trait Outlet {
@@ -256,7 +260,10 @@ fn check_image(image: &Process) -> Result<()> {
     Ok(())
 }
 
-/// Sends all pages of a source; an error of `progress` ends it. Pages that are all zero and in no file need not travel: fresh memory is zero.
+/// Sends all pages of a source; an error of `progress` ends it.
+///
+/// Pages that are all zero and in no file need not travel: fresh memory is zero. Another thread reads the next batches
+/// while one is encrypted and sent, where there is a CPU for it.
 pub(crate) fn send_pages(
     out: &mut impl Outlet,
     source: &mut Source,
@@ -264,20 +271,100 @@ pub(crate) fn send_pages(
     progress: &mut dyn FnMut(u64, u64) -> Result<()>,
 ) -> Result<u64> {
     let total = source.total();
-    let mut done = 0;
-    let mut sent = 0;
-    let mut batch = PageBatch::default();
-    while source.next(PAGE_BATCH_BYTES, &mut batch)? {
+    let (mut done, mut sent) = (0, 0);
+    let mut put = |batch: &PageBatch| -> Result<()> {
         done += batch.bytes.len() as u64;
         if !(is_zero(&batch.bytes) && all_anonymous(image, &batch.ranges)) {
             let ranges = batch.ranges.iter().map(|range| (range.start, range.length)).collect();
             out.put(Kind::Pages, &[&session::encode(&Pages(ranges)), &batch.bytes])?;
             sent += batch.bytes.len() as u64;
         }
-        progress(done, total)?;
+        progress(done, total)
+    };
+    if has_spare_cpu() && total > PAGE_BATCH_BYTES as u64 {
+        std::thread::scope(|scope| {
+            let (full, batches) = mpsc::sync_channel::<tracee::Result<PageBatch>>(BATCHES_AHEAD);
+            let (empty, spare) = mpsc::channel::<PageBatch>();
+            scope.spawn(move || {
+                loop {
+                    let mut batch = spare.try_recv().unwrap_or_default();
+                    let read = match source.next(PAGE_BATCH_BYTES, &mut batch) {
+                        Ok(true) => Ok(batch),
+                        Ok(false) => return,
+                        Err(error) => Err(error),
+                    };
+                    if full.send(read).is_err() {
+                        return;
+                    }
+                }
+            });
+            for batch in batches {
+                let batch = batch?;
+                put(&batch)?;
+                // The reader may have read its last.
+                let _ = empty.send(batch);
+            }
+            Ok::<(), Error>(())
+        })?;
+    } else {
+        let mut batch = PageBatch::default();
+        while source.next(PAGE_BATCH_BYTES, &mut batch)? {
+            put(&batch)?;
+        }
     }
     out.put(Kind::PagesEnd, &[])?;
     Ok(sent)
+}
+
+/// Whether two threads of this process can run at once.
+fn has_spare_cpu() -> bool {
+    std::thread::available_parallelism().is_ok_and(|count| count.get() > 1)
+}
+
+/// Takes all pages up to their end. Another thread receives and decrypts while this one writes, where there is a CPU
+/// for it.
+pub(crate) fn receive_pages(receiver: &mut Receiver, sink: &mut Sink) -> Result<()> {
+    let take = |sink: &mut Sink, number: u16, payload: &[u8]| match Kind::new(number) {
+        Some(Kind::Pages) => take_pages(sink, payload).map(|()| true),
+        Some(Kind::PagesEnd) => Ok(false),
+        _ => Err(Error::Unexpected { got: number, wanted: "pages" }),
+    };
+    let mut payload = Vec::new();
+    // The first frame here: most programs' pages fit into few.
+    let number = receiver.recv_into(&mut payload)?;
+    if !take(sink, number, &payload)? {
+        return Ok(());
+    }
+    if !has_spare_cpu() {
+        loop {
+            let number = receiver.recv_into(&mut payload)?;
+            if !take(sink, number, &payload)? {
+                return Ok(());
+            }
+        }
+    }
+    std::thread::scope(|scope| {
+        let (full, frames) = mpsc::sync_channel::<Result<Frame>>(BATCHES_AHEAD);
+        let (empty, spare) = mpsc::channel::<Vec<u8>>();
+        scope.spawn(move || {
+            loop {
+                let mut payload = spare.try_recv().unwrap_or_default();
+                let frame = receiver.recv_into(&mut payload).map(|kind| Frame { kind, payload });
+                let last = !matches!(&frame, Ok(frame) if frame.kind == Kind::Pages as u16);
+                if full.send(frame.map_err(Error::from)).is_err() || last {
+                    return;
+                }
+            }
+        });
+        for frame in frames {
+            let frame = frame?;
+            if !take(sink, frame.kind, &frame.payload)? {
+                return Ok(());
+            }
+            let _ = empty.send(frame.payload);
+        }
+        Err(Error::Ending)
+    })
 }
 
 fn all_anonymous(image: &Process, ranges: &[Range]) -> bool {

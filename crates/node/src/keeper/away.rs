@@ -45,6 +45,8 @@ impl Away {
 /// Frames of the host that are not about calls, in order; an error ends them.
 pub(super) struct Notices {
     frames: mpsc::Receiver<Result<Frame>>,
+    /// Buffers of frames that are done with: fresh ones would cost as many page faults as the pages in them.
+    spare: mpsc::Sender<Vec<u8>>,
     wake: OwnedFd,
     /// What came of its own accord while an answer was due.
     later: RefCell<VecDeque<Frame>>,
@@ -71,6 +73,11 @@ impl Notices {
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Disconnected) => Some(Err(Error::Ending)),
         }
+    }
+
+    /// Gives a frame's buffer back to be filled again.
+    pub(super) fn give_back(&self, payload: Vec<u8>) {
+        let _ = self.spare.send(payload);
     }
 
     /// Forgets what came of its own accord: the remote stands still, and will ask again where it goes on.
@@ -120,8 +127,9 @@ pub(super) fn listen(calls: Arc<Calls>, mut receiver: Receiver) -> Result<Notice
         .map_err(|errno| Error::Io { what: "making an event", source: errno.into() })?;
     let ring = wake.try_clone().map_err(Error::io("making an event"))?;
     let (sender, frames) = mpsc::sync_channel(NOTICES_MAX);
+    let (spare, spares) = mpsc::channel();
     let read = move || {
-        let outcome = read_frames(&calls, &mut receiver, &sender, &ring);
+        let outcome = read_frames(&calls, &mut receiver, &sender, &spares, &ring);
         if let Err(error) = outcome {
             let _ = sender.send(Err(error));
         }
@@ -129,13 +137,14 @@ pub(super) fn listen(calls: Arc<Calls>, mut receiver: Receiver) -> Result<Notice
         let _ = rustix::io::write(&ring, &1u64.to_ne_bytes());
     };
     std::thread::Builder::new().name("channel".into()).spawn(read).map_err(Error::io("starting a thread"))?;
-    Ok(Notices { frames, wake, later: RefCell::default() })
+    Ok(Notices { frames, spare, wake, later: RefCell::default() })
 }
 
 fn read_frames(
     calls: &Calls,
     receiver: &mut Receiver,
     sender: &SyncSender<Result<Frame>>,
+    spares: &mpsc::Receiver<Vec<u8>>,
     ring: &OwnedFd,
 ) -> Result<()> {
     let mut payload = Vec::new();
@@ -146,7 +155,8 @@ fn read_frames(
         {
             continue;
         }
-        let frame = Frame { kind: number, payload: std::mem::take(&mut payload) };
+        let next = spares.try_recv().unwrap_or_default();
+        let frame = Frame { kind: number, payload: std::mem::replace(&mut payload, next) };
         if sender.send(Ok(frame)).is_err() {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! From home to a host.
 //!
-//! Until the commit is sent, whatever fails lets the process go on here as if nothing had happened: [`Frozen`] undoes
-//! itself. From the commit on the host owns it; that nobody answers then ends the process.
+//! What a failure means is the [`Giver`]'s to say: while the process is owned here it goes on as if nothing had happened,
+//! for [`Frozen`] undoes itself; from the word on it must not, and ends if nobody answers.
 
 use super::calls::Calls;
 use super::requests::Asker;
@@ -10,6 +10,7 @@ use crate::journey::transfer::{self, expect, files_of};
 use crate::journey::{Error, Outlet, Result};
 use crate::{machine, peers};
 use image::Process;
+use migration::{Giver, GiverInput, Owner, Word};
 use model::{NodeId, Reason, ReasonCode, Reasons, Session};
 use net::{Channel, Receiver, Route, Sender};
 use procinfo::Mapping;
@@ -34,8 +35,9 @@ const ASK_PATIENCE: Duration = Duration::from_secs(10);
 /// Code segment of 64-bit user code.
 const CODE_64: u64 = 0x33;
 
-/// The process, stopped at home with the stub inside; dropped, it goes on unharmed.
-struct Frozen {
+/// The process, stopped at home with the stub inside; dropped, it goes on unharmed if it is still owned here.
+struct Frozen<'a> {
+    giver: &'a mut Giver,
     stopped: Option<Stopped>,
     snapshots: Vec<Snapshot>,
     injector: Option<Injector>,
@@ -43,8 +45,11 @@ struct Frozen {
     instruction: u64,
 }
 
-impl Drop for Frozen {
+impl Drop for Frozen<'_> {
     fn drop(&mut self) {
+        if self.giver.fail() != Owner::Here {
+            return;
+        }
         let Some(stopped) = &self.stopped else { return };
         if let Some(injector) = self.injector.take() {
             if let Some(slots) = &self.slots {
@@ -61,8 +66,19 @@ impl Drop for Frozen {
 }
 
 impl Keeper {
-    /// Moves the process from home to `node`. On failure it goes on at home.
+    /// Moves the process from home to `node`. On failure it goes on at home, or has ended if it may no longer.
     pub(super) fn depart(&mut self, node: NodeId, address: SocketAddr, asker: &mut Asker) -> Result<Trip> {
+        let mut giver = Giver::new(Word::Giver);
+        self.give(&mut giver, node, address, asker).inspect_err(|_| self.abide_by(giver.fail()))
+    }
+
+    fn give(
+        &mut self,
+        giver: &mut Giver,
+        node: NodeId,
+        address: SocketAddr,
+        asker: &mut Asker,
+    ) -> Result<Trip> {
         let begun = Instant::now();
         let pid = self.process.pid;
         refuse_if(tracee::constraints(pid))?;
@@ -82,8 +98,14 @@ impl Keeper {
         let waiting = super::waiting::observe(pid);
 
         let frozen_at = Instant::now();
-        let mut frozen =
-            Frozen { stopped: None, snapshots: Vec::new(), injector: None, slots: None, instruction: 0 };
+        let mut frozen = Frozen {
+            giver,
+            stopped: None,
+            snapshots: Vec::new(),
+            injector: None,
+            slots: None,
+            instruction: 0,
+        };
         let mut image = freeze(pid, &mut frozen, &before, waiting, &mut self.files)?;
         let Some(injector) = &frozen.injector else { return Err(Error::Ending) };
         let late: Vec<_> = files_of(&image.areas, image.executable, &self.files)
@@ -109,6 +131,7 @@ impl Keeper {
             Shared::map(&slots.memory, slots.base, slots.count).map_err(Error::io("mapping the slots"))?;
         frozen.slots = Some(slots);
         expect(&mut receiver, Kind::Prepared, "the word that the remote is ready")?;
+        frozen.giver.step(GiverInput::Prepared)?;
 
         shared.prepare();
         shared.claim().map_err(Error::io("becoming the keeper"))?;
@@ -118,21 +141,16 @@ impl Keeper {
             frozen.slots = Some(slots);
             return Err(error.into());
         }
-        // The point of no return: from here on the remote may run.
+        frozen.giver.step(GiverInput::Speak)?;
         let commit = Commit { signals: vec![0; tids.len()] };
         sender.put(Kind::Commit, &[&session::encode(&commit)])?;
         let (base, entries) = (injector.base(), injector.entries());
         frozen.injector = None;
         drop(frozen.stopped.take());
-        let started = expect(&mut receiver, Kind::Started, "the word that the remote runs");
+        let started = expect(&mut receiver, Kind::Started, "the word that the remote runs")?;
+        session::decode::<Started>(&started.payload)?;
+        frozen.giver.step(GiverInput::Started)?;
         let freeze = frozen_at.elapsed();
-        if let Err(error) =
-            started.and_then(|frame| Ok(session::decode::<Started>(&frame.payload).map(drop)?))
-        {
-            // Nobody knows whether it runs there: it must not run here too.
-            self.give_up();
-            return Err(error);
-        }
         let calls = Arc::new(Calls::new(shared, pid, tids, entries));
         calls.connect(Some(sender));
         let private = image.areas.iter().filter(|area| area.backing == image::Backing::Anonymous);
@@ -213,6 +231,7 @@ fn freeze(
     let stopped = Stopped::freeze(pid, STOP_PATIENCE)?;
     let tids = stopped.tids().to_vec();
     frozen.stopped = Some(stopped);
+    frozen.giver.step(GiverInput::Stopped)?;
     for &tid in &tids {
         frozen.snapshots.push(Snapshot::take(tid)?);
     }

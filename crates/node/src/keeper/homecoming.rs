@@ -1,7 +1,7 @@
 //! From a host back home: the deputy is filled with the process again.
 //!
-//! The host keeps the process, stopped, until it is told that it lives here. What fails before the deputy is emptied
-//! sends it on its way again there; after that there is nothing to go back to, and the process ends.
+//! The host keeps the process, stopped, until it is told that it lives here. What a failure means is the [`Taker`]'s to
+//! say: the word is given when the deputy begins to be emptied, for then there is nothing to go back to.
 
 use super::away::Away;
 use super::requests::Asker;
@@ -10,6 +10,7 @@ use crate::journey::transfer::{self, ImageParts, expect};
 use crate::journey::{Error, Inlet, Result};
 use image::{FileId, Process};
 use kernel::ptrace;
+use migration::{Owner, Taker, TakerInput, Word};
 use model::{Destination, Reason, ReasonCode, Reasons};
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd;
@@ -36,16 +37,13 @@ impl Keeper {
         away.calls.send(Kind::Quiesce, &[])?;
         hear_quiet(away)?;
         let frozen_at = Instant::now();
-        let stopped = match empty_handed(self.process.pid, away) {
-            Ok(stopped) => stopped,
-            Err(error) => {
-                away.calls.send(Kind::Resume, &[])?;
-                return Err(error);
-            }
-        };
-        away.calls.send(Kind::Flushed, &[])?;
-        match fill(away, stopped, &self.files, asker) {
+        let mut taker = Taker::new(Word::Taker);
+        let mut stopped = None;
+        let filled = still(self.process.pid, away)
+            .and_then(|still| fill(&mut taker, away, stopped.insert(still), &self.files, asker));
+        match filled {
             Ok(bytes) => {
+                drop(stopped.take());
                 let freeze = frozen_at.elapsed();
                 let _ = away.calls.send(Kind::Release, &[]);
                 if let Place::Away(away) = std::mem::replace(&mut self.place, Place::Home) {
@@ -54,12 +52,16 @@ impl Keeper {
                 }
                 Ok(Trip { freeze, total: begun.elapsed(), bytes })
             }
-            Err(Unfilled::Untouched(error)) => {
-                away.calls.send(Kind::Resume, &[])?;
-                Err(error)
-            }
-            Err(Unfilled::Ruined(error)) => {
-                self.give_up();
+            Err(error) => {
+                match taker.fail() {
+                    // It is a deputy as before.
+                    Owner::There => {
+                        drop(stopped.take());
+                        away.calls.send(Kind::Resume, &[])?;
+                    }
+                    // It is neither a deputy nor a process, and does not run until it is dead.
+                    Owner::Unknown | Owner::Here => self.give_up(),
+                }
                 Err(error)
             }
         }
@@ -84,28 +86,21 @@ impl Keeper {
     }
 }
 
-/// Stops the deputy once it has nothing left to do. On failure it is as it was.
-fn empty_handed(pid: i32, away: &Away) -> Result<Stopped> {
-    finish_housekeeping(away)?;
-    let stopped = stop_deputy(pid, away)?;
-    // What was caught until now goes first; the deputy catches nothing more.
-    away.calls.scan()?;
-    Ok(stopped)
-}
-
-/// How a deputy was left that could not be filled.
-enum Unfilled {
-    /// It is a deputy as before.
-    Untouched(Error),
-    /// It is neither a deputy nor a process.
-    Ruined(Error),
-}
-
 /// Waits until every thread of the remote has stopped.
 pub(super) fn hear_quiet(away: &mut Away) -> Result<()> {
     expect(&mut &away.notices, Kind::Quiet, "the word that the remote stands still")?;
     away.notices.forget();
     Ok(())
+}
+
+/// Stops the deputy between two calls, and says so.
+fn still(pid: i32, away: &Away) -> Result<Stopped> {
+    finish_housekeeping(away)?;
+    let stopped = stop_deputy(pid, away)?;
+    // What was caught until now goes first; the deputy catches nothing more.
+    away.calls.scan()?;
+    away.calls.send(Kind::Flushed, &[])?;
+    Ok(stopped)
 }
 
 fn finish_housekeeping(away: &Away) -> Result<()> {
@@ -149,40 +144,30 @@ fn kernel_error(what: &'static str, pid: i32) -> impl FnOnce(kernel::Errno) -> E
     move |errno| tracee::Error::Kernel { what, pid, errno }.into()
 }
 
-/// Receives the process and fills the deputy with it. On success the threads run.
-fn fill(
-    away: &Away,
-    stopped: Stopped,
-    files: &Files,
-    asker: &mut Asker,
-) -> std::result::Result<u64, Unfilled> {
+/// Receives the process and fills the deputy with it. On success the threads may run; after a failure the taker knows
+/// whose the process is.
+fn fill(taker: &mut Taker, away: &Away, stopped: &Stopped, files: &Files, asker: &mut Asker) -> Result<u64> {
     let mut inlet = &away.notices;
-    let image = receive_image(&mut inlet).map_err(Unfilled::Untouched)?;
+    let image = receive_image(&mut inlet)?;
     let pid = stopped.pid();
     let tids: BTreeSet<i32> = stopped.tids().iter().copied().collect();
     if image.pid != pid || image.threads.iter().map(|thread| thread.tid).collect::<BTreeSet<_>>() != tids {
-        return Err(Unfilled::Untouched(
-            session::Malformed("image: its threads are not the deputy's").into(),
-        ));
+        return Err(session::Malformed("image: its threads are not the deputy's").into());
     }
     let tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
-    let (injector, descriptors) = enter(away, &image, files, pid).map_err(Unfilled::Untouched)?;
-    let filled = rebuild_in(&injector, &image, &descriptors, &tids, &mut inlet, asker);
-    let (bytes, registers) = filled.map_err(Unfilled::Ruined)?;
-    let finish = || -> Result<()> {
-        let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
-        let own = (injector.base(), injector.base() + inject::AREA_BYTES);
-        let theirs: Vec<_> =
-            mappings.into_iter().filter(|mapping| mapping.start >= own.1 || mapping.end <= own.0).collect();
-        let instruction = inject::find_instruction(pid, &theirs)?;
-        injector.leave(pid, instruction)?;
-        for ((thread, &tid), raw) in image.threads.iter().zip(&tids).zip(&registers) {
-            rebuild::thread_registers(tid, thread, raw)?;
-        }
-        Ok(())
-    };
-    finish().map_err(Unfilled::Ruined)?;
-    drop(stopped);
+    let (injector, descriptors) = enter(away, &image, files, pid)?;
+    taker.step(TakerInput::Word)?;
+    let (bytes, registers) = rebuild_in(&injector, &image, &descriptors, &tids, &mut inlet, asker)?;
+    let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
+    let own = (injector.base(), injector.base() + inject::AREA_BYTES);
+    let theirs: Vec<_> =
+        mappings.into_iter().filter(|mapping| mapping.start >= own.1 || mapping.end <= own.0).collect();
+    let instruction = inject::find_instruction(pid, &theirs)?;
+    injector.leave(pid, instruction)?;
+    for ((thread, &tid), raw) in image.threads.iter().zip(&tids).zip(&registers) {
+        rebuild::thread_registers(tid, thread, raw)?;
+    }
+    taker.step(TakerInput::Complete)?;
     Ok(bytes)
 }
 
@@ -241,7 +226,10 @@ fn rebuild_in(
     loop {
         let frame = inlet.take()?;
         match Kind::new(frame.kind) {
-            Some(Kind::Pages) => transfer::take_pages(&mut sink, &frame.payload)?,
+            Some(Kind::Pages) => {
+                transfer::take_pages(&mut sink, &frame.payload)?;
+                inlet.give_back(frame.payload);
+            }
             Some(Kind::PagesEnd) => break,
             Some(Kind::Refused) => return Err(Error::Refused(session::decode(&frame.payload)?.0)),
             _ => return Err(Error::Unexpected { got: frame.kind, wanted: "pages" }),

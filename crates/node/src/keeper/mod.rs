@@ -28,6 +28,7 @@ use crate::journey::error::chain;
 use crate::{Error, Setup, history};
 use away::Away;
 use control::{AgentRequest, KeeperStatus};
+use migration::Owner;
 use model::{Destination, NodeId, ProcessId};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use reception::Reception;
@@ -284,6 +285,15 @@ impl Keeper {
             let hold = session::encode(&Hold { stopped });
             // A lost connection is noticed, and dealt with, where frames are read.
             let _ = away.calls.send(Kind::Hold, &[&hold]);
+        }
+    }
+
+    /// After a failed hand-over away from where the process was: if it is not there any more, nobody here could serve it
+    /// elsewhere, and it ends.
+    fn abide_by(&mut self, owner: Owner) {
+        match owner {
+            Owner::Here => {}
+            Owner::There | Owner::Unknown => self.give_up(),
         }
     }
 

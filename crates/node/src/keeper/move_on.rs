@@ -1,13 +1,14 @@
 //! From one host to another, directly.
 //!
 //! The old host sends the process itself; the keeper only introduces the two, gives the word, and lets the calls go to
-//! the new one. Until the word is given, whatever fails lets the process go on where it is.
+//! the new one. What a failure means is the [`Giver`]'s to say, which the keeper is for the old host.
 
 use super::homecoming::hear_quiet;
 use super::requests::Asker;
 use super::{Keeper, Place, Trip, away};
 use crate::journey::transfer::expect;
 use crate::journey::{Error, Outlet, Result};
+use migration::{Giver, GiverInput, Owner, Word};
 use model::{Destination, NodeId, ReasonCode};
 use net::{Receiver, Sender};
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ impl Keeper {
         self.refuse_if_held(Destination::Node(node))?;
         let session = self.offer(node, address)?;
         let (sender, receiver) = self.connect(node, address, session, Role::Keeper { brings: false })?;
+        let mut giver = Giver::new(Word::Giver);
         asker.progress("files", 0, 0);
         let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
         // The files go first, while the process runs.
@@ -33,51 +35,48 @@ impl Keeper {
         expect(&mut &away.notices, Kind::MoveOn, "the word that the files are there")?;
         away.calls.send(Kind::Quiesce, &[])?;
         hear_quiet(away)?;
+        giver.step(GiverInput::Stopped)?;
         let frozen_at = Instant::now();
         away.calls.scan()?;
         // Signals that are caught from here on wait in the slots for the new host.
         let mut old = away.calls.disconnect().ok_or(Error::Ending)?;
         old.put(Kind::Flushed, &[])?;
-        match hand_over(away, node, &mut old, sender, receiver) {
+        match hand_over(&mut giver, away, node, &mut old, sender, receiver) {
             Ok(bytes) => Ok(Trip { freeze: frozen_at.elapsed(), total: begun.elapsed(), bytes }),
-            Err(Lost::There(error)) => {
-                old.put(Kind::Resume, &[])?;
-                away.calls.connect(Some(old));
-                Err(error)
-            }
-            Err(Lost::Both(error)) => {
-                self.give_up();
+            Err(error) => {
+                let owner = giver.fail();
+                if owner == Owner::Here {
+                    old.put(Kind::Resume, &[])?;
+                    away.calls.connect(Some(old));
+                }
+                self.abide_by(owner);
                 Err(error)
             }
         }
     }
 }
 
-/// How a hand-over failed.
-enum Lost {
-    /// Before the word: the old host still has the process.
-    There(Error),
-    /// After it: nobody knows who has it.
-    Both(Error),
-}
-
+/// Lets the new host have the process. After a failure the giver knows whose it is.
 fn hand_over(
+    giver: &mut Giver,
     away: &mut away::Away,
     node: NodeId,
     old: &mut Sender,
     mut sender: Sender,
     mut receiver: Receiver,
-) -> std::result::Result<u64, Lost> {
-    let sent = expect(&mut &away.notices, Kind::Sent, "the word that all was sent");
-    let bytes =
-        sent.and_then(|frame| Ok(session::decode::<Sent>(&frame.payload)?.0.bytes)).map_err(Lost::There)?;
-    expect(&mut receiver, Kind::Prepared, "the word that the remote is ready").map_err(Lost::There)?;
+) -> Result<u64> {
+    let sent = expect(&mut &away.notices, Kind::Sent, "the word that all was sent")?;
+    let bytes = session::decode::<Sent>(&sent.payload)?.0.bytes;
+    expect(&mut receiver, Kind::Prepared, "the word that the remote is ready")?;
+    giver.step(GiverInput::Prepared)?;
     let commit = Commit { signals: away.calls.signals_sent() };
-    sender.put(Kind::Commit, &[&session::encode(&commit)]).map_err(Lost::Both)?;
-    expect(&mut receiver, Kind::Started, "the word that the remote runs").map_err(Lost::Both)?;
+    giver.step(GiverInput::Speak)?;
+    sender.put(Kind::Commit, &[&session::encode(&commit)])?;
+    expect(&mut receiver, Kind::Started, "the word that the remote runs")?;
+    giver.step(GiverInput::Started)?;
     let _ = old.put(Kind::Release, &[]);
     away.calls.connect(Some(sender));
-    away.notices = away::listen(Arc::clone(&away.calls), receiver).map_err(Lost::Both)?;
+    away.notices = away::listen(Arc::clone(&away.calls), receiver)?;
     away.node = node;
     Ok(bytes)
 }

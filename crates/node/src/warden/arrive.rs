@@ -1,4 +1,7 @@
 //! A process arrives: files, image, pages; then it stands ready until its keeper gives the word.
+//!
+//! Here the warden is the [`Taker`]: before the word the process is not its own, so whatever fails, what there is of it is
+//! dropped. After the word a guest that cannot be served is dropped too: its sender has let go of it.
 
 use super::connections::{self, Guestbook, Wanted};
 use super::guest::{Guest, Sleep};
@@ -9,6 +12,7 @@ use crate::journey::transfer::{self, ImageParts};
 use crate::journey::{Error, Outlet, Result};
 use image::{FileId, Process, Resume};
 use kernel::ptrace;
+use migration::{Taker, TakerInput, Word};
 use model::limits::PEER_SILENCE_SECONDS;
 use model::{NodeId, Session};
 use net::{Receiver, Sender};
@@ -156,14 +160,13 @@ fn receive(
             }
             (Some(Kind::Image), None) => {
                 if let Some(image) = parts.take(&payload)? {
-                    unfinished = Some(embody(setup, session, cache, files, image, early.take())?);
+                    let body = embody(setup, session, cache, files, image, early.take())?;
+                    let body = unfinished.insert(body);
+                    let received = transfer::receive_pages(&mut from.receiver, &mut body.sink);
+                    received.map_err(|error| cause(error, body.body.pid))?;
+                    break;
                 }
             }
-            (Some(Kind::Pages), Some(unfinished)) => {
-                let taken = transfer::take_pages(&mut unfinished.sink, &payload);
-                taken.map_err(|error| cause(error, unfinished.body.pid))?;
-            }
-            (Some(Kind::PagesEnd), Some(_)) => break,
             _ => return Err(Error::Unexpected { got: number, wanted: "a part of a process" }),
         }
     }
@@ -392,12 +395,15 @@ fn remember_calls(guest: &mut Guest) {
 /// Waits for the word and lets the guest run.
 fn begin(guest: &mut Guest, keeper: &mut Guestbook) -> Result<()> {
     let local_pid = guest.pid;
+    let mut taker = Taker::new(Word::Giver);
+    taker.step(TakerInput::Complete)?;
     keeper.sender.put(Kind::Prepared, &[&session::encode(&Prepared { local_pid })])?;
     let frame = transfer::expect(&mut keeper.receiver, Kind::Commit, "the word to begin")?;
     let (commit, _) = session::decode::<Commit>(&frame.payload)?;
     if commit.signals.len() != guest.threads.len() {
         return Err(session::Malformed("word to begin").into());
     }
+    taker.step(TakerInput::Word)?;
     for (thread, signals) in guest.threads.iter_mut().zip(commit.signals) {
         thread.signals_seen = signals;
         thread.parked = false;

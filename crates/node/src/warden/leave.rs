@@ -1,15 +1,17 @@
 //! The guest leaves: home, or on to another host.
 //!
 //! First it stands still: every thread stopped, no call under way, every signal caught until then here. Then it is
-//! captured and sent. It stays here, stopped, until the keeper says that it lives elsewhere, or that it is to go on.
+//! captured and sent. It stays here, stopped, until the keeper says that it lives elsewhere, or that it is to go on: the
+//! warden is the [`Giver`], and the word is the keeper's. If the keeper is lost meanwhile, the guest must not go on.
 
 use super::guest::Waits;
 use super::signals::is_directed;
-use super::{Step, Warden};
+use super::{End, Step, Stop, Warden};
 use crate::journey::transfer::{self, files_of};
 use crate::journey::{Error, Outlet, Result};
 use image::{Clocks, Process, Resume, Siginfo};
 use kernel::ptrace;
+use migration::{Giver, GiverInput, Word};
 use net::{Channel, Receiver, Route, Sender};
 use procinfo::Mapping;
 use std::collections::BTreeMap;
@@ -29,6 +31,8 @@ const RESTART_WITHOUT_HANDLER: i64 = -514;
 /// A guest on its way out.
 #[derive(Debug)]
 pub(super) struct Leaving {
+    /// Whose it is; in the keeper's hands from the start.
+    giver: Giver,
     /// The mappings when it was told to stop.
     before: Vec<Mapping>,
     /// The keeper knows that it stands still.
@@ -96,7 +100,9 @@ impl Warden {
             return Ok(self.sender.put(Kind::Refused, &[&session::encode(&refusal)])?);
         }
         let before = procinfo::maps_with_flags(self.guest.pid).unwrap_or_default();
-        self.leaving = Some(Leaving { before, is_quiet: false, late: Vec::new(), captured: None });
+        let mut giver = Giver::new(Word::Taker);
+        giver.step(GiverInput::Stopped)?;
+        self.leaving = Some(Leaving { giver, before, is_quiet: false, late: Vec::new(), captured: None });
         for index in 0..self.guest.threads.len() {
             self.interrupt(index)?;
             match self.guest.threads[index].waits {
@@ -220,11 +226,21 @@ impl Warden {
         image.actions.clone()
     }
 
-    /// The move is off: the guest goes on as if nothing had happened.
-    pub(super) fn stay(&mut self) -> Step {
-        let Some(leaving) = self.leaving.take() else {
+    /// The process lives elsewhere: what is here can be dropped.
+    pub(super) fn released(&mut self) -> Step {
+        let Some(leaving) = &mut self.leaving else {
             return Err(session::Malformed("word that nobody waits for").into());
         };
+        leaving.giver.step(GiverInput::Started)?;
+        Err(Stop::End(End::Gone))
+    }
+
+    /// The move is off: the guest goes on as if nothing had happened.
+    pub(super) fn stay(&mut self) -> Step {
+        let Some(mut leaving) = self.leaving.take() else {
+            return Err(session::Malformed("word that nobody waits for").into());
+        };
+        leaving.giver.step(GiverInput::Returned)?;
         self.onward = None;
         if let Some(captured) = leaving.captured {
             captured.injector.unmap(self.guest.pid, captured.instruction)?;

@@ -125,6 +125,7 @@ pub fn run(
     };
     tracing::info!(pid, %home, local_pid = warden.guest.pid, "a guest arrived");
     let outcome = warden.serve(&listener, &news);
+    // Whoever owns the process, a guest does not outlive the connection to its home.
     tracee::body::kill(warden.guest.init);
     warden.answer_leave(match &outcome {
         Stop::End(End::Gone) => None,
@@ -159,8 +160,10 @@ impl Warden {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(journey::Error::io("waiting")(errno.into()).into()),
         }
+        let filter_gone = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
         let [calls, frames, news_ready, daemon] =
             fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+        let due = self.reported.elapsed() >= STATUS_EVERY;
         if calls {
             self.take_notification()?;
         }
@@ -170,15 +173,18 @@ impl Warden {
         if news_ready {
             while news.read_signal().is_ok_and(|signal| signal.is_some()) {}
         }
-        // Signals merge: the news of one child may stand for those of several.
-        self.take_news()?;
+        // Signals merge: the news of one child may stand for those of several. An end may come without any (the body's
+        // own, whose parent we are): then its filter goes, and the clock tells in any case.
+        if news_ready || filter_gone || due {
+            self.take_news()?;
+        }
         if daemon {
             self.take_request(listener);
         }
         if self.sent_away.as_ref().is_some_and(|(_, since)| since.elapsed() > LEAVE_PATIENCE) {
             self.answer_leave(Some("its home was told and has not taken it yet; it will when it can"));
         }
-        if self.reported.elapsed() >= STATUS_EVERY {
+        if due {
             self.report()?;
         }
         self.advance_leaving()
@@ -187,6 +193,9 @@ impl Warden {
     fn take_frames(&mut self) -> Step {
         while let Some(frame) = self.receiver.try_recv()? {
             self.take_frame(&frame)?;
+            if !self.receiver.holds_bytes() {
+                break;
+            }
         }
         Ok(())
     }
@@ -208,7 +217,8 @@ impl Warden {
             Some(Kind::Quiesce) => self.begin_leaving(),
             Some(Kind::Flushed) => self.flushed(),
             Some(Kind::Resume) => self.stay(),
-            Some(Kind::Release | Kind::Gone) => Err(Stop::End(End::Gone)),
+            Some(Kind::Release) => self.released(),
+            Some(Kind::Gone) => Err(Stop::End(End::Gone)),
             _ => Err(journey::Error::Unexpected { got: frame.kind, wanted: "something for a warden" }.into()),
         }
     }
