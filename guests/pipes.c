@@ -155,8 +155,8 @@ static void events(void)
     CHECK(read(event, &value, 8) == -1 && errno == EAGAIN && close(event) == 0);
     int timer = timerfd_create(CLOCK_MONOTONIC, 0);
     struct itimerspec times = { { 0, 10000000 }, { 0, 10000000 } };
-    CHECK(timer >= 0 && timerfd_settime(timer, 0, &times, NULL) == 0);
     double start = seconds(CLOCK_MONOTONIC);
+    CHECK(timer >= 0 && timerfd_settime(timer, 0, &times, NULL) == 0);
     uint64_t expired = 0;
     while (expired < 3) {
         wait_for(timer, (unsigned)expired % 4, -1);

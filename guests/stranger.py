@@ -1,6 +1,8 @@
 """Says wrong things to a daemon's port or socket, and goes away; the daemon must not mind.
 
-usage: stranger.py tcp ADDRESS PORT | unix PATH
+usage: stranger.py tcp ADDRESS PORT [SESSION] | unix PATH
+
+With a session, everything follows a good preamble: it reaches that session's warden.
 """
 import json
 import os
@@ -13,9 +15,15 @@ import time
 random.seed(4660)
 
 
+session = bytes.fromhex(sys.argv[4]) if len(sys.argv) > 4 else b""
+
+
 def connect():
     if sys.argv[1] == "tcp":
-        return socket.create_connection((sys.argv[2], int(sys.argv[3])), timeout=10)
+        stream = socket.create_connection((sys.argv[2], int(sys.argv[3])), timeout=10)
+        if session:
+            stream.sendall(b"OMX1\1\2\0\0" + session)
+        return stream
     stream = socket.socket(socket.AF_UNIX)
     stream.settimeout(10)
     stream.connect(sys.argv[2])

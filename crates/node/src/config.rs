@@ -111,6 +111,11 @@ impl Paths {
         self.run.join("keeper")
     }
 
+    /// The directory of what is known of processes that are at home again.
+    pub fn history(&self) -> PathBuf {
+        self.run.join("history")
+    }
+
     /// The directory of the wardens' sockets.
     pub fn wardens(&self) -> PathBuf {
         self.run.join("warden")

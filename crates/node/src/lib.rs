@@ -15,6 +15,7 @@ pub mod counts;
 pub mod daemon;
 pub mod eligibility;
 mod error;
+mod history;
 mod journey;
 pub mod keeper;
 pub mod machine;

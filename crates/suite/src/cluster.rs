@@ -6,6 +6,7 @@ use crate::workshop::Workshop;
 use crate::{SOON, Stream};
 use anyhow::{Context as _, Result, bail};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ impl Cluster {
     /// The lab of this process, started when it is first asked for.
     pub fn shared() -> Result<&'static Cluster> {
         let _one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-        let cluster = CLUSTER.get_or_init(|| Cluster::up().map_err(|error| format!("{error:#}")));
+        let cluster = CLUSTER.get_or_init(|| Cluster::up(&[]).map_err(|error| format!("{error:#}")));
         cluster.as_ref().map_err(|error| anyhow::anyhow!("no lab: {error}"))
     }
 
@@ -49,11 +50,13 @@ impl Cluster {
         CLUSTER.get()?.as_ref().ok().map(Cluster::logs)
     }
 
-    fn up() -> Result<Cluster> {
+    /// A lab of its own, with these options of `om lab up`; dropped, it is gone.
+    pub fn up(options: &[&str]) -> Result<Cluster> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         let workshop = Workshop::open()?;
-        let name = format!("s{}", std::process::id());
+        let name = format!("s{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new(workshop.programs.join("om"));
-        command.args(["lab", "up", "--name", &name, "--nodes", "3", "--foreground"]);
+        command.args(["lab", "--name", &name, "up", "--nodes", "3", "--foreground"]).args(options);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("failed to start om lab up")?;
         let said = Stream::of(child.stdout.take().context("no pipe")?);

@@ -18,6 +18,11 @@ fn main() -> ExitCode {
         trial("job-control", &["cc", "bash"], job_control),
         trial("pipe-partner-sees-the-end", &["cc", "bash"], pipe_partner_sees_the_end),
         trial("sent-home-by-its-host", &["cc"], sent_home_by_its_host),
+        trial("strace-at-home", &["python3", "strace"], strace_at_home),
+        trial("gdb-at-home", &["python3", "gdb"], gdb_at_home),
+        trial("wanted-home-while-traced", &["cc", "strace"], wanted_home_while_traced),
+        trial("stopped-it-stays", &["python3"], stopped_it_stays),
+        trial("its-moves-are-remembered", &["cc"], its_moves_are_remembered),
     ])
 }
 
@@ -157,6 +162,123 @@ fn sent_home_by_its_host() -> Result<()> {
     let at = cluster.home().whereabouts(run.pid)?;
     ensure!(at == home, "it is on node {at}");
     run.finish(0)?;
+    Ok(())
+}
+
+/// Attaches strace to a process, and waits until it is attached.
+fn strace<'a>(place: Place<'a>, pid: i32, file: &str) -> Result<Run<'a>> {
+    let words = ["strace", "-f", "-o", file, "-p", &pid.to_string()].map(str::to_owned);
+    let tracer = Run::command(place, &words, Input::Pipes, String::new())?;
+    wait_until("strace is attached", || {
+        Ok(!place.must(&format!("grep TracerPid /proc/{pid}/status"))?.trim().ends_with("\t0"))
+    })?;
+    Ok(tracer)
+}
+
+fn interrupt(mut tracer: Run<'_>) -> Result<()> {
+    tracer.place().must(&format!("kill -INT {}", tracer.pid))?;
+    tracer.end(SOON)?;
+    Ok(())
+}
+
+/// Nobody traces the deputy, so anybody may: its calls are those of the program. Only home it cannot come meanwhile.
+fn strace_at_home() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let mut run = Run::start(place, &guest("counter"))?;
+    run.go(Stop::N2)?;
+    let file = format!("{}/trace", run.scratch);
+    let tracer = strace(place, run.pid, &file)?;
+    wait_until("strace sees it write", || Ok(place.must(&format!("cat {file}"))?.contains("write(")))?;
+    let count = format!("stat -c %s {}/count", run.scratch);
+    let first = place.must(&count)?;
+    wait_until("it counts on", || Ok(place.must(&count)? != first))?;
+    match place.migrate(run.pid, "home")? {
+        Ok(moved) => anyhow::bail!("it was moved: {moved:?}"),
+        Err(refusal) => ensure!(refusal.codes == ["traced"] && refusal.status == 3, "{refusal:?}"),
+    }
+    interrupt(tracer)?;
+    run.go(Stop::Home)?;
+    run.finish(3)?;
+    Ok(())
+}
+
+fn gdb_at_home() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let mut run = Run::start(place, &guest("counter"))?;
+    run.go(Stop::N2)?;
+    let said = place.must(&format!("gdb -nx -batch -p {} -ex 'info threads' -ex detach 2>&1", run.pid))?;
+    ensure!(said.contains("detached") || said.contains("Detaching"), "{said}");
+    let count = format!("stat -c %s {}/count", run.scratch);
+    let first = place.must(&count)?;
+    wait_until("it counts on", || Ok(place.must(&count)? != first))?;
+    run.go(Stop::N3)?;
+    run.go(Stop::Home)?;
+    run.finish(3)?;
+    Ok(())
+}
+
+/// A call that needs home waits until its process may come home.
+fn wanted_home_while_traced() -> Result<()> {
+    let cluster = Cluster::shared()?;
+    let place = cluster.home();
+    let mut run = Run::start(place, &guest("loop"))?;
+    run.go(Stop::N2)?;
+    let tracer = strace(place, run.pid, "/dev/null")?;
+    let home = cluster.number("n1")?;
+    let said = cluster.node("n2").shell(&format!("om expel {} {home}", run.pid))?;
+    ensure!(said.status == 1 && said.errors.contains("when it can"), "{} {}", said.status, said.errors);
+    ensure!(place.whereabouts(run.pid)? != home, "it came home, although it is traced there");
+    interrupt(tracer)?;
+    wait_until("it is at home", || Ok(place.whereabouts(run.pid)? == home))?;
+    run.finish(0)?;
+    Ok(())
+}
+
+/// A stopped process is refused, at home and away, and goes on when it is continued.
+fn stopped_it_stays() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let mut run = Run::start(place, &guest("counter"))?;
+    let pid = run.pid;
+    for (at, to) in [(Stop::Home, "n2"), (Stop::N2, "home"), (Stop::N3, "n2")] {
+        if at != Stop::Home {
+            run.go(at)?;
+        }
+        place.must(&format!("kill -STOP {pid}"))?;
+        wait_until("it is stopped", || Ok(state(place, pid)?.starts_with('T')))?;
+        match place.migrate(pid, to)? {
+            Ok(moved) => anyhow::bail!("stopped, it was moved to {to}: {moved:?}"),
+            Err(refusal) => {
+                ensure!(refusal.codes == ["stopped"] && refusal.status == 3, "to {to}: {refusal:?}")
+            }
+        }
+        ensure!(state(place, pid)?.starts_with('T'), "the refusal continued it");
+        place.must(&format!("kill -CONT {pid}"))?;
+        let count = format!("stat -c %s {}/count", run.scratch);
+        let first = place.must(&count)?;
+        wait_until("it counts on", || Ok(place.must(&count)? != first))?;
+    }
+    run.finish(3)?;
+    Ok(())
+}
+
+fn its_moves_are_remembered() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let mut run = Run::start(place, &guest("loop"))?;
+    let pid = run.pid;
+    let moves = || {
+        let said = place.must(&format!("om where {pid} --json"))?;
+        suite::find(&said, "moves").and_then(|moves| moves.as_u64()).context("no count")
+    };
+    ensure!(moves()? == 0, "it has not moved yet");
+    for stop in [Stop::N2, Stop::Home, Stop::N3, Stop::N2, Stop::Home] {
+        run.go(stop)?;
+    }
+    ensure!(moves()? == 5, "moved {} times instead of 5", moves()?);
+    let listed = place.must("om ps --json")?.replace(' ', "");
+    ensure!(listed.contains(&format!("\"pid\":{pid},")), "om ps does not list it: {listed}");
+    run.finish(0)?;
+    let listed = place.must("om ps --json")?.replace(' ', "");
+    ensure!(!listed.contains(&format!("\"pid\":{pid},")), "om ps lists the dead: {listed}");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use anyhow::{Result, bail, ensure};
 use model::ReasonCode;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use suite::{Cluster, Input, Place, Run, SOON, main as run, trial};
+use suite::{Cluster, Input, Place, Run, SOON, Stop, main as run, trial};
 
 fn main() -> ExitCode {
     run(vec![
@@ -23,6 +23,12 @@ fn main() -> ExitCode {
         trial("with-io-uring", &["cc", "io_uring"], || refused_guest("iouring", ReasonCode::IoUring)),
         trial("with-shared-memory", &["cc"], || refused_guest("shared", ReasonCode::SharedMemory)),
         trial("traced", &["cc", "strace"], traced),
+        trial("of-a-thread", &["python3"], of_a_thread),
+        trial("while-it-moves", &["python3"], while_it_moves),
+        trial("to-a-node-without-daemon", &["cc"], to_a_node_without_daemon),
+        trial("to-a-full-disk", &["cc"], to_a_full_disk),
+        trial("to-little-memory", &["python3"], to_little_memory),
+        trial("out-of-memory-midway", &["python3"], out_of_memory_midway),
         trial("for-two-reasons", &["cc", "strace", "io_uring"], for_two_reasons),
         trial("bad-arguments", &["cc"], bad_arguments),
     ])
@@ -189,6 +195,121 @@ fn for_two_reasons() -> Result<()> {
     place.must(&format!("kill -INT {}", tracer.pid))?;
     tracer.end(SOON)?;
     unharmed(run)
+}
+
+/// The daemon of n3 is gone, in a lab of its own; a guest that n3 has goes on, since it does not depend on it.
+fn to_a_node_without_daemon() -> Result<()> {
+    let cluster = Cluster::up(&[])?;
+    let (staying, hosted) = (start(cluster.home(), "quiet")?, start(cluster.home(), "quiet")?);
+    hosted.go(Stop::N3)?;
+    let n3 = cluster.node("n3");
+    n3.must("kill -KILL $(pgrep -o -x omd)")?;
+    refused(cluster.home(), &staying.pid.to_string(), "n3", &[ReasonCode::DeadNode])?;
+    hosted.go(Stop::Home)?;
+    unharmed(hosted)?;
+    unharmed(staying)
+}
+
+/// The host's cache has no room for the program's files.
+fn to_a_full_disk() -> Result<()> {
+    let cluster = Cluster::up(&[])?;
+    let run = start(cluster.home(), "quiet")?;
+    let host = cluster.node("n2");
+    host.must("mount -t tmpfs -o size=200k tmpfs /var/cache/openmosix")?;
+    refused(cluster.home(), &run.pid.to_string(), "n2", &[ReasonCode::Disk])?;
+    let left = host.must("find /var/cache/openmosix -type f -name '.*'")?;
+    ensure!(left.is_empty(), "halves of files are left: {left}");
+    host.must("umount /var/cache/openmosix")?;
+    run.go(Stop::N2)?;
+    unharmed(run)
+}
+
+/// A program that holds this much memory, and looks in the end whether it is as it was.
+fn large(place: Place<'_>, megabytes: u32) -> Result<Run<'_>> {
+    let program = format!(
+        "x = b'x' * ({megabytes} << 20)\nprint('ready', flush=True)\ninput()\n\
+         print('unharmed' if x.count(b'x') == len(x) else 'broken')"
+    );
+    let words = ["/usr/bin/python3".to_owned(), "-c".to_owned(), program];
+    let run = Run::command(place, &words, Input::Pipes, String::new())?;
+    run.expect("ready", 0)?;
+    Ok(run)
+}
+
+fn to_little_memory() -> Result<()> {
+    let cluster = Cluster::up(&["--mem", "2G,200M,2G"])?;
+    let run = large(cluster.home(), 250)?;
+    refused(cluster.home(), &run.pid.to_string(), "n2", &[ReasonCode::Memory])?;
+    // The reason is the node's, not the process's.
+    run.go(Stop::N3)?;
+    unharmed(run)
+}
+
+/// The host has room when it is asked, and no longer when half of the memory is there.
+fn out_of_memory_midway() -> Result<()> {
+    let cluster = Cluster::up(&["--mem", "2G,300M,2G", "--rate", "200mbit"])?;
+    let run = large(cluster.home(), 150)?;
+    let host = cluster.node("n2");
+    // The files are there already: what remains takes some seconds, and is memory.
+    let guest = start(cluster.home(), "quiet")?;
+    guest.go(Stop::N2)?;
+    unharmed(guest)?;
+    let refusal = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| cluster.home().migrate(run.pid, "n2"));
+        await_line(host, "ls /run/openmosix/warden", "sock")?;
+        std::thread::sleep(Duration::from_secs(1));
+        host.must("dd if=/dev/zero of=/tmp/full bs=1M count=180 2>&1")?;
+        asking.join().map_err(|_| anyhow::anyhow!("the asker panicked"))?
+    })?;
+    let Err(refusal) = refusal else { bail!("it was moved all the same: {refusal:?}") };
+    ensure!(refusal.codes == [ReasonCode::Memory.code()] && refusal.status == 3, "{refusal:?}");
+    ensure!(!refusal.text.contains("panicked"), "{}", refusal.text);
+    host.must("rm /tmp/full")?;
+    run.go(Stop::N2)?;
+    run.go(Stop::Home)?;
+    unharmed(run)
+}
+
+/// Two who want to move it at once: the second hears that it is being moved, and `om where` answers meanwhile.
+fn while_it_moves() -> Result<()> {
+    let cluster = Cluster::up(&["--rate", "200mbit"])?;
+    let place = cluster.home();
+    let run = large(place, 150)?;
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| place.migrate(run.pid, "n2"));
+        await_line(cluster.node("n2"), "ls /run/openmosix/warden", "sock")?;
+        refused(place, &run.pid.to_string(), "n3", &[ReasonCode::Busy])?;
+        let listed = place.must("om ps --json")?;
+        ensure!(listed.contains("\"moving\""), "om ps says: {listed}");
+        let moved = asking.join().map_err(|_| anyhow::anyhow!("the asker panicked"))??;
+        ensure!(moved.is_ok(), "{moved:?}");
+        Ok(())
+    })?;
+    unharmed(run)
+}
+
+/// Only a whole process can be moved: a thread's id is nobody's pid.
+fn of_a_thread() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let program = "import threading; e = threading.Event(); t = threading.Thread(target=e.wait); t.start(); \
+                   print('thread', t.native_id); print('ready', flush=True); input(); e.set(); print('unharmed')";
+    let words = ["/usr/bin/python3".to_owned(), "-c".to_owned(), program.to_owned()];
+    let run = Run::command(place, &words, Input::Pipes, String::new())?;
+    run.expect("ready", 0)?;
+    let said = run.output().text();
+    let thread = said.lines().find_map(|line| line.strip_prefix("thread ")).unwrap_or_default().to_owned();
+    refused(place, &thread, "n2", &[ReasonCode::NoSuchProcess])?;
+    unharmed(run)
+}
+
+/// Waits until a command on a node prints something; it has no event that could be awaited from here.
+fn await_line(place: Place<'_>, command: &str, wanted: &str) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    while !place.shell(command)?.output.contains(wanted) {
+        ensure!(Instant::now() < deadline, "'{command}' never said '{wanted}'");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 fn bad_arguments() -> Result<()> {

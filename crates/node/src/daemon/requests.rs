@@ -6,7 +6,7 @@ use crate::agents::{self, Conversation};
 use crate::config::Peer;
 use crate::eligibility::{self, Whereabouts};
 use crate::process::Process;
-use crate::{Error, peers};
+use crate::{Error, history, peers};
 use control::{
     AgentRequest, Answer, Event, FailureKind, GuestRow, KeeperStatus, Location, NodeRow, ProcessRow,
     ProcessState, Request, WardenStatus,
@@ -19,6 +19,16 @@ const PEER_ANSWER: Duration = Duration::from_secs(PEER_ANSWER_SECONDS);
 
 /// Nodes that are asked at the same time.
 const ASKED_AT_ONCE: usize = 256;
+
+/// A keeper whose process is at home ends, maybe just when it is asked; its successor is new.
+const KEEPERS_TRIED: usize = 3;
+
+/// Whether an agent took the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Yes,
+    No,
+}
 
 /// Where the lines of an answer go; it fails when the tool has left.
 type Out<'a> = dyn FnMut(&Event) -> Result<(), Error> + 'a;
@@ -55,13 +65,18 @@ impl Daemon {
         self.agents.keeper_status(process.id.pid).filter(|status| status.process == process.id)
     }
 
+    /// What is known of this very process: by its keeper, or from before it came home.
+    fn last_status(&self, process: &Process) -> Option<KeeperStatus> {
+        self.keeper_status(process).or_else(|| history::of(&self.setup.config.paths, process.id))
+    }
+
     fn guests(&self) -> Vec<WardenStatus> {
         self.agents.wardens().into_iter().map(|(_, status)| status).collect()
     }
 
     fn locate(&self, pid: i32) -> Result<Answer, Event> {
         let process = self.existing(pid)?;
-        let status = self.keeper_status(&process);
+        let status = self.last_status(&process);
         Ok(Answer::Where(Location {
             pid,
             home: self.own(),
@@ -72,7 +87,7 @@ impl Daemon {
 
     fn why(&self, pid: i32) -> Result<Answer, Event> {
         let process = self.existing(pid)?;
-        let status = self.keeper_status(&process);
+        let status = self.last_status(&process);
         let reasons =
             eligibility::of_process(&self.setup, &process, self.whereabouts(status.as_ref()), &self.guests());
         Ok(Answer::Why {
@@ -89,7 +104,11 @@ impl Daemon {
     }
 
     fn processes(&self) -> Answer {
-        let own = self.agents.keepers().into_iter().filter_map(|status| {
+        let mut known = self.agents.keepers();
+        let kept: Vec<_> = known.iter().map(|status| status.process).collect();
+        let at_home = history::all(&self.setup.config.paths).into_iter();
+        known.extend(at_home.filter(|status| !kept.contains(&status.process)));
+        let own = known.into_iter().filter_map(|status| {
             let process = Process::read(status.process.pid).filter(|process| process.id == status.process)?;
             let away = status.node != self.own();
             Some(ProcessRow {
@@ -198,10 +217,20 @@ impl Daemon {
     }
 
     fn migrate(&self, uid: u32, pid: i32, to: Destination, out: &mut Out<'_>) -> Result<(), Error> {
-        match self.prepare(uid, pid, to) {
-            Ok((mut conversation, request)) => relay(&mut conversation, &request, out),
-            Err(failure) => out(&failure),
+        for _ in 0..KEEPERS_TRIED {
+            match self.prepare(uid, pid, to) {
+                Ok((mut conversation, request)) => {
+                    if relay(&mut conversation, &request, out)? == Heard::Yes {
+                        return Ok(());
+                    }
+                }
+                Err(failure) => return out(&failure),
+            }
         }
+        out(&failed(
+            FailureKind::Broken,
+            &format!("no keeper of process {pid} stays; the daemon's log says why"),
+        ))
     }
 
     /// All checks before anything is touched; then the keeper, ready to be asked.
@@ -274,32 +303,43 @@ impl Daemon {
             let text = format!("no guest here has the pid {pid} on node {home}; 'om ps' lists them");
             return out(&failed(FailureKind::NotFound, &text));
         };
+        let left = || failed(FailureKind::NotFound, &format!("guest {pid} of node {home} has just left"));
         match agents::connect(&path) {
-            Ok(stream) => relay(&mut Conversation::new(stream), &AgentRequest::BringHome, out),
-            Err(_) => {
-                out(&failed(FailureKind::NotFound, &format!("guest {pid} of node {home} has just left")))
-            }
+            Ok(stream) => match relay(&mut Conversation::new(stream), &AgentRequest::BringHome, out)? {
+                Heard::Yes => Ok(()),
+                Heard::No => out(&left()),
+            },
+            Err(_) => out(&left()),
         }
     }
 }
 
-/// Asks an agent and hands its lines to the tool, until it is done; every request gets its last line.
-fn relay(conversation: &mut Conversation, request: &AgentRequest, out: &mut Out<'_>) -> Result<(), Error> {
+/// Asks an agent and hands its lines to the tool, until it is done. An agent that hangs up without a word has not taken
+/// the request, and nothing was said to the tool; every other request gets its last line.
+fn relay(conversation: &mut Conversation, request: &AgentRequest, out: &mut Out<'_>) -> Result<Heard, Error> {
     let broken =
         |text: &str| failed(FailureKind::Broken, &format!("{text}; the process goes on where it was"));
     if agents::send(conversation, request).is_err() {
-        return out(&broken("the agent ended before it was asked"));
+        return Ok(Heard::No);
     }
+    let mut heard = Heard::No;
     loop {
         let event = match lines::read(conversation) {
             Ok(Some(line)) => serde_json::from_slice::<Event>(&line)
                 .unwrap_or_else(|_| broken("the agent says something that is no answer")),
+            Ok(None) if heard == Heard::No => return Ok(Heard::No),
             Ok(None) => broken("the agent ended; the daemon's log says why"),
+            Err(Error::System { source, .. })
+                if heard == Heard::No && source.kind() == std::io::ErrorKind::ConnectionReset =>
+            {
+                return Ok(Heard::No);
+            }
             Err(error) => broken(&format!("the agent does not answer (failed to {error})")),
         };
+        heard = Heard::Yes;
         out(&event)?;
         if !matches!(event, Event::Progress(_)) {
-            return Ok(());
+            return Ok(Heard::Yes);
         }
     }
 }

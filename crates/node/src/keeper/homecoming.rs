@@ -10,6 +10,7 @@ use crate::journey::transfer::{self, ImageParts, expect};
 use crate::journey::{Error, Inlet, Result};
 use image::{FileId, Process};
 use kernel::ptrace;
+use model::{Destination, Reason, ReasonCode, Reasons};
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -25,25 +26,30 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 const QUIET_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Keeper {
-    /// Brings the process home.
+    /// Brings the process home. On failure it goes on where it is, or is ended where nobody could tell how far it is.
     pub(super) fn come_home(&mut self, asker: &mut Asker) -> Result<Trip> {
         let begun = Instant::now();
+        self.refuse_if_held(Destination::Home)?;
         let Place::Away(away) = &mut self.place else {
             return Err(super::depart::refusal(model::ReasonCode::SameNode.into()));
         };
         away.calls.send(Kind::Quiesce, &[])?;
         hear_quiet(away)?;
         let frozen_at = Instant::now();
-        finish_housekeeping(away)?;
-        let stopped = stop_deputy(self.process.pid, away)?;
-        // What was caught until now goes first; the deputy catches nothing more.
-        away.calls.scan()?;
+        let stopped = match empty_handed(self.process.pid, away) {
+            Ok(stopped) => stopped,
+            Err(error) => {
+                away.calls.send(Kind::Resume, &[])?;
+                return Err(error);
+            }
+        };
         away.calls.send(Kind::Flushed, &[])?;
         match fill(away, stopped, &self.files, asker) {
             Ok(bytes) => {
                 let freeze = frozen_at.elapsed();
                 let _ = away.calls.send(Kind::Release, &[]);
                 if let Place::Away(away) = std::mem::replace(&mut self.place, Place::Home) {
+                    self.forwarded += away.calls.forwarded();
                     away.end();
                 }
                 Ok(Trip { freeze, total: begun.elapsed(), bytes })
@@ -60,6 +66,33 @@ impl Keeper {
     }
 }
 
+impl Keeper {
+    /// A deputy that is stopped answers nobody, and one that is traced is somebody else's to stop: the remote has to wait.
+    pub(super) fn refuse_if_held(&self, to: Destination) -> Result<()> {
+        let pid = self.process.pid;
+        let (Ok(stat), Ok(status)) = (procinfo::stat(pid), procinfo::status(pid)) else {
+            return Err(Error::Ended);
+        };
+        let mut reasons = Vec::new();
+        if stat.state == b'T' {
+            reasons.push(ReasonCode::Stopped.into());
+        }
+        if status.tracer != 0 && to == Destination::Home {
+            reasons.push(Reason::new(ReasonCode::Traced, format!("by process {}", status.tracer)));
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(tracee::Error::Refused(Reasons(reasons)).into()) }
+    }
+}
+
+/// Stops the deputy once it has nothing left to do. On failure it is as it was.
+fn empty_handed(pid: i32, away: &Away) -> Result<Stopped> {
+    finish_housekeeping(away)?;
+    let stopped = stop_deputy(pid, away)?;
+    // What was caught until now goes first; the deputy catches nothing more.
+    away.calls.scan()?;
+    Ok(stopped)
+}
+
 /// How a deputy was left that could not be filled.
 enum Unfilled {
     /// It is a deputy as before.
@@ -70,22 +103,9 @@ enum Unfilled {
 
 /// Waits until every thread of the remote has stopped.
 pub(super) fn hear_quiet(away: &mut Away) -> Result<()> {
-    loop {
-        let frame = (&away.notices).take()?;
-        match Kind::new(frame.kind) {
-            Some(Kind::Quiet) => {
-                away.notices.forget();
-                return Ok(());
-            }
-            Some(Kind::Refused) => return Err(Error::Refused(session::decode(&frame.payload)?.0)),
-            _ => {
-                return Err(Error::Unexpected {
-                    got: frame.kind,
-                    wanted: "the word that the remote stands still",
-                });
-            }
-        }
-    }
+    expect(&mut &away.notices, Kind::Quiet, "the word that the remote stands still")?;
+    away.notices.forget();
+    Ok(())
 }
 
 fn finish_housekeeping(away: &Away) -> Result<()> {

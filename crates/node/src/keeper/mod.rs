@@ -10,8 +10,8 @@
 //!   └──────return────┘         any ──► Ended (the process died)
 //! ```
 //!
-//! Three threads: this one owns the process by ptrace and does the moving; the other two carry its calls
-//! ([`calls::Calls`]). Files stay with this thread.
+//! Four threads: this one owns the process by ptrace and does the moving; two carry its calls ([`calls::Calls`]); one
+//! answers the daemon ([`Reception`]). Files stay with this thread.
 
 mod away;
 mod calls;
@@ -19,16 +19,18 @@ mod depart;
 mod files;
 mod homecoming;
 mod move_on;
+mod reception;
 mod requests;
 mod waiting;
 
 use crate::journey;
 use crate::journey::error::chain;
-use crate::{Error, Setup};
+use crate::{Error, Setup, history};
 use away::Away;
 use control::{AgentRequest, KeeperStatus};
-use model::{NodeId, ProcessId};
+use model::{Destination, NodeId, ProcessId};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use reception::Reception;
 use requests::Asker;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -59,8 +61,13 @@ struct Keeper {
     setup: Setup,
     files: Files,
     place: Place,
+    /// It has moved since this keeper began.
+    travelled: bool,
     moves: u64,
-    home_comings: BTreeMap<u32, u64>,
+    forwarded: u64,
+    home_comings: BTreeMap<String, u64>,
+    /// The remote waits to come home, and could not yet.
+    wish: Option<Wish>,
     stopped: bool,
 }
 
@@ -69,27 +76,38 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
     let pidfd = open_process(process)?;
     let mut keeper = Keeper {
         process,
-        setup,
         files: Files::default(),
         place: Place::Home,
+        travelled: false,
         moves: 0,
+        forwarded: 0,
         home_comings: BTreeMap::new(),
+        wish: None,
         stopped: false,
+        setup,
     };
+    if let Some(before) = history::of(&keeper.setup.config.paths, process) {
+        keeper.moves = before.moves;
+        keeper.forwarded = before.forwarded;
+        keeper.home_comings = before.home_comings.into_iter().collect();
+    }
+    let reception = Reception::open(listener, keeper.setup.config.node.id, keeper.status())?;
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        keeper.wait(&listener, &pidfd)?;
+        keeper.wait(&reception, &pidfd)?;
         if readable(&pidfd) {
             keeper.farewell("it has ended");
             return Ok(());
         }
-        if readable(&listener) {
-            keeper.serve(&listener);
+        if let Some((asker, request)) = reception.order() {
+            keeper.serve(&reception, asker, request);
         }
-        keeper.hear();
+        keeper.hear(&reception);
+        keeper.grant_wish(&reception);
         keeper.watch_stops();
-        let idle = matches!(keeper.place, Place::Home) && (keeper.moves > 0 || Instant::now() > deadline);
-        if idle && !readable(&listener) {
+        reception.tell(keeper.status());
+        let idle = matches!(keeper.place, Place::Home) && (keeper.travelled || Instant::now() > deadline);
+        if idle && reception.close() {
             return Ok(());
         }
     }
@@ -113,9 +131,9 @@ fn readable(fd: &impl AsFd) -> bool {
 }
 
 impl Keeper {
-    fn wait(&self, listener: &UnixListener, pidfd: &OwnedFd) -> Result<(), Error> {
+    fn wait(&self, reception: &Reception, pidfd: &OwnedFd) -> Result<(), Error> {
         let mut fds = vec![
-            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
+            PollFd::new(reception.wake(), PollFlags::POLLIN),
             PollFd::new(pidfd.as_fd(), PollFlags::POLLIN),
         ];
         if let Place::Away(away) = &self.place {
@@ -128,32 +146,39 @@ impl Keeper {
         }
     }
 
-    /// Serves one connection of the daemon.
-    fn serve(&mut self, listener: &UnixListener) {
-        let Ok((stream, _)) = listener.accept() else { return };
-        let Some((mut asker, request)) = Asker::receive(stream) else { return };
-        match request {
-            AgentRequest::Status => asker.status(&self.status()),
-            AgentRequest::MoveTo { node, address } => {
-                let outcome = match &self.place {
-                    Place::Home => self.depart(node, address, &mut asker),
-                    Place::Away(_) => self.move_on(node, address, &mut asker),
-                };
-                self.finish(node, outcome, &mut asker);
-            }
-            AgentRequest::BringHome => {
-                let home = self.setup.config.node.id;
-                let outcome = self.come_home(&mut asker);
-                self.finish(home, outcome, &mut asker);
-            }
-            AgentRequest::Connection => asker.refuse("a keeper takes no connections"),
+    /// Carries out an order.
+    fn serve(&mut self, reception: &Reception, mut asker: Asker, request: AgentRequest) {
+        let (node, outcome) = match request {
+            AgentRequest::MoveTo { node, address } => match &self.place {
+                Place::Home => (node, self.depart(node, address, &mut asker)),
+                Place::Away(_) => (node, self.move_on(node, address, &mut asker)),
+            },
+            _ => (self.setup.config.node.id, self.come_home(&mut asker)),
+        };
+        if outcome.is_ok() {
+            self.moved();
+        }
+        // Who asked may ask again as soon as it hears of the end.
+        reception.done(self.status());
+        self.report(node, outcome, &mut asker);
+    }
+
+    /// Counts a move. What is known is written down at home: the keeper may end there.
+    fn moved(&mut self) {
+        self.travelled = true;
+        // Where it is now it asks anew.
+        self.wish = None;
+        self.moves += 1;
+        if matches!(self.place, Place::Home)
+            && let Err(error) = history::keep(&self.setup.config.paths, &self.status())
+        {
+            tracing::warn!(pid = self.process.pid, %error, "its moves are forgotten");
         }
     }
 
-    fn finish(&mut self, node: NodeId, outcome: journey::Result<Trip>, asker: &mut Asker) {
+    fn report(&mut self, node: NodeId, outcome: journey::Result<Trip>, asker: &mut Asker) {
         match outcome {
             Ok(trip) => {
-                self.moves += 1;
                 let (pid, freeze, total, bytes) = (self.process.pid, trip.freeze, trip.total, trip.bytes);
                 tracing::info!(pid, %node, ?freeze, ?total, bytes, "moved");
                 asker.moved(self.process.pid, node, &trip);
@@ -167,8 +192,7 @@ impl Keeper {
 
     fn status(&self) -> KeeperStatus {
         let home = self.setup.config.node.id;
-        let home_comings =
-            self.home_comings.iter().map(|(&nr, &times)| (call_name(nr).to_owned(), times)).collect();
+        let home_comings = self.home_comings.iter().map(|(call, &times)| (call.clone(), times)).collect();
         let mut status = KeeperStatus {
             process: self.process,
             node: home,
@@ -176,20 +200,20 @@ impl Keeper {
             moves: self.moves,
             memory_bytes: 0,
             away_cpu_ms: 0,
-            forwarded: 0,
+            forwarded: self.forwarded,
             home_comings,
         };
         if let Place::Away(away) = &self.place {
             status.node = away.node;
             status.memory_bytes = away.status.memory_bytes;
             status.away_cpu_ms = away.status.cpu_ms;
-            status.forwarded = away.calls.forwarded();
+            status.forwarded += away.calls.forwarded();
         }
         status
     }
 
     /// Takes in what the warden said besides calls.
-    fn hear(&mut self) {
+    fn hear(&mut self, reception: &Reception) {
         while let Place::Away(away) = &mut self.place {
             let Some(notice) = away.notices.next() else { return };
             let frame = match notice {
@@ -200,13 +224,13 @@ impl Keeper {
                     return;
                 }
             };
-            if let Err(error) = self.heed(&frame) {
+            if let Err(error) = self.heed(&frame, reception) {
                 tracing::error!(pid = self.process.pid, error = chain(&error), "what the host asked failed");
             }
         }
     }
 
-    fn heed(&mut self, frame: &net::Frame) -> journey::Result<()> {
+    fn heed(&mut self, frame: &net::Frame, reception: &Reception) -> journey::Result<()> {
         match Kind::new(frame.kind) {
             Some(Kind::Status) => {
                 let (status, _) = session::decode(&frame.payload)?;
@@ -218,15 +242,35 @@ impl Keeper {
             Some(Kind::Wish) => {
                 let (wish, _) = session::decode::<Wish>(&frame.payload)?;
                 if let Wish::Call { nr } = wish {
-                    *self.home_comings.entry(nr).or_default() += 1;
+                    *self.home_comings.entry(call_name(nr).to_owned()).or_default() += 1;
                 }
-                let trip = self.come_home(&mut Asker::nobody())?;
-                self.moves += 1;
-                tracing::info!(pid = self.process.pid, ?wish, freeze = ?trip.freeze, "came home");
+                self.wish = Some(wish);
+                self.grant_wish(reception);
                 Ok(())
             }
             Some(Kind::File) => self.give_file(&frame.payload),
             _ => Err(journey::Error::Unexpected { got: frame.kind, wanted: "something for a keeper" }),
+        }
+    }
+
+    /// Brings the process home if it waits for that. While it is held at home it goes on waiting.
+    fn grant_wish(&mut self, reception: &Reception) {
+        if self.wish.is_none() || self.refuse_if_held(Destination::Home).is_err() {
+            return;
+        }
+        reception.tell(KeeperStatus { moving: true, ..self.status() });
+        let (pid, wish) = (self.process.pid, self.wish.take());
+        match self.come_home(&mut Asker::nobody()) {
+            Ok(trip) => {
+                self.moved();
+                tracing::info!(pid, ?wish, freeze = ?trip.freeze, "came home");
+            }
+            // Stopped meanwhile, before anything was done: it waits on.
+            Err(error @ (journey::Error::Refused(_) | journey::Error::Process(_))) => {
+                tracing::debug!(pid, ?wish, error = chain(&error), "it could not come home yet");
+                self.wish = wish;
+            }
+            Err(error) => tracing::error!(pid, ?wish, error = chain(&error), "it could not come home"),
         }
     }
 
@@ -257,7 +301,7 @@ impl Keeper {
             let _ = away.calls.send(Kind::Gone, &[]);
             away.end();
         }
-        self.moves += 1;
+        self.travelled = true;
     }
 }
 

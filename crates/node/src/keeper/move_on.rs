@@ -8,7 +8,7 @@ use super::requests::Asker;
 use super::{Keeper, Place, Trip, away};
 use crate::journey::transfer::expect;
 use crate::journey::{Error, Outlet, Result};
-use model::{NodeId, ReasonCode};
+use model::{Destination, NodeId, ReasonCode};
 use net::{Receiver, Sender};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ impl Keeper {
         if matches!(&self.place, Place::Away(away) if away.node == node) {
             return Err(super::depart::refusal(ReasonCode::SameNode.into()));
         }
+        self.refuse_if_held(Destination::Node(node))?;
         let session = self.offer(node, address)?;
         let (sender, receiver) = self.connect(node, address, session, Role::Keeper { brings: false })?;
         asker.progress("files", 0, 0);

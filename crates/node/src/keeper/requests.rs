@@ -52,6 +52,11 @@ impl Asker {
         }
     }
 
+    /// Tells that the order was taken: the first line of every answer to one.
+    pub(super) fn taken(&mut self) {
+        self.say(&Event::Progress(Progress { phase: "taken".to_owned(), done_bytes: 0, total_bytes: 0 }));
+    }
+
     /// Tells how far long work is, now and then.
     pub(super) fn progress(&mut self, phase: &str, done_bytes: u64, total_bytes: u64) {
         if self.last_progress.elapsed() >= PROGRESS_EVERY {

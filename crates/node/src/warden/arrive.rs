@@ -158,7 +158,8 @@ fn receive(
                 if let Some(image) = parts.take(&payload)? {
                     let body = embody(setup, session, cache, files, image, early.take())?;
                     let body = unfinished.insert(body);
-                    transfer::receive_pages(&mut from.receiver, &mut body.sink)?;
+                    let taken = transfer::receive_pages(&mut from.receiver, &mut body.sink);
+                    taken.map_err(|error| cause(error, body.body.pid))?;
                     break;
                 }
             }
@@ -166,6 +167,16 @@ fn receive(
         }
     }
     unfinished.ok_or(Error::Ending)
+}
+
+/// Why a body could not be filled. One that has not run yet is ended by nobody but a kernel that runs out of memory.
+fn cause(error: Error, pid: i32) -> Error {
+    if procinfo::stat(pid).is_ok_and(|stat| stat.state != b'Z' && stat.state != b'X') {
+        return error;
+    }
+    let detail = "the kernel ended the guest while it arrived";
+    let reasons = model::Reasons(vec![model::Reason::new(model::ReasonCode::Memory, detail)]);
+    Error::Refused(session::Refusal { message: reasons.to_string(), reasons })
 }
 
 /// A body with nothing in it; dropped, it is killed.

@@ -33,12 +33,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 use tracee::layout::Files;
 use wire::session::{self, Hold, Kind, Status, Wish};
 
 const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// How long somebody who sends a guest away waits for it to be gone.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why the warden's work is over.
 #[derive(Debug)]
@@ -79,6 +81,8 @@ struct Warden {
     /// The channel to the next host, once its files are there.
     onward: Option<Onward>,
     reported: Instant,
+    /// Who wants to hear that the guest is gone, and since when.
+    sent_away: Option<(UnixStream, Instant)>,
 }
 
 /// Serves one guest until it has left or ended.
@@ -117,10 +121,15 @@ pub fn run(
         leaving: None,
         onward: None,
         reported: Instant::now(),
+        sent_away: None,
     };
     tracing::info!(pid, %home, local_pid = warden.guest.pid, "a guest arrived");
     let outcome = warden.serve(&listener, &news);
     tracee::body::kill(warden.guest.init);
+    warden.answer_leave(match &outcome {
+        Stop::End(End::Gone) => None,
+        _ => Some("the guest ended"),
+    });
     match outcome {
         Stop::End(end) => tracing::info!(pid, %home, ?end, "the guest is gone"),
         Stop::Failed(error) => tracing::error!(pid, %home, error = chain(&error), "the guest is lost"),
@@ -171,6 +180,9 @@ impl Warden {
         if daemon {
             self.take_request(listener);
         }
+        if self.sent_away.as_ref().is_some_and(|(_, since)| since.elapsed() > LEAVE_PATIENCE) {
+            self.answer_leave(Some("its home was told and has not taken it yet; it will when it can"));
+        }
         if due {
             self.report()?;
         }
@@ -212,27 +224,35 @@ impl Warden {
     fn take_request(&mut self, listener: &UnixListener) {
         match connections::accept(listener) {
             Some(Wanted::Status(mut stream)) => connections::say_status(&mut stream, &self.status()),
-            Some(Wanted::Leave(mut stream)) => {
-                let asked = self.sender.put(Kind::Wish, &[&session::encode(&Wish::Expelled)]);
-                let pid = self.guest.image.pid;
-                let event = match asked {
-                    Ok(()) => {
-                        let answer =
-                            Answer::Moved { pid, node: self.home, freeze_us: 0, total_us: 0, bytes: 0 };
-                        Event::Done { answer }
-                    }
-                    Err(error) => Event::Failed {
-                        kind: control::FailureKind::Broken,
-                        message: chain(&error),
-                        reasons: Vec::new(),
-                    },
-                };
-                connections::say(&mut stream, &event);
+            Some(Wanted::Leave(stream)) => {
+                self.answer_leave(Some("somebody else asked, too"));
+                self.sent_away = Some((stream, Instant::now()));
+                if let Err(error) = self.sender.put(Kind::Wish, &[&session::encode(&Wish::Expelled)]) {
+                    self.answer_leave(Some(&chain(&error)));
+                }
             }
             Some(Wanted::Connection(_)) | None => {
                 tracing::debug!("a connection that is not due");
             }
         }
+    }
+
+    /// Tells whoever sent the guest away that it is gone, or why it is not.
+    fn answer_leave(&mut self, failure: Option<&str>) {
+        let Some((mut stream, since)) = self.sent_away.take() else { return };
+        let (pid, node) = (self.guest.image.pid, self.home);
+        let event = match failure {
+            None => {
+                let total_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+                Event::Done { answer: Answer::Moved { pid, node, freeze_us: 0, total_us, bytes: 0 } }
+            }
+            Some(why) => Event::Failed {
+                kind: control::FailureKind::Broken,
+                message: format!("guest {pid} of node {node} did not go home: {why}"),
+                reasons: Vec::new(),
+            },
+        };
+        connections::say(&mut stream, &event);
     }
 
     fn usage(&self) -> Status {

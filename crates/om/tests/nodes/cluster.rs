@@ -133,7 +133,7 @@ fn odd_processes_are_named_for_what_they_are() {
 
     let number = sleeper.id() as i32;
     let reasons = |to| match node.ask(&Request::Migrate { pid: number, to }) {
-        Event::Failed { kind: FailureKind::Refused, reasons, .. } => {
+        Event::Failed { kind: FailureKind::Refused | FailureKind::NotFound, reasons, .. } => {
             reasons.into_iter().map(|reason| reason.code).collect::<Vec<_>>()
         }
         other => panic!("{other:?}"),
@@ -142,7 +142,7 @@ fn odd_processes_are_named_for_what_they_are() {
     assert_eq!(reasons(Destination::Node(NodeId::new(1).unwrap())), [ReasonCode::SameNode]);
     assert_eq!(reasons(Destination::Node(NodeId::new(9).unwrap())), [ReasonCode::UnknownNode]);
     assert!(bad(&mut node.om(&["migrate", &pid, "nowhere"]), 4).contains("'nowhere'"));
-    assert!(bad(&mut node.om(&["migrate", &pid, "9"]), 3).contains("unknown-node"));
+    assert!(bad(&mut node.om(&["migrate", &pid, "9"]), 4).contains("unknown-node"));
 
     sleeper.kill().unwrap();
     // It has ended when its state is that of a zombie; it is one until it is waited for.

@@ -1,0 +1,67 @@
+//! What a guest has on its host: nothing.
+#![forbid(unsafe_code)]
+
+use anyhow::{Context as _, Result, ensure};
+use std::process::ExitCode;
+use suite::{Cluster, Place, Run, Stop, find, guest, main as run, trial};
+
+fn main() -> ExitCode {
+    run(vec![
+        trial("holds-nothing-of-its-host", &["cc"], || holds_nothing("loop")),
+        trial("every-thread-is-behind-the-filter", &["cc"], || holds_nothing("threads64")),
+        trial("others-cannot-touch-it", &["cc"], others_cannot_touch_it),
+    ])
+}
+
+/// Moves a guest to n2 and gives its pid there.
+fn away<'a>(home: Place<'a>, host: Place<'a>, name: &str) -> Result<(Run<'a>, String)> {
+    let run = Run::start(home, &guest(name))?;
+    run.go(Stop::N2)?;
+    let listed = host.must("om ps --json")?;
+    let guests = find(&listed, "guests").context("n2 lists no guests")?;
+    let row = guests.as_array().into_iter().flatten().find(|row| row["pid"] == run.pid);
+    let local = row.and_then(|row| row["local_pid"].as_i64()).context("n2 does not list it")?;
+    Ok((run, local.to_string()))
+}
+
+fn holds_nothing(name: &str) -> Result<()> {
+    let cluster = Cluster::shared()?;
+    let host = cluster.node("n2");
+    let (mut run, pid) = away(cluster.home(), host, name)?;
+    ensure!(host.must(&format!("ls /proc/{pid}/fd | wc -l"))?.trim() == "0", "it holds descriptors");
+    ensure!(host.must(&format!("ls -A /proc/{pid}/root/ | wc -l"))?.trim() == "0", "it sees files");
+    for (field, wanted) in [("Seccomp", "2"), ("NoNewPrivs", "1"), ("CapEff", "0000000000000000")] {
+        let line =
+            format!("cat /proc/{pid}/task/*/status | awk '$1 == \"{field}:\" {{ print $2 }}' | sort -u");
+        ensure!(host.must(&line)?.trim() == wanted, "{field} is not {wanted} for every thread");
+    }
+    let uid = host.must(&format!("awk '$1 == \"Uid:\" {{ print $2, $3, $4, $5 }}' /proc/{pid}/status"))?;
+    ensure!(
+        uid.split_whitespace().all(|id| id.parse::<u64>().is_ok_and(|id| id >= 2_000_000_000)),
+        "it is user {uid}"
+    );
+    for namespace in ["user", "pid", "mnt", "net", "ipc", "uts", "cgroup", "time"] {
+        let line =
+            format!("[ $(readlink /proc/{pid}/ns/{namespace}) != $(readlink /proc/self/ns/{namespace}) ]");
+        host.must(&line).with_context(|| format!("it shares the {namespace} namespace of its host"))?;
+    }
+    run.finish(0).map(drop)
+}
+
+fn others_cannot_touch_it() -> Result<()> {
+    let cluster = Cluster::shared()?;
+    let host = cluster.node("n2");
+    let (mut run, pid) = away(cluster.home(), host, "loop")?;
+    for line in [
+        format!("kill -TERM {pid}"),
+        format!("cat /proc/{pid}/mem"),
+        format!("cat /proc/{pid}/environ"),
+        format!("ls /proc/{pid}/fd/"),
+        format!("ls /proc/{pid}/root/"),
+    ] {
+        let tried =
+            host.shell(&format!("setpriv --reuid 65534 --regid 65534 --clear-groups sh -c '{line}'"))?;
+        ensure!(tried.status != 0, "another user of the host may: {line}");
+    }
+    run.finish(0).map(drop)
+}
