@@ -65,6 +65,11 @@ impl Warden {
         if self.looks_at_itself(row, &args) {
             return self.wish_home(index, notification);
         }
+        let mask = forward::temporary_mask(row, &args, &memory);
+        // What the call's own mask lets through would end it before it waits, and no deputy knows of it any more.
+        if mask.is_some() && self.interruption(index, mask) == Interruption::OnlyInside {
+            return self.wish_home(index, notification);
+        }
         let (call, landing) = match forward::gather(row, args, &memory) {
             Gathered::Call { call, landing } => (call, landing),
             Gathered::Errno(errno) => return self.answer(index, notification.id, -i64::from(errno)),
@@ -90,7 +95,7 @@ impl Warden {
             done: 0,
             since,
             timeout,
-            mask: forward::temporary_mask(row, &args, &memory),
+            mask,
             remade: remade.map(|(_, code)| code),
             cancelled: false,
             asks_position: None,

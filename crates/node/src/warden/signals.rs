@@ -153,7 +153,11 @@ impl Warden {
     fn wake_receiver(&mut self, caught_by: usize) -> Step {
         for index in 0..self.guest.threads.len() {
             let Ok(status) = procinfo::status(self.guest.threads[index].tid) else { continue };
-            if status.shared_pending & !status.blocked & !status.ignored == 0 {
+            let own_mask = match &self.guest.threads[index].waits {
+                Waits::Call { outstanding, .. } => outstanding.mask,
+                _ => None,
+            };
+            if status.shared_pending & !own_mask.unwrap_or(status.blocked) & !status.ignored == 0 {
                 continue;
             }
             if index != caught_by {
