@@ -31,7 +31,8 @@ int main(int argc, char **argv)
             for (volatile int i = 0; i < 100000; i++)
                 ;
         } else {
-            struct timespec little = { 0, 1000000 };
+            /* Long enough for moves to find some pending. */
+            struct timespec little = { 0, 10000000 + (long)(next_random(&random) % 24) * 1000000 };
             CHECK(nanosleep(&little, NULL) == 0);
         }
         CHECK(sigprocmask(SIG_SETMASK, &before, NULL) == 0);

@@ -247,7 +247,13 @@ fn freeze(
     let injector =
         frozen.injector.insert(Injector::enter(pid, leader.registers(), frozen.instruction, base)?);
     let known = Known { waiting, ..Known::default() };
-    Ok(capture::capture(injector, &frozen.snapshots, layout, &known)?)
+    let mut image = capture::capture(injector, &frozen.snapshots, layout, &known)?;
+    // What is pending stays pending here: the deputy catches it as soon as it begins, and sends it on.
+    image.pending.clear();
+    for thread in &mut image.threads {
+        thread.pending.clear();
+    }
+    Ok(image)
 }
 
 fn no_room() -> Error {
