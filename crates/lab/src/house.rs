@@ -25,6 +25,9 @@ pub(crate) const PROGRAMS: &str = "/opt/openmosix/bin";
 pub(crate) const SEARCH_PATH: &str =
     "/opt/openmosix/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The tools under their classic names: links to `om`, which knows itself by the name it is called by.
+const CLASSIC_NAMES: &[&str] = &["mosrun", "migrate", "mps"];
+
 /// Directories that are empty in a new node, and their modes.
 const PRIVATE: &[(&str, u32)] = &[
     ("/run", 0o755),
@@ -104,6 +107,14 @@ pub(crate) fn move_in(plan: &Plan, node: &NodePlan) -> Result<()> {
     groups(&hierarchies);
     make_directory(PROGRAMS)?;
     place(&programs, Path::new(PROGRAMS))?;
+    make_directory("/usr/local/bin")?;
+    for name in CLASSIC_NAMES {
+        let link = format!("/usr/local/bin/{name}");
+        // Another root may bring them along.
+        if !Path::new(&link).exists() {
+            symlink(format!("{PROGRAMS}/om"), &link).doing(|| format!("make {link}"))?;
+        }
+    }
     furnish(plan, node)
 }
 

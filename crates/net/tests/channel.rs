@@ -236,8 +236,9 @@ fn garbage_instead_of_tls_is_refused() {
         let (address, server) = serve(identity(&authority, 2));
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(&net::Preamble { route: Route::Control }.encode()).unwrap();
-        stream.write_all(garbage).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let _ = stream.write_all(garbage);
+        // The server may have given up by now, and then there is nothing left to shut down.
+        let _ = stream.shutdown(std::net::Shutdown::Write);
         assert!(server.join().unwrap().is_err());
         // The server gave up and closed; a reset is as good as an end.
         let mut rest = Vec::new();

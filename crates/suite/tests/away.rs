@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         trial("parent-waits-for-it", &["cc", "bash"], parent_waits_for_it),
         trial("job-control", &["cc", "bash"], job_control),
         trial("pipe-partner-sees-the-end", &["cc", "bash"], pipe_partner_sees_the_end),
+        trial("under-the-classic-names", &["cc"], under_the_classic_names),
         trial("sent-home-by-its-host", &["cc"], sent_home_by_its_host),
         trial("strace-at-home", &["python3", "strace"], strace_at_home),
         trial("gdb-at-home", &["python3", "gdb"], gdb_at_home),
@@ -301,4 +302,22 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
+}
+
+/// `mosrun` starts a program in the ordinary way and has it moved; its status comes back. `mps` and `migrate` are `om`.
+fn under_the_classic_names() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let line = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo counted $i; exit 7";
+    let said = place.shell(&format!("mosrun 2 sh -c '{line}'"))?;
+    ensure!(
+        said.output == "counted 300000\n" && said.status == 7,
+        "mosrun ended with {}: {}{}",
+        said.status,
+        said.output,
+        said.errors
+    );
+    let mut run = Run::start(place, &guest("loop"))?;
+    place.must(&format!("migrate {} 2", run.pid))?;
+    ensure!(place.must("mps")?.contains(&run.pid.to_string()), "mps does not list it");
+    run.finish(0).map(drop)
 }

@@ -120,7 +120,8 @@ pub fn run(
         held: false,
         leaving: None,
         onward: None,
-        reported: Instant::now(),
+        // The first report is due at once.
+        reported: Instant::now().checked_sub(STATUS_EVERY).unwrap_or_else(Instant::now),
         sent_away: None,
     };
     tracing::info!(pid, %home, local_pid = warden.guest.pid, "a guest arrived");
