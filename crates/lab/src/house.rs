@@ -23,8 +23,10 @@ use std::path::{Path, PathBuf};
 pub(crate) const PROGRAMS: &str = "/opt/openmosix/bin";
 /// Where a node looks for programs.
 pub(crate) const SEARCH_PATH: &str =
-    "/opt/openmosix/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    "/opt/openmosix/bin:/opt/openmosix/names:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Where a node sees our programs under other names.
+const NAMES: &str = "/opt/openmosix/names";
 /// The tools under their classic names: links to `om`, which knows itself by the name it is called by.
 const CLASSIC_NAMES: &[&str] = &["mosrun", "migrate", "mps"];
 
@@ -107,13 +109,10 @@ pub(crate) fn move_in(plan: &Plan, node: &NodePlan) -> Result<()> {
     groups(&hierarchies);
     make_directory(PROGRAMS)?;
     place(&programs, Path::new(PROGRAMS))?;
-    make_directory("/usr/local/bin")?;
+    make_directory(NAMES)?;
     for name in CLASSIC_NAMES {
-        let link = format!("/usr/local/bin/{name}");
-        // Another root may bring them along.
-        if !Path::new(&link).exists() {
-            symlink(format!("{PROGRAMS}/om"), &link).doing(|| format!("make {link}"))?;
-        }
+        let link = format!("{NAMES}/{name}");
+        symlink(format!("{PROGRAMS}/om"), &link).doing(|| format!("make {link}"))?;
     }
     furnish(plan, node)
 }
