@@ -119,22 +119,33 @@ fn send_missing_files(
     for entry in missing.0 {
         let file = files.iter().find(|file| file.id == entry.id);
         let file = file.ok_or(Error::Unexpected { got: frame.kind, wanted: "a file that was offered" })?;
-        let mut buffer = vec![0; PART_BYTES];
-        let mut at = 0;
-        loop {
-            let got = file.file.read_at(&mut buffer, at).map_err(Error::io("reading a mapped file"))?;
-            at += got as u64;
-            let last = got == 0 || at >= file.length;
-            out.put(Kind::FilePart, &[&session::encode(&FilePart { id: file.id, last }), &buffer[..got]])?;
-            done += got as u64;
+        send_file(out, file, &mut |bytes| {
+            done += bytes;
             progress(done, total);
-            listen(receiver)?;
-            if last {
-                break;
-            }
-        }
+            listen(receiver)
+        })?;
     }
     Ok(())
+}
+
+/// Sends a file in parts; after each, `sent` is told its bytes.
+pub(crate) fn send_file(
+    out: &mut impl Outlet,
+    file: &MappedFile,
+    sent: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<()> {
+    let mut buffer = vec![0; PART_BYTES];
+    let mut at = 0;
+    loop {
+        let got = file.file.read_at(&mut buffer, at).map_err(Error::io("reading a mapped file"))?;
+        at += got as u64;
+        let last = got == 0 || at >= file.length;
+        out.put(Kind::FilePart, &[&session::encode(&FilePart { id: file.id, last }), &buffer[..got]])?;
+        sent(got as u64)?;
+        if last {
+            return Ok(());
+        }
+    }
 }
 
 /// Of the files offered, those that the cache lacks.

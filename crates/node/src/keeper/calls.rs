@@ -411,6 +411,12 @@ impl Calls {
     }
 }
 
+impl Outlet for &Calls {
+    fn put(&mut self, kind: Kind, parts: &[&[u8]]) -> Result<()> {
+        self.send(kind, parts)
+    }
+}
+
 fn check_signal(signal: i32) -> Result<()> {
     if (1..=64).contains(&signal) { Ok(()) } else { Err(session::Malformed("signal number").into()) }
 }

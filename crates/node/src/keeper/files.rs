@@ -1,13 +1,10 @@
 //! Files that the remote maps while it is away.
 
 use super::{Keeper, Place};
-use crate::journey::{Error, Result};
+use crate::journey::{Result, transfer};
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use tracee::layout::MappedFile;
-use wire::session::{self, FileAnswer, FileEntry, FilePart, FileRequest, Kind};
-
-const PART_BYTES: usize = 1 << 20;
+use wire::session::{self, FileAnswer, FileEntry, FileRequest, Kind};
 
 impl Keeper {
     /// Answers a host that asks what is under a descriptor of the process.
@@ -16,18 +13,7 @@ impl Keeper {
         let known = self.file_under(request.descriptor);
         let Place::Away(away) = &self.place else { return Ok(()) };
         if let (Some(file), true) = (&known, request.send) {
-            let mut buffer = vec![0; PART_BYTES];
-            let mut at = 0;
-            loop {
-                let got = file.file.read_at(&mut buffer, at).map_err(Error::io("reading a mapped file"))?;
-                at += got as u64;
-                let last = got == 0 || at >= file.length;
-                let part = session::encode(&FilePart { id: file.id, last });
-                away.calls.send(Kind::FilePart, &[&part, &buffer[..got]])?;
-                if last {
-                    break;
-                }
-            }
+            transfer::send_file(&mut &*away.calls, file, &mut |_| Ok(()))?;
         }
         let file = known.map(|file| FileEntry { id: file.id, length: file.length });
         away.calls.send(Kind::FileIs, &[&session::encode(&FileAnswer { slot: request.slot, file })])
