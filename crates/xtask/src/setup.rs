@@ -23,14 +23,19 @@ const NEEDED: &[(&str, &str)] = &[
     ("setpriv", "util-linux"),
 ];
 
-/// Installs the missing packages, or says which they are and why it cannot.
-///
-/// Never fails the caller for a missing package: a test that needs it says so itself.
+/// Provides everything that the tests use.
 pub(crate) fn run() -> Result<ExitCode> {
-    let missing: Vec<&str> =
-        NEEDED.iter().filter(|(program, _)| !have(program)).map(|(_, package)| *package).collect();
+    provide(|_| true)
+}
+
+/// Installs the missing packages of the wanted programs, or says which they are and why it cannot.
+///
+/// Never fails the caller for a missing package: what needs it says so itself.
+pub(crate) fn provide(wanted: impl Fn(&str) -> bool) -> Result<ExitCode> {
+    let missing = NEEDED.iter().filter(|(program, _)| wanted(program) && !have(program));
+    let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
     if missing.is_empty() {
-        println!("setup: everything the tests need is here");
+        println!("setup: everything that is needed is here");
         return Ok(ExitCode::SUCCESS);
     }
     println!("setup: missing packages: {}", missing.join(" "));
