@@ -23,6 +23,8 @@ int main(void)
         for (int n = 0; n < 20000; n++) {
             int i = n % COUNT;
             double now = seconds(CLOCKS[i]);
+            if (now < last[i] || now - last[i] >= 2)
+                fprintf(stderr, "clock %d: %.9f after %.9f\n", (int)CLOCKS[i], now, last[i]);
             CHECK(now >= last[i] && now - last[i] < 2);
             last[i] = now;
             if (n % 100 == 0) {

@@ -9,5 +9,5 @@ mod process;
 mod thread;
 
 pub use area::{Advice, Area, Backing, FileId, Kind};
-pub use process::{Clocks, MmFields, Process, SigAction};
+pub use process::{Clocks, MmFields, Process, Shown, SigAction};
 pub use thread::{Registers, Resume, Rseq, Siginfo, Thread};

@@ -33,6 +33,17 @@ pub struct Clocks {
     pub boottime_ns: i64,
 }
 
+/// What a process's own clocks showed when it was frozen, nanoseconds: where it goes on, none of them may show less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic_ns: i64,
+    /// `CLOCK_MONOTONIC_COARSE`, which stands still between two ticks of its machine.
+    pub coarse_ns: i64,
+    /// `CLOCK_BOOTTIME`.
+    pub boottime_ns: i64,
+}
+
 /// A frozen process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
@@ -64,6 +75,8 @@ pub struct Process {
     pub personality: u32,
     /// Its clocks.
     pub clocks: Clocks,
+    /// What they showed last.
+    pub shown: Shown,
     /// Soft and hard limits that matter where the memory is: address space, data, stack.
     pub limits: [(u64, u64); 3],
 }

@@ -3,12 +3,13 @@
 //! Nothing here changes what the process will see, provided that its threads get back the registers, extended state
 //! and mask that [`Snapshot`] holds (by [`Snapshot::restore`], or by being rebuilt).
 
+use crate::clocks::own_clocks;
 use crate::error::{Error, Result};
 use crate::inject::{Injector, inside};
 use crate::layout::Layout;
 use crate::registers;
 use crate::restart::{self, Waiting};
-use image::{Clocks, MmFields, Process, Rseq, SigAction, Siginfo, Thread};
+use image::{Clocks, MmFields, Process, Rseq, Shown, SigAction, Siginfo, Thread};
 use kernel::ptrace::{self, RawSiginfo, Registers};
 use kernel::{memory, process};
 use std::collections::BTreeMap;
@@ -121,6 +122,7 @@ pub fn capture(
         pending: shared,
         personality: facts.personality,
         clocks: facts.clocks,
+        shown: facts.shown,
         limits: facts.limits,
     })
 }
@@ -130,6 +132,7 @@ struct Facts {
     actions: Vec<SigAction>,
     personality: u32,
     clocks: Clocks,
+    shown: Shown,
     limits: [(u64, u64); 3],
 }
 
@@ -138,9 +141,12 @@ fn ask_process(injector: &Injector) -> Result<Facts> {
     let mut batch = injector.batch();
     let brk = batch.call(libc::SYS_brk, &[0]);
     let personality = batch.call(libc::SYS_personality, &[0xffff_ffff]);
-    let (monotonic, boottime) = (batch.room(16), batch.room(16));
-    batch.call(libc::SYS_clock_gettime, &[libc::CLOCK_MONOTONIC as u64, monotonic]);
-    batch.call(libc::SYS_clock_gettime, &[libc::CLOCK_BOOTTIME as u64, boottime]);
+    let [monotonic, coarse, boottime] =
+        [libc::CLOCK_MONOTONIC, libc::CLOCK_MONOTONIC_COARSE, libc::CLOCK_BOOTTIME].map(|clock| {
+            let room = batch.room(16);
+            batch.call(libc::SYS_clock_gettime, &[clock as u64, room]);
+            room
+        });
     let limits = [libc::RLIMIT_AS, libc::RLIMIT_DATA, libc::RLIMIT_STACK].map(|resource| {
         let room = batch.room(16);
         batch.call(libc::SYS_prlimit64, &[0, u64::from(resource), 0, room]);
@@ -164,41 +170,25 @@ fn ask_process(injector: &Injector) -> Result<Facts> {
         let [seconds, nanoseconds] = words(address);
         seconds as i64 * 1_000_000_000 + nanoseconds as i64
     };
+    let shown = Shown {
+        monotonic_ns: nanoseconds(monotonic),
+        coarse_ns: nanoseconds(coarse),
+        boottime_ns: nanoseconds(boottime),
+    };
     Ok(Facts {
         brk: batch.ret(brk) as u64,
         personality: batch.ret(personality) as u32,
         clocks: Clocks {
-            monotonic_ns: nanoseconds(monotonic) - own.monotonic_ns,
-            boottime_ns: nanoseconds(boottime) - own.boottime_ns,
+            monotonic_ns: shown.monotonic_ns - own.monotonic_ns,
+            boottime_ns: shown.boottime_ns - own.boottime_ns,
         },
+        shown,
         limits: limits.map(|address| words(address).into()),
         actions: actions
             .iter()
             .map(|&at| [0, 8, 16, 24].map(|offset| word(batch.bytes(at, 32), offset)))
             .collect(),
     })
-}
-
-/// By how much the clocks in a process's time namespace are ahead of the machine's own; `process` names its directory
-/// in `/proc`.
-pub fn clock_offsets(process: &str) -> Clocks {
-    let text = std::fs::read_to_string(format!("/proc/{process}/timens_offsets")).unwrap_or_default();
-    let offset = |clock: &str| {
-        let line = text.lines().find(|line| line.starts_with(clock)).unwrap_or_default();
-        let mut numbers = line.split_whitespace().skip(1).filter_map(|word| word.parse::<i64>().ok());
-        numbers.next().unwrap_or(0) * 1_000_000_000 + numbers.next().unwrap_or(0)
-    };
-    Clocks { monotonic_ns: offset("monotonic"), boottime_ns: offset("boottime") }
-}
-
-/// The clocks of this process.
-pub fn own_clocks() -> Clocks {
-    use rustix::time::{ClockId, clock_gettime};
-    let now = |clock| {
-        let time = clock_gettime(clock);
-        time.tv_sec * 1_000_000_000 + time.tv_nsec
-    };
-    Clocks { monotonic_ns: now(ClockId::Monotonic), boottime_ns: now(ClockId::Boottime) }
 }
 
 fn thread(injector: &Injector, snapshot: &Snapshot, shared: &[Siginfo], known: &Known) -> Result<Thread> {

@@ -5,6 +5,7 @@
 
 pub mod body;
 pub mod capture;
+pub mod clocks;
 mod constraints;
 pub mod deputy;
 mod error;
@@ -17,6 +18,7 @@ pub mod rebuild;
 pub mod registers;
 pub mod restart;
 pub mod stop;
+pub mod vdso;
 
 pub use constraints::constraints;
 pub use error::{Error, Result};

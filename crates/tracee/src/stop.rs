@@ -4,7 +4,11 @@ use crate::error::{Error, Result};
 use kernel::Errno;
 use kernel::ptrace::{self, Wait};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::{Duration, Instant};
+
+/// How long the threads may take to leave the vDSO.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A process all of whose threads are stopped and seized by the calling OS thread.
 ///
@@ -67,6 +71,21 @@ impl Stopped {
             return Err(Error::Gone(pid));
         }
         Ok(stopped)
+    }
+
+    /// Leads the threads out of the vDSO, whose code must not be interrupted by a move.
+    ///
+    /// On failure the threads are stopped as before.
+    pub fn leave_vdso(&self, code: &Range<u64>) -> Result<()> {
+        let deadline = Instant::now() + LEAVE_PATIENCE;
+        for &tid in &self.tids {
+            // A signal that comes meanwhile is delivered here, where it was sent.
+            while let Some(info) = crate::vdso::lead_out(tid, code)? {
+                again(tid, i32::from(info[0]))?;
+                stop_one(tid, deadline)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes over threads that are known to be stopped and seized.

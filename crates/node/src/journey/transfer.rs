@@ -176,7 +176,7 @@ pub(crate) fn compare_clocks(out: &mut impl Outlet, inlet: &mut impl Inlet) -> R
     const QUESTIONS: usize = 5;
     let mut best: Option<Clocks> = None;
     for _ in 0..QUESTIONS {
-        let asked = tracee::capture::own_clocks();
+        let asked = tracee::clocks::own_clocks();
         out.put(Kind::ClockProbe, &[])?;
         let frame = expect(inlet, Kind::ClockReading, "a reading of its clocks")?;
         let (reading, _) = session::decode::<session::ClockReading>(&frame.payload)?;
@@ -199,8 +199,8 @@ pub(crate) fn make_body(
     known_as: (i32, u32, u32),
     ahead: Clocks,
 ) -> Result<()> {
-    let own = tracee::capture::clock_offsets("self");
-    let its = tracee::capture::clock_offsets(&pid.to_string());
+    let own = tracee::clocks::clock_offsets("self");
+    let its = tracee::clocks::clock_offsets(&pid.to_string());
     let (pid, uid, gid) = known_as;
     let embody = session::Embody {
         pid,

@@ -229,6 +229,7 @@ fn freeze(
     files: &mut Files,
 ) -> Result<Process> {
     let stopped = Stopped::freeze(pid, STOP_PATIENCE)?;
+    stopped.leave_vdso(&tracee::vdso::code(before))?;
     let tids = stopped.tids().to_vec();
     frozen.stopped = Some(stopped);
     frozen.giver.step(GiverInput::Stopped)?;

@@ -167,6 +167,10 @@ fn fill(taker: &mut Taker, away: &Away, stopped: &Stopped, files: &Files, asker:
     for ((thread, &tid), raw) in image.threads.iter().zip(&tids).zip(&registers) {
         rebuild::thread_registers(tid, thread, raw)?;
     }
+    if !tracee::clocks::catch_up(pid, &image.shown) {
+        // Its home's clocks are the true ones, and there is no way back.
+        tracing::error!(pid, "its clocks go back: its last host's were ahead of its home's");
+    }
     taker.step(TakerInput::Complete)?;
     Ok(bytes)
 }

@@ -313,7 +313,7 @@ fn furnish(body: &Body, image: &Process, open: &[(FileId, File)]) -> Result<(Inj
 
 /// The machine's own clocks. A node may itself live in a time namespace: then those that this process sees are others.
 fn machine_clocks() -> session::ClockReading {
-    let (seen, own) = (tracee::capture::own_clocks(), tracee::capture::clock_offsets("self"));
+    let (seen, own) = (tracee::clocks::own_clocks(), tracee::clocks::clock_offsets("self"));
     session::ClockReading {
         monotonic_ns: seen.monotonic_ns - own.monotonic_ns,
         boottime_ns: seen.boottime_ns - own.boottime_ns,
@@ -346,6 +346,10 @@ fn finish(mut unfinished: Unfinished) -> Result<Guest> {
     injector.unmap(pid, instruction)?;
     for ((thread, &tid), raw) in image.threads.iter().zip(tids).zip(&registers) {
         rebuild::thread_registers(tid, thread, raw)?;
+    }
+    if !tracee::clocks::catch_up(pid, &image.shown) {
+        let message = "its clocks would go back: those of the two nodes could not be compared".to_owned();
+        return Err(Error::Refused(session::Refusal { reasons: model::Reasons::default(), message }));
     }
     unfinished.armed = false;
     let image = unfinished.image.clone();

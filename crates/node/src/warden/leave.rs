@@ -155,6 +155,13 @@ impl Warden {
     fn capture(&mut self, leaving: &mut Leaving) -> Result<Process> {
         let pid = self.guest.pid;
         let failed = |what: &'static str, pid: i32| move |errno| tracee::Error::Kernel { what, pid, errno };
+        let code = tracee::vdso::code(&leaving.before);
+        for index in 0..self.guest.threads.len() {
+            while let Some(info) = tracee::vdso::lead_out(self.guest.threads[index].tid, &code)? {
+                let info = self.reveal(capture::siginfo_words(&info));
+                self.guest.threads[index].stash.push(info);
+            }
+        }
         let mut snapshots = Vec::with_capacity(self.guest.threads.len());
         for thread in &self.guest.threads {
             snapshots.push(Snapshot::take(thread.tid)?);
