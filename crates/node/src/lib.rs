@@ -22,6 +22,7 @@ pub mod machine;
 pub mod peers;
 pub mod process;
 mod setup;
+mod spin;
 pub mod warden;
 
 pub use error::Error;

@@ -121,7 +121,9 @@ pub struct Slot {
     pub cancel_seq: AtomicU32,
     /// Signals that the remote has acknowledged.
     pub signal_tail: AtomicU32,
-    _line0: [u32; 12],
+    /// The keeper looks for the reply: the bell need not ring.
+    pub attended: AtomicU32,
+    _line0: [u32; 11],
     // Written by the stub.
     /// The stub sleeps on `kick`.
     pub asleep: AtomicU32,

@@ -109,7 +109,7 @@ impl Shared {
         if set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
     }
 
-    /// Posts request number `seq`, the successor of the last one, to a slot.
+    /// Posts request number `seq`, the successor of the last one, to a slot. Its thread takes it after [`Shared::kick`].
     pub fn post(&self, index: u32, seq: u32, post: &Post) {
         let slot = self.slot(index);
         let request = &slot.request;
@@ -121,10 +121,11 @@ impl Shared {
         request.signals_seen.store(post.signals_seen, Relaxed);
         request.mask.store(post.mask, Relaxed);
         slot.request_seq.store(seq, SeqCst);
-        self.kick(slot);
     }
 
-    fn kick(&self, slot: &Slot) {
+    /// Wakes the thread of a slot for what was written there. Better done without a lock: the thread may run at once.
+    pub fn kick(&self, index: u32) {
+        let slot = self.slot(index);
         slot.kick.fetch_add(1, SeqCst);
         if slot.asleep.swap(0, SeqCst) != 0 {
             futex_wake(&slot.kick);
@@ -185,8 +186,19 @@ impl Shared {
     pub fn acknowledge(&self, index: u32, tail: u32) {
         let slot = self.slot(index);
         if slot.signal_tail.swap(tail, SeqCst) != tail {
-            self.kick(slot);
+            self.kick(index);
         }
+    }
+
+    /// From now on the reply of a slot does not ring the bell: somebody looks for it. To be said before the request is
+    /// kicked; after it has been taken back, a last look is due.
+    pub fn attend(&self, index: u32, attended: bool) {
+        self.slot(index).attended.store(u32::from(attended), SeqCst);
+    }
+
+    /// Whether request `seq` has been answered.
+    pub fn has_replied(&self, index: u32, seq: u32) -> bool {
+        self.slot(index).reply_seq.load(SeqCst) == seq
     }
 
     /// Address of a slot's data in the deputy.

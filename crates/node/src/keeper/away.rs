@@ -1,7 +1,8 @@
 //! A process that is away: its deputy's calls, and what its host says besides.
 
-use super::calls::Calls;
+use super::calls::{Calls, Taken};
 use crate::journey::{Error, Result};
+use crate::spin::{Worth, spin};
 use model::NodeId;
 use net::{Frame, Receiver};
 use std::cell::RefCell;
@@ -148,12 +149,20 @@ fn read_frames(
     ring: &OwnedFd,
 ) -> Result<()> {
     let mut payload = Vec::new();
+    let mut worth = Worth::default();
     loop {
-        let number = receiver.recv_into(&mut payload)?;
-        if let Some(kind) = Kind::new(number)
-            && calls.take(kind, &payload)?
-        {
-            continue;
+        let number = match spin_for_frame(receiver, &mut payload, &mut worth)? {
+            Some(number) => number,
+            None => receiver.recv_into(&mut payload)?,
+        };
+        let taken = Kind::new(number).map_or(Ok(Taken::Other), |kind| calls.take(kind, &payload))?;
+        match taken {
+            Taken::Other => {}
+            Taken::Done => continue,
+            Taken::Attended { index, seq } => {
+                calls.attend(index, seq)?;
+                continue;
+            }
         }
         let next = spares.try_recv().unwrap_or_default();
         let frame = Frame { kind: number, payload: std::mem::replace(&mut payload, next) };
@@ -162,4 +171,14 @@ fn read_frames(
         }
         let _ = rustix::io::write(ring, &1u64.to_ne_bytes());
     }
+}
+
+/// The next frame, if it comes at once.
+fn spin_for_frame(receiver: &mut Receiver, payload: &mut Vec<u8>, worth: &mut Worth) -> Result<Option<u16>> {
+    let mut number = None;
+    spin(worth, || {
+        number = receiver.try_recv_into(payload)?;
+        Ok::<_, Error>(number.is_some())
+    })?;
+    Ok(number)
 }

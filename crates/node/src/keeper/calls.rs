@@ -8,10 +8,11 @@
 
 use crate::journey::transfer::Outlet;
 use crate::journey::{Error, Result};
+use crate::spin::Worth;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stub::{Entries, Post, Shared};
 use stub_abi::{INTERRUPTED, NOT_EXECUTED};
 use tracee::deputy::home_action;
@@ -21,6 +22,8 @@ use wire::session::{
 
 /// Bytes that one piece of housekeeping unmaps: a few milliseconds, for which a call may have to wait.
 const UNMAP_BYTES: u64 = 32 << 20;
+/// How long a reply is waited for by the thread that posted the request.
+const ATTENTION: Duration = Duration::from_micros(60);
 const BELL_PATIENCE: Duration = Duration::from_secs(1);
 const ALL_BLOCKED: u64 = u64::MAX;
 const NONE_BLOCKED: u64 = 0;
@@ -42,6 +45,23 @@ struct SlotState {
     under: Under,
     queued: Option<(CallHeader, Vec<u8>)>,
     signals_sent: u32,
+    attention: Worth,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is not about calls.
+    Other,
+    /// It was dealt with.
+    Done,
+    /// It was posted, and [`Calls::attend`] is to wait for the reply.
+    Attended {
+        /// The slot.
+        index: u32,
+        /// The request there.
+        seq: u32,
+    },
 }
 
 /// The deputy's calls.
@@ -64,8 +84,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Calls {
     /// Calls over a deputy's slots; thread `n` of `tids` serves slot `n`.
     pub(crate) fn new(shared: Shared, pid: i32, tids: Vec<i32>, entries: Entries) -> Calls {
-        let idle =
-            || Mutex::new(SlotState { stub_seq: 0, under: Under::Idle, queued: None, signals_sent: 0 });
+        let idle = || {
+            Mutex::new(SlotState {
+                stub_seq: 0,
+                under: Under::Idle,
+                queued: None,
+                signals_sent: 0,
+                attention: Worth::default(),
+            })
+        };
         Calls {
             slots: tids.iter().map(|_| idle()).collect(),
             shared,
@@ -145,12 +172,12 @@ impl Calls {
         self.slots.get(index as usize).ok_or_else(|| session::Malformed("slot").into())
     }
 
-    /// Takes a frame of the warden; `false` if it is not about calls.
-    pub(crate) fn take(&self, kind: Kind, payload: &[u8]) -> Result<bool> {
+    /// Takes a frame of the warden.
+    pub(crate) fn take(&self, kind: Kind, payload: &[u8]) -> Result<Taken> {
         match kind {
             Kind::Call => {
                 let (header, input) = session::decode::<CallHeader>(payload)?;
-                self.take_call(header, input)?;
+                return self.take_call(header, input);
             }
             Kind::SignalSeen => {
                 let (seen, _) = session::decode::<SignalSeen>(payload)?;
@@ -180,6 +207,8 @@ impl Calls {
                     &self.at_home(action.signal, &action.action),
                 );
                 self.begin_steps(action.slot, &mut slot, Some(action.seq), [step].into())?;
+                drop(slot);
+                self.shared.kick(action.slot);
             }
             Kind::StopSelf | Kind::Die => {
                 let (order, _) = session::decode::<SignalOrder>(payload)?;
@@ -200,10 +229,12 @@ impl Calls {
                 }
                 let reply = (kind == Kind::StopSelf).then_some(order.seq);
                 self.begin_steps(order.slot, &mut slot, reply, steps)?;
+                drop(slot);
+                self.shared.kick(order.slot);
             }
-            _ => return Ok(false),
+            _ => return Ok(Taken::Other),
         }
-        Ok(true)
+        Ok(Taken::Done)
     }
 
     fn at_home(&self, signal: i32, action: &[u64; 4]) -> [u64; 4] {
@@ -224,17 +255,43 @@ impl Calls {
         }
     }
 
-    fn take_call(&self, header: CallHeader, input: &[u8]) -> Result<()> {
+    fn take_call(&self, header: CallHeader, input: &[u8]) -> Result<Taken> {
         let index = header.slot;
-        let mut slot = lock(self.slot(index)?);
-        match slot.under {
-            Under::Idle => self.post_call(&mut slot, header, input),
-            Under::Steps { reply: None, .. } if slot.queued.is_none() => {
-                slot.queued = Some((header, input.to_vec()));
-                Ok(())
+        let posted = {
+            let mut slot = lock(self.slot(index)?);
+            match slot.under {
+                Under::Idle => {
+                    self.post_call(&mut slot, header, input)?;
+                    let attended = slot.attention.is_worth_it();
+                    self.shared.attend(index, attended);
+                    if attended { Taken::Attended { index, seq: slot.stub_seq } } else { Taken::Done }
+                }
+                Under::Steps { reply: None, .. } if slot.queued.is_none() => {
+                    slot.queued = Some((header, input.to_vec()));
+                    return Ok(Taken::Done);
+                }
+                _ => return Err(session::Malformed("call while another is under way").into()),
             }
-            _ => Err(session::Malformed("call while another is under way").into()),
+        };
+        self.shared.kick(index);
+        Ok(posted)
+    }
+
+    /// Waits a moment for the reply to a call that was just posted, and sends it. Most calls are done at once, and the
+    /// thread that posted one is the one to send its reply with the fewest switches. Calls that block are left to
+    /// [`Calls::serve_slots`].
+    pub(crate) fn attend(&self, index: u32, seq: u32) -> Result<()> {
+        let begun = Instant::now();
+        let mut came = self.shared.has_replied(index, seq);
+        while !came && begun.elapsed() < ATTENTION {
+            // On one CPU this is what lets the stub run; a sleep would need a timer, which costs more than the call.
+            std::thread::yield_now();
+            came = self.shared.has_replied(index, seq);
         }
+        self.shared.attend(index, false);
+        lock(self.slot(index)?).attention.learn(came && begun.elapsed() < ATTENTION);
+        // Also if it did not come: it may have since, and rung for nobody.
+        self.scan_slot(index).map(drop)
     }
 
     fn post_call(&self, slot: &mut SlotState, header: CallHeader, input: &[u8]) -> Result<()> {
@@ -334,33 +391,40 @@ impl Calls {
         if look.reply_seq != slot.stub_seq {
             return Ok(found);
         }
+        let mut reply = None;
         match std::mem::replace(&mut slot.under, Under::Idle) {
-            Under::Idle => return Ok(found | self.keep_house(index, &mut slot)),
+            Under::Idle if !self.keep_house(index, &mut slot) => return Ok(found),
+            Under::Idle => {}
             Under::Call { seq, call } => {
                 let data =
                     if look.ret == NOT_EXECUTED { Vec::new() } else { self.collect(index, &call, look.ret) };
-                self.reply(index, seq, look.ret, &data)?;
+                reply = Some((seq, data));
             }
             Under::Steps { reply, left, current } if [INTERRUPTED, NOT_EXECUTED].contains(&look.ret) => {
                 slot.under = Under::Steps { reply, left, current };
                 self.post_step(index, &mut slot);
             }
-            Under::Steps { reply, mut left, .. } => match left.pop_front() {
+            Under::Steps { reply: waiting, mut left, .. } => match left.pop_front() {
                 Some(current) => {
-                    slot.under = Under::Steps { reply, left, current };
+                    slot.under = Under::Steps { reply: waiting, left, current };
                     self.post_step(index, &mut slot);
                 }
-                None => {
-                    if let Some(seq) = reply {
-                        self.reply(index, seq, look.ret, &[])?;
-                    }
-                }
+                None => reply = waiting.map(|seq| (seq, Vec::new())),
             },
         }
         if matches!(slot.under, Under::Idle)
             && let Some((header, input)) = slot.queued.take()
         {
             self.post_call(&mut slot, header, &input)?;
+        }
+        let posted = !matches!(slot.under, Under::Idle);
+        // The other side may be faster than we are: the lock must be free when it hears of this.
+        drop(slot);
+        if posted {
+            self.shared.kick(index);
+        }
+        if let Some((seq, data)) = reply {
+            self.reply(index, seq, look.ret, &data)?;
         }
         Ok(true)
     }

@@ -22,10 +22,11 @@ mod threads;
 use crate::journey::cache::{Cache, Incoming};
 use crate::journey::error::chain;
 use crate::journey::{self, Outlet};
+use crate::spin::{Worth, spin};
 use crate::{Error, Setup};
 use connections::Wanted;
 use control::{Answer, Event, WardenStatus};
-use guest::Guest;
+use guest::{Guest, Waits};
 use leave::{Leaving, Onward};
 use model::{NodeId, Session};
 use net::{Receiver, Sender};
@@ -38,6 +39,8 @@ use std::time::{Duration, Instant};
 use tracee::layout::Files;
 use wire::session::{self, Hold, Kind, Status, Wish};
 
+/// Threads of a guest for whose replies the warden looks without sleeping, at most.
+const THREADS_SPUN_FOR: usize = 8;
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// How long somebody who sends a guest away waits for it to be gone.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
@@ -81,6 +84,7 @@ struct Warden {
     /// The channel to the next host, once its files are there.
     onward: Option<Onward>,
     reported: Instant,
+    spinning: Worth,
     /// Who wants to hear that the guest is gone, and since when.
     sent_away: Option<(UnixStream, Instant)>,
 }
@@ -122,6 +126,7 @@ pub fn run(
         onward: None,
         // The first report is due at once.
         reported: Instant::now().checked_sub(STATUS_EVERY).unwrap_or_else(Instant::now),
+        spinning: Worth::default(),
         sent_away: None,
     };
     tracing::info!(pid, %home, local_pid = warden.guest.pid, "a guest arrived");
@@ -150,6 +155,7 @@ impl Warden {
 
     /// Waits for something and deals with it.
     fn turn(&mut self, listener: &UnixListener, news: &SignalFd) -> Step {
+        self.spin_for_replies()?;
         let mut fds = [
             PollFd::new(self.guest.listener.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.receiver.as_fd(), PollFlags::POLLIN),
@@ -189,6 +195,26 @@ impl Warden {
             self.report()?;
         }
         self.advance_leaving()
+    }
+
+    /// Where nothing can happen before a reply comes, it is looked for without sleeping: the guest's CPU is this one.
+    fn spin_for_replies(&mut self) -> Step {
+        let threads = &self.guest.threads;
+        let waiting = threads.len() <= THREADS_SPUN_FOR
+            && threads.iter().all(|thread| matches!(thread.waits, Waits::Call { .. }));
+        if !waiting || self.leaving.is_some() {
+            return Ok(());
+        }
+        let mut frame = None;
+        let receiver = &mut self.receiver;
+        spin(&mut self.spinning, || {
+            frame = receiver.try_recv()?;
+            Ok::<_, net::Error>(frame.is_some())
+        })?;
+        match frame {
+            Some(frame) => self.take_frame(&frame),
+            None => Ok(()),
+        }
     }
 
     fn take_frames(&mut self) -> Step {

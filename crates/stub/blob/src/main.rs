@@ -299,7 +299,9 @@ fn answer(slot: &Slot, seq: u32, ret: i64) {
     result.store(ret, Relaxed);
     slot.signals_at_reply.store(slot.signal_head.load(SeqCst), Relaxed);
     slot.reply_seq.store(seq, SeqCst);
-    ring_bell(slot);
+    if slot.attended.load(SeqCst) == 0 {
+        ring_bell(slot);
+    }
 }
 
 /// A deputy thread: waits for requests, runs them, answers.
