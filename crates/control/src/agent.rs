@@ -10,16 +10,22 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum AgentRequest {
-    /// To a keeper: move the process to another node, answered like [`crate::Request::Migrate`].
+    /// To a keeper: move a process to another node, answered like [`crate::Request::Migrate`].
     MoveTo {
+        /// The process.
+        pid: i32,
         /// The node.
         node: NodeId,
         /// Where it listens.
         address: SocketAddr,
     },
-    /// To a keeper: bring the process home, answered like [`crate::Request::Migrate`]. To a warden: ask the keeper to.
-    BringHome,
-    /// To both: answered by one line holding a [`KeeperStatus`] or a [`WardenStatus`].
+    /// To a keeper: bring a process home, answered like [`crate::Request::Migrate`]. To a warden: ask the keeper to.
+    BringHome {
+        /// The process, by its pid at home.
+        pid: i32,
+    },
+    /// To both: answered by one line holding a list of [`KeeperStatus`] or of [`WardenStatus`], one for each process of
+    /// the family.
     Status,
     /// To a warden: a connection for its session arrived; the socket travels with this line (`SCM_RIGHTS`). Not answered.
     Connection,

@@ -55,6 +55,8 @@ pub enum Event {
         /// Its answer.
         answer: Answer,
     },
+    /// An agent has done its part, and another one is to be asked for the rest. Never sent to a tool.
+    Again,
     /// The request failed; nothing was changed.
     Failed {
         /// What kind of failure, for exit codes.

@@ -1,6 +1,6 @@
 //! From a guest's registers and memory to a call that can travel.
 
-use crate::draft::{ADDRESSES_END, Draft, Place, Stop};
+use crate::draft::{ADDRESSES_END, Draft, Place, Stop, UNREADABLE};
 use crate::landing::{GoOn, Landing, OnFault, Target};
 use crate::memory::{Memory, StringFault, read_all, read_some, u32_at, u64_at};
 use crate::{CHUNK_BYTES, errno, message, payload, socket};
@@ -25,6 +25,10 @@ pub enum Gathered {
 
 /// Bytes of a path with its NUL, at most (`PATH_MAX`).
 const PATH_BYTES_MAX: usize = 4096;
+/// Bytes of one argument of a new program, at most (`MAX_ARG_STRLEN`).
+const STRING_BYTES_MAX: usize = 128 << 10;
+/// Arguments that travel, at most; the words of the environment are counted apart.
+const STRINGS_MAX: usize = wire::RELOCATIONS_MAX;
 /// Bits of a descriptor set that travel, at most: the kernel's default `fs.nr_open`. It looks at no more than there are
 /// descriptors in the deputy's table.
 const DESCRIPTORS_MAX: u32 = 1 << 20;
@@ -41,7 +45,10 @@ pub fn gather(row: &Row, args: [u64; 6], memory: &impl Memory) -> Gathered {
 /// Gathers the rest of a call of which earlier chunks have moved `done` bytes; see [`crate::Chunk`].
 pub fn gather_from(row: &Row, args: [u64; 6], memory: &impl Memory, done: u64) -> Gathered {
     // The pid matters to no call that travels.
-    if !matches!(row.route_of(&args, 0), Route::Home | Route::HomeBlocking | Route::Special(Special::Prctl)) {
+    if !matches!(
+        row.route_of(&args, 0),
+        Route::Home | Route::HomeBlocking | Route::Special(Special::Prctl | Special::Exec)
+    ) {
         return Gathered::GoHome("this call does not travel");
     }
     // What the table does not name stays behind: it may be anything.
@@ -108,6 +115,7 @@ fn carry(draft: &mut Draft, index: usize, arg: Arg, memory: &impl Memory) -> Res
         Arg::Length if draft.is_carried(index) => Ok(()),
         Arg::Length => change(draft, index, 4, When::Success, OnFault::Fail, memory),
         Arg::Path => string(draft, index, memory, Stop::Errno(errno::ENAMETOOLONG)),
+        Arg::Strings => strings(draft, index, memory),
         Arg::Text => string(draft, index, memory, Stop::GoHome("it has a very long string")),
         Arg::Send(len) => payload::send(draft, index, usize::from(len), memory),
         Arg::Receive(len) => payload::receive(draft, index, usize::from(len)),
@@ -227,6 +235,38 @@ fn string(draft: &mut Draft, index: usize, memory: &impl Memory, too_long: Stop)
         Err(StringFault::Fault) => draft.unreadable(index),
         Err(StringFault::TooLong) => return Err(too_long),
     }
+    Ok(())
+}
+
+/// `argv` and `envp`. Whatever is wrong with them, the kernel at home finds the same.
+fn strings(draft: &mut Draft, index: usize, memory: &impl Memory) -> Result<(), Stop> {
+    const TOO_MANY: Stop = Stop::GoHome("its arguments do not fit into one message");
+    let mut pointers = Vec::new();
+    loop {
+        let at = draft.args[index].saturating_add(8 * pointers.len() as u64);
+        let Some(bytes) = read_all(memory, at, 8) else {
+            draft.unreadable(index);
+            return Ok(());
+        };
+        match u64_at(&bytes, 0) {
+            0 => break,
+            pointer if pointers.len() < STRINGS_MAX => pointers.push(pointer),
+            _ => return Err(TOO_MANY),
+        }
+    }
+    let array = draft.input(&vec![0; 8 * (pointers.len() + 1)])?;
+    for (number, pointer) in (0u32..).zip(pointers) {
+        match memory.read_string(pointer, STRING_BYTES_MAX) {
+            Ok(mut text) => {
+                text.push(0);
+                let place = draft.input(&text)?;
+                draft.relocate(array, 8 * number, place);
+            }
+            Err(StringFault::Fault) => draft.patch(array, 8 * number, &UNREADABLE.to_le_bytes()),
+            Err(StringFault::TooLong) => return Err(TOO_MANY),
+        }
+    }
+    draft.point(index, array);
     Ok(())
 }
 

@@ -19,6 +19,10 @@ const PTRACE_PEEKSIGINFO_SHARED: u32 = 1;
 pub const OPTION_EXITKILL: usize = libc::PTRACE_O_EXITKILL as usize;
 /// Clones are seized too.
 pub const OPTION_TRACECLONE: usize = libc::PTRACE_O_TRACECLONE as usize;
+/// Processes that are forked are seized as well.
+pub const OPTION_TRACEFORK: usize = libc::PTRACE_O_TRACEFORK as usize;
+/// As above, for `CLONE_VFORK`.
+pub const OPTION_TRACEVFORK: usize = libc::PTRACE_O_TRACEVFORK as usize;
 /// Seccomp filters are suspended.
 pub const OPTION_SUSPEND_SECCOMP: usize = libc::PTRACE_O_SUSPEND_SECCOMP as usize;
 

@@ -12,6 +12,9 @@ pub const PAGE_BATCH_BYTES: usize = 1 << 20;
 /// Threads that one migrating process may have.
 pub const THREADS_MAX: usize = 1024;
 
+/// Threads that a migrated process and everything it forks while away may have together, there.
+pub const FAMILY_THREADS_MAX: u32 = 2048;
+
 /// Virtual memory areas that one migrating process may have (the kernel's own default is 65530).
 pub const VMAS_MAX: usize = 65_530;
 

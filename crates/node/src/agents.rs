@@ -58,20 +58,16 @@ impl Agents {
     }
 
     /// A conversation with the keeper of this process, started if there is none.
-    ///
-    /// Fails while the keeper of an earlier process with the same pid has not ended.
     pub fn keeper(&self, process: ProcessId) -> Result<Conversation, Error> {
-        let path = self.paths.keepers().join(format!("{}.sock", process.pid));
         for _ in 0..2 {
-            match self.keeper_status(process.pid) {
-                Some(status) if status.process != process => {
-                    return Err(Error::Answer(
-                        "the keeper of an earlier process with this pid is still there; try again",
-                    ));
+            let path = match self.keeper_of(process) {
+                Some((path, _)) => path,
+                None => {
+                    let path = self.vacant_socket(process);
+                    self.start_keeper(process, &path)?;
+                    path
                 }
-                Some(_) => {}
-                None => self.start_keeper(process, &path)?,
-            }
+            };
             // Between the two steps it may have ended, its process being at home.
             match connect(&path) {
                 Ok(stream) => return Ok(BufReader::new(stream)),
@@ -81,17 +77,36 @@ impl Agents {
         Err(Error::Answer("its keeper ended at once; the daemon's log says why"))
     }
 
-    /// The status of the keeper of this pid, if there is one.
-    pub fn keeper_status(&self, pid: i32) -> Option<KeeperStatus> {
-        self.status(&self.paths.keepers().join(format!("{pid}.sock")))
+    /// A socket for a new keeper of a process. One with its name may still serve those that it has forked while it was
+    /// away.
+    fn vacant_socket(&self, process: ProcessId) -> PathBuf {
+        let named = |number: u32| {
+            let suffix = if number == 0 { String::new() } else { format!("-{number}") };
+            self.paths.keepers().join(format!("{}-{}{suffix}.sock", process.pid, process.start_ticks))
+        };
+        (0..).map(named).find(|path| self.reach(path).is_none()).unwrap_or_else(|| named(0))
     }
 
-    /// The status of every keeper.
+    /// What a keeper knows of this process, if it has one, and the keeper's socket. A process that was forked away has
+    /// that of its family.
+    pub fn keeper_of(&self, process: ProcessId) -> Option<(PathBuf, KeeperStatus)> {
+        let own = self.paths.keepers().join(format!("{}-{}.sock", process.pid, process.start_ticks));
+        let find =
+            |statuses: Vec<KeeperStatus>| statuses.into_iter().find(|status| status.process == process);
+        if let Some(status) = self.status(&own).and_then(find) {
+            return Some((own, status));
+        }
+        self.statuses::<KeeperStatus>(&self.paths.keepers())
+            .into_iter()
+            .find(|(_, status)| status.process == process)
+    }
+
+    /// What the keepers know of their processes.
     pub fn keepers(&self) -> Vec<KeeperStatus> {
         self.statuses(&self.paths.keepers()).into_iter().map(|(_, status)| status).collect()
     }
 
-    /// The status of every warden, with its socket.
+    /// What the wardens know of their guests, each with its warden's socket.
     pub fn wardens(&self) -> Vec<(PathBuf, WardenStatus)> {
         self.statuses(&self.paths.wardens())
     }
@@ -183,15 +198,16 @@ impl Agents {
                 let asked: Vec<_> =
                     chunk.iter().map(|path| (path, scope.spawn(|| self.status(path)))).collect();
                 for (path, answer) in asked {
-                    found.extend(answer.join().ok().flatten().map(|status| (path.clone(), status)));
+                    let statuses = answer.join().ok().flatten().unwrap_or_default();
+                    found.extend(statuses.into_iter().map(|status| (path.clone(), status)));
                 }
             });
         }
         found
     }
 
-    /// What an agent says of itself.
-    fn status<Status: DeserializeOwned>(&self, path: &Path) -> Option<Status> {
+    /// What an agent says of its processes.
+    fn status<Status: DeserializeOwned>(&self, path: &Path) -> Option<Vec<Status>> {
         let stream = self.reach(path)?;
         stream.set_read_timeout(Some(ANSWER)).ok()?;
         let mut conversation = BufReader::new(stream);

@@ -5,7 +5,26 @@ use crate::machine;
 use crate::process::Process;
 use control::WardenStatus;
 use model::{Reason, ReasonCode};
+use std::time::{Duration, Instant};
 use wire::peer::NodeInfo;
+
+/// How long a process may be held up by what it has made with `vfork`, before that counts as a reason.
+const VFORK_PATIENCE: Duration = Duration::from_secs(1);
+const VFORK_LOOKS: Duration = Duration::from_millis(5);
+
+/// Why a process at home cannot leave. Between `vfork` and the other program it shares its memory with its child: that
+/// is waited for, as it mostly takes a moment and nothing tells of its end.
+pub(crate) fn lasting_constraints(pid: i32) -> Vec<Reason> {
+    let deadline = Instant::now() + VFORK_PATIENCE;
+    loop {
+        let reasons = tracee::constraints(pid);
+        let passing = |reason: &Reason| reason.code == ReasonCode::SharesMemoryMap;
+        if reasons.is_empty() || !reasons.iter().all(passing) || Instant::now() > deadline {
+            return reasons;
+        }
+        std::thread::sleep(VFORK_LOOKS);
+    }
+}
 
 /// User ids behind `guests.uid_base` that belong to guests.
 const GUEST_UIDS: u32 = 1 << 16;
@@ -37,7 +56,7 @@ pub fn of_process(
     }
     match whereabouts {
         // The cluster's own programs and guests are traced, filtered and more, all by our doing.
-        Whereabouts::Home if reasons.is_empty() => reasons.extend(tracee::constraints(process.id.pid)),
+        Whereabouts::Home if reasons.is_empty() => reasons.extend(lasting_constraints(process.id.pid)),
         Whereabouts::Home => {}
         // The deputy tells nothing of the program, but its end is the end of both.
         Whereabouts::Away if "ZX".contains(process.state) => reasons.push(ReasonCode::Zombie.into()),

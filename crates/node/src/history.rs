@@ -22,6 +22,11 @@ pub(crate) fn keep(paths: &Paths, status: &KeeperStatus) -> Result<(), Error> {
     crate::config::write_file(&file(paths, status.process.pid), &text, 0o600)
 }
 
+/// Drops what was kept of a process.
+pub(crate) fn forget(paths: &Paths, pid: i32) {
+    let _ = fs::remove_file(file(paths, pid));
+}
+
 /// What was kept of this very process.
 pub(crate) fn of(paths: &Paths, process: ProcessId) -> Option<KeeperStatus> {
     read(&file(paths, process.pid)).filter(|status| status.process == process)

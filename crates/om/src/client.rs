@@ -72,6 +72,7 @@ impl Client {
             match serde_json::from_slice(&line).map_err(|error| left(&error))? {
                 Event::Progress(how_far) => progress(&how_far),
                 Event::Done { answer } => return Ok(answer),
+                Event::Again => return Err(unexpected()),
                 Event::Failed { kind, message, reasons } => return Err(Failure { kind, message, reasons }),
             }
         }

@@ -38,6 +38,8 @@ pub const INTERRUPTED: i64 = -512;
 pub const NOT_EXECUTED: i64 = -513;
 /// Pseudo call: end this thread.
 pub const CALL_EXIT_THREAD: u32 = 0x10001;
+/// Pseudo call: make a thread or a process that serves another slot. Arguments: flags of `clone(2)`, address of that slot.
+pub const CALL_CLONE: u32 = 0x10002;
 /// A call that must not open the signal window, neither itself nor in the idle wait after it.
 pub const FLAG_NO_WINDOW: u32 = 1;
 /// Nanoseconds between two looks of an orphaned stub for a new keeper.

@@ -11,6 +11,8 @@ use std::time::Duration;
 use stub_abi::{CANCEL_SIGNAL, DATA_BYTES, DATA_OFFSET, Family, OWNER_DIED, RING, SLOT_BYTES, Slot, WAITERS};
 
 const FUTEX2_SIZE_U32: u32 = 2;
+/// Slots whose owners' deaths are waited for, at most: the kernel takes 128 words, and one is the bell.
+const WATCHED_MAX: usize = 127;
 
 /// A call for the stub. All addresses are the deputy's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +88,49 @@ impl Shared {
         unsafe { self.memory.add((SLOT_BYTES * (1 + u64::from(index))) as usize).cast::<Slot>().as_ref() }
     }
 
-    /// Writes what every stub needs before its first step.
-    pub fn prepare(&self) {
-        for index in 0..self.count {
+    /// Writes what the stubs of the first `count` slots need before their first step.
+    pub fn prepare(&self, count: u32) {
+        for index in 0..count {
             self.slot(index).family.store(self.base, SeqCst);
         }
+    }
+
+    /// Address of a slot in the deputy.
+    pub fn slot_address(&self, index: u32) -> u64 {
+        self.base + SLOT_BYTES * (1 + u64::from(index))
+    }
+
+    /// Whether nobody runs on the slot's stack any more. Only known of threads, not of whole processes.
+    pub fn is_vacant(&self, index: u32) -> bool {
+        self.slot(index).tid.load(SeqCst) == 0
+    }
+
+    /// Makes a vacant slot ready for a new thread, whose requests, replies and signals count from 0.
+    pub fn renew(&self, index: u32) {
+        let slot = self.slot(index);
+        let words = [
+            &slot.kick,
+            &slot.request_seq,
+            &slot.cancel_seq,
+            &slot.signal_tail,
+            &slot.attended,
+            &slot.asleep,
+            &slot.reply_seq,
+            &slot.signal_head,
+            &slot.owner,
+            &slot.taken_seq,
+            &slot.orphan_looks,
+            &slot.request.flags,
+        ];
+        for word in words {
+            word.store(0, SeqCst);
+        }
+        slot.family.store(self.base, SeqCst);
+    }
+
+    /// Says whether somebody runs on the slot's stack; the kernel takes it back when a thread ends.
+    pub fn occupy(&self, index: u32, occupied: bool) {
+        self.slot(index).tid.store(u32::from(occupied), SeqCst);
     }
 
     /// Makes the calling thread the keeper: its death, however it comes, wakes the stubs. It must live as long as the
@@ -238,16 +278,19 @@ impl Shared {
         self.family().bell.load(SeqCst)
     }
 
-    /// Sleeps until the bell has rung since `heard`, the first slot's owner dies, or the time is up.
-    pub fn sleep(&self, heard: u32, patience: Duration) {
+    /// Sleeps until the bell has rung since `heard`, the owner of one of these slots dies, or the time is up.
+    pub fn sleep(&self, heard: u32, watched: &[u32], patience: Duration) {
         let family = self.family();
         family.keeper_asleep.swap(1, SeqCst);
-        let owner = &self.slot(0).owner;
-        let seen = owner.load(SeqCst);
-        let waiter = |value: u32, word: *const u32| libc_waiter(value, word);
-        let waiters = [waiter(heard, family.bell.as_ptr()), waiter(seen, owner.as_ptr())];
-        // A dead owner's word never changes again: do not wait for it.
-        let count = if seen & OWNER_DIED == 0 && seen != 0 { 2 } else { 1 };
+        let mut waiters = vec![libc_waiter(heard, family.bell.as_ptr())];
+        for &index in watched.iter().take(WATCHED_MAX) {
+            let owner = &self.slot(index).owner;
+            let seen = owner.load(SeqCst);
+            // A dead owner's word never changes again: do not wait for it.
+            if seen & OWNER_DIED == 0 && seen != 0 {
+                waiters.push(libc_waiter(seen, owner.as_ptr()));
+            }
+        }
         let until = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let total = Duration::new(until.tv_sec as u64, until.tv_nsec as u32) + patience;
         let until =
@@ -258,7 +301,7 @@ impl Shared {
                 libc::syscall(
                     libc::SYS_futex_waitv,
                     waiters.as_ptr(),
-                    count,
+                    waiters.len(),
                     0,
                     &raw const until,
                     libc::CLOCK_MONOTONIC,

@@ -60,6 +60,7 @@ pub const GUESTS: &[Guest] = &[
     Guest { exit: 128 + 15, ..steps("signals", &["{guests}/signals"], &["cc"]) },
     steps("registers", &["{guests}/registers"], &["cc"]),
     steps("threads64", &["{guests}/threads64"], &["cc"]),
+    steps("family", &["{guests}/family"], &["cc"]),
     steps("memory", &["{guests}/memory"], &["cc"]),
     steps(
         "maps",

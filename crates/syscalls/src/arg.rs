@@ -15,6 +15,8 @@ pub enum Arg {
     Path,
     /// Another string, with its NUL.
     Text,
+    /// An array of pointers to strings, NULL behind the last.
+    Strings,
     /// Payload to be written, as many bytes as argument n says. May be cut: the call then writes less.
     Send(u8),
     /// Payload to be read, at most as many bytes as argument n says; the result says how many. May be cut.

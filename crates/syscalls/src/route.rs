@@ -30,6 +30,10 @@ pub enum Special {
     Sleep,
     /// Setting a signal's disposition: done locally, and known to the deputy.
     Sigaction,
+    /// A thread makes a thread or a process.
+    Birth,
+    /// The process becomes another program: at home, where its files are.
+    Exec,
     /// One thread ends.
     ExitThread,
     /// The process ends.

@@ -95,6 +95,21 @@ pub fn kill(init: i32) {
     }
 }
 
+/// Kills one process of a namespace, all of whose threads are seized, and reaps it. `tids` are its threads here.
+pub fn end(pid: i32, tids: &[i32]) {
+    if let Some(process) = rustix::process::Pid::from_raw(pid) {
+        let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+    }
+    // The leader is reaped last, as the kernel tells of its end last.
+    for &tid in tids.iter().filter(|&&tid| tid > 0 && tid != pid).chain([&pid]) {
+        while let Ok(Some((_, wait))) = ptrace::wait(tid, true) {
+            if matches!(wait, ptrace::Wait::Exited(_) | ptrace::Wait::Killed(..)) {
+                break;
+            }
+        }
+    }
+}
+
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|errno| Error::Io {
         what: "making a pipe",

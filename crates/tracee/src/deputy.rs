@@ -144,14 +144,16 @@ pub fn become_deputy(injector: &Injector, tids: &[i32], image: &Process, slots: 
     if let Some(failed) = batch.results().find(|&ret| ret != 0) {
         return Err(inside("catching the signals", pid, failed));
     }
-    for (thread, &tid) in image.threads.iter().zip(tids) {
+    for ((slot, thread), &tid) in (0u32..).zip(&image.threads).zip(tids) {
         let mut batch = injector.batch();
         if let Some(rseq) = thread.rseq {
             const UNREGISTER: u64 = 1;
             let args = [rseq.pointer, u64::from(rseq.size), UNREGISTER, u64::from(rseq.signature)];
             batch.call(libc::SYS_rseq, &args);
         }
-        batch.call(libc::SYS_set_tid_address, &[0]);
+        // The kernel tells by this word that the thread is off its stack.
+        let off = slot_address(slots.base, slot) + std::mem::offset_of!(stub_abi::Slot, tid) as u64;
+        batch.call(libc::SYS_set_tid_address, &[off]);
         let disabled: Vec<u8> =
             [0, libc::SS_DISABLE as u64, 0].iter().flat_map(|w| w.to_le_bytes()).collect();
         let disabled = batch.data(&disabled);

@@ -7,6 +7,7 @@
 //! move:   Files ► Missing · FilePart* · ClockProbe ► ClockReading · Embody ► Embodied ·
 //!         Image* · Pages* · PagesEnd ► Prepared · Commit ► Started
 //! away:   Call ► Reply · Signal ► SignalSeen · Cancel · Action · StopSelf · Die · Wish · Status · Hold
+//!         Birth ► Reply · EndThread ► Reply · Exec ► Reply if it failed · Lost · Gone
 //! back:   Quiesce ► Quiet · Flushed · (then like a move, towards the keeper) · Release | Resume
 //! on:     Quiesce ► Quiet · Flushed · MoveOn · (a move, to the next warden) ► Sent · Release | Resume
 //! ```
@@ -84,7 +85,7 @@ kinds! {
     StopSelf = 26,
     /// [`SignalOrder`]: the deputy is to die of this signal.
     Die = 27,
-    /// [`Wish`]: the warden asks that the process be brought home.
+    /// [`WishOf`]: the warden asks that a process be brought home.
     Wish = 28,
     /// [`Status`] of the guest.
     Status = 29,
@@ -94,7 +95,16 @@ kinds! {
     File = 31,
     /// [`FileAnswer`]; the file's parts went before it if it was to be sent.
     FileIs = 32,
-    /// The process is to stop for a move. Empty.
+    /// [`BirthOrder`]: a thread makes another one or forks; answered by a [`Kind::Reply`] with the tid.
+    Birth = 33,
+    /// [`ThreadEnd`]: a thread has ended; answered by a [`Kind::Reply`].
+    EndThread = 34,
+    /// [`ExecOrder`] and the call's input: the process becomes another program, at home; a [`Kind::Reply`] tells that it
+    /// did not.
+    Exec = 35,
+    /// [`Which`]: a process has ended here without its home's doing.
+    Lost = 36,
+    /// [`Which`]: the process is to stop for a move.
     Quiesce = 40,
     /// Every thread of it has stopped, no call is under way. Empty.
     Quiet = 41,
@@ -108,7 +118,7 @@ kinds! {
     Release = 45,
     /// The move is off: go on here. Empty.
     Resume = 46,
-    /// The process is dead at home. Empty.
+    /// [`Which`]: the process needs nothing here any more: at home it is dead, or another program.
     Gone = 47,
 }
 
@@ -178,11 +188,78 @@ pub struct Prepared {
     pub local_pid: i32,
 }
 
+/// One process of a family, by its pid at home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Which {
+    /// Its pid.
+    pub pid: i32,
+}
+
 /// The word that the remote is to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
-    /// For each slot, the number of the next signal.
-    pub signals: Vec<u32>,
+    /// Slots that there are at home, also for threads to come.
+    pub slots: u32,
+    /// Where its threads are served.
+    pub threads: Vec<Seat>,
+}
+
+/// A thread and its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seat {
+    /// Its tid at home.
+    pub tid: i32,
+    /// Its slot.
+    pub slot: u32,
+    /// The number of its next signal.
+    pub signals: u32,
+}
+
+/// What a thread makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Birth {
+    /// Another thread of its process.
+    Thread,
+    /// A process.
+    Process {
+        /// The signal that tells the parent of its end; 0 for none.
+        exit_signal: u8,
+        /// Its parent is the maker's parent (`CLONE_PARENT`).
+        sibling: bool,
+    },
+}
+
+/// A thread makes another one or forks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BirthOrder {
+    /// Its slot.
+    pub slot: u32,
+    /// The request's number in the slot.
+    pub seq: u32,
+    /// Signals of the slot that the guest has seen.
+    pub signals_seen: u32,
+    /// The slot of the newborn, which nobody uses.
+    pub newborn: u32,
+    /// What it makes.
+    pub birth: Birth,
+}
+
+/// A thread has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadEnd {
+    /// Its slot.
+    pub slot: u32,
+    /// The request's number in the slot.
+    pub seq: u32,
+}
+
+/// A process becomes another program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecOrder {
+    /// The call, as any other.
+    pub header: CallHeader,
+    /// The thread's signal mask, which the new program inherits.
+    pub mask: u64,
 }
 
 /// A remote that runs.
@@ -304,7 +381,16 @@ pub struct SignalOrder {
     pub action: [u64; 4],
 }
 
-/// The warden asks that the process be brought home.
+/// The warden asks that a process be brought home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WishOf {
+    /// Its pid at home.
+    pub pid: i32,
+    /// Why.
+    pub wish: Wish,
+}
+
+/// Why a process is to be brought home.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wish {
     /// A call that runs only there.
@@ -324,6 +410,8 @@ pub enum Wish {
 /// What a guest uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
+    /// Its pid at home.
+    pub pid: i32,
     /// Resident memory, bytes.
     pub memory_bytes: u64,
     /// CPU time on this host, milliseconds.
@@ -333,6 +421,8 @@ pub struct Status {
 /// The process is stopped at home (or goes on): so must the remote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
+    /// Its pid at home.
+    pub pid: i32,
     /// Stopped.
     pub stopped: bool,
 }

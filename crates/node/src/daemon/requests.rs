@@ -62,7 +62,7 @@ impl Daemon {
 
     /// The keeper that keeps this very process.
     fn keeper_status(&self, process: &Process) -> Option<KeeperStatus> {
-        self.agents.keeper_status(process.id.pid).filter(|status| status.process == process.id)
+        self.agents.keeper_of(process.id).map(|(_, status)| status)
     }
 
     /// What is known of this very process: by its keeper, or from before it came home.
@@ -254,14 +254,14 @@ impl Daemon {
             reasons.push(ReasonCode::Busy.into());
         }
         let request = if wanted == self.own() {
-            AgentRequest::BringHome
+            AgentRequest::BringHome { pid }
         } else {
             match self.fit(wanted, &process) {
-                Ok(address) => AgentRequest::MoveTo { node: wanted, address },
+                Ok(address) => AgentRequest::MoveTo { pid, node: wanted, address },
                 Err(more) => {
                     reasons.extend(more);
                     // Not used, since there is a reason.
-                    AgentRequest::BringHome
+                    AgentRequest::BringHome { pid }
                 }
             }
         };
@@ -305,7 +305,8 @@ impl Daemon {
         };
         let left = || failed(FailureKind::NotFound, &format!("guest {pid} of node {home} has just left"));
         match agents::connect(&path) {
-            Ok(stream) => match relay(&mut Conversation::new(stream), &AgentRequest::BringHome, out)? {
+            Ok(stream) => match relay(&mut Conversation::new(stream), &AgentRequest::BringHome { pid }, out)?
+            {
                 Heard::Yes => Ok(()),
                 Heard::No => out(&left()),
             },
@@ -315,7 +316,8 @@ impl Daemon {
 }
 
 /// Asks an agent and hands its lines to the tool, until it is done. An agent that hangs up without a word has not taken
-/// the request, and nothing was said to the tool; every other request gets its last line.
+/// the request, and one that says so has done only its part of it: then the next one is to be asked. Every other request
+/// gets its last line.
 fn relay(conversation: &mut Conversation, request: &AgentRequest, out: &mut Out<'_>) -> Result<Heard, Error> {
     let broken =
         |text: &str| failed(FailureKind::Broken, &format!("{text}; the process goes on where it was"));
@@ -336,6 +338,9 @@ fn relay(conversation: &mut Conversation, request: &AgentRequest, out: &mut Out<
             }
             Err(error) => broken(&format!("the agent does not answer (failed to {error})")),
         };
+        if event == Event::Again {
+            return Ok(Heard::No);
+        }
         heard = Heard::Yes;
         out(&event)?;
         if !matches!(event, Event::Progress(_)) {

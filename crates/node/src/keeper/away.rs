@@ -1,4 +1,4 @@
-//! A process that is away: its deputy's calls, and what its host says besides.
+//! A family that is away: its deputies' calls, and what its host says besides.
 
 use super::calls::{Calls, Taken};
 use crate::journey::{Error, Result};
@@ -13,12 +13,12 @@ use std::sync::mpsc::{self, SyncSender, TryRecvError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tracee::deputy::Slots;
-use wire::session::{Kind, Status};
+use wire::session::Kind;
 
 /// Frames that wait for the keeper, at most; then the channel itself waits.
 const NOTICES_MAX: usize = 8;
 
-/// A process that is away.
+/// A family that is away.
 pub(super) struct Away {
     /// Its host.
     pub(super) node: NodeId,
@@ -26,8 +26,6 @@ pub(super) struct Away {
     pub(super) calls: Arc<Calls>,
     /// What its host says besides calls.
     pub(super) notices: Notices,
-    /// What it uses there.
-    pub(super) status: Status,
     /// The memory of its deputy's slots, kept for a keeper that takes over.
     pub(super) _slots: Slots,
     /// The thread that looks after the slots.

@@ -6,18 +6,21 @@
 //!
 //! Lock order: slot, then sender.
 
+use super::slot::{News, Queued, SlotState, Tenant, Under};
 use crate::journey::transfer::Outlet;
 use crate::journey::{Error, Result};
-use crate::spin::Worth;
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use rustix::event::{EventfdFlags, eventfd};
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use stub::{Entries, Post, Shared};
 use stub_abi::{INTERRUPTED, NOT_EXECUTED};
 use tracee::deputy::home_action;
 use wire::session::{
-    self, Action, CallHeader, CancelCall, Kind, ReplyHeader, SignalHeader, SignalOrder, SignalSeen,
+    self, Action, BirthOrder, CallHeader, CancelCall, Commit, ExecOrder, Kind, ReplyHeader, Seat,
+    SignalHeader, SignalOrder, SignalSeen, ThreadEnd,
 };
 
 /// Bytes that one piece of housekeeping unmaps: a few milliseconds, for which a call may have to wait.
@@ -25,28 +28,10 @@ const UNMAP_BYTES: u64 = 32 << 20;
 /// How long a reply is waited for by the thread that posted the request.
 const ATTENTION: Duration = Duration::from_micros(60);
 const BELL_PATIENCE: Duration = Duration::from_secs(1);
+/// How often a process that becomes another program is looked at, where nothing else tells.
+const EXEC_PATIENCE: Duration = Duration::from_millis(20);
 const ALL_BLOCKED: u64 = u64::MAX;
 const NONE_BLOCKED: u64 = 0;
-
-/// What a slot's request is for.
-#[derive(Debug)]
-enum Under {
-    /// Nothing is under way.
-    Idle,
-    /// A call of the remote: its number there, and what comes back.
-    Call { seq: u32, call: wire::Call },
-    /// Steps one after another, answered as one if the remote waits for it.
-    Steps { reply: Option<u32>, left: VecDeque<Post>, current: Post },
-}
-
-#[derive(Debug)]
-struct SlotState {
-    stub_seq: u32,
-    under: Under,
-    queued: Option<(CallHeader, Vec<u8>)>,
-    signals_sent: u32,
-    attention: Worth,
-}
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,44 +51,81 @@ pub(crate) enum Taken {
 
 /// The deputy's calls.
 pub(crate) struct Calls {
-    shared: Shared,
-    pid: i32,
-    tids: Vec<i32>,
+    pub(super) shared: Shared,
+    /// The process that was moved here; the others are its descendants.
+    pub(super) first: i32,
     entries: Entries,
-    slots: Vec<Mutex<SlotState>>,
+    pub(super) slots: Vec<Mutex<SlotState>>,
+    /// Slots from this one on have never been used.
+    pub(super) used: AtomicU32,
     sender: Mutex<Option<net::Sender>>,
+    /// Slots whose process may become another program at any moment.
+    pub(super) execs: Mutex<Vec<u32>>,
+    news: Mutex<VecDeque<News>>,
+    /// Rings when there are news.
+    stir: OwnedFd,
     housekeeping: Mutex<VecDeque<(u64, u64)>>,
-    forwarded: AtomicU64,
+    /// Calls of threads that have ended, by process.
+    forwarded: Mutex<BTreeMap<i32, u64>>,
     ending: AtomicBool,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Calls {
     /// Calls over a deputy's slots; thread `n` of `tids` serves slot `n`.
-    pub(crate) fn new(shared: Shared, pid: i32, tids: Vec<i32>, entries: Entries) -> Calls {
-        let idle = || {
-            Mutex::new(SlotState {
-                stub_seq: 0,
-                under: Under::Idle,
-                queued: None,
-                signals_sent: 0,
-                attention: Worth::default(),
-            })
-        };
-        Calls {
-            slots: tids.iter().map(|_| idle()).collect(),
+    pub(crate) fn new(shared: Shared, pid: i32, tids: &[i32], entries: Entries) -> Result<Calls> {
+        let stir = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
+            .map_err(|errno| Error::Io { what: "making an event", source: errno.into() })?;
+        let tenants = tids.iter().map(|&tid| Some(Tenant { pid, tid })).chain(std::iter::repeat(None));
+        for index in 0..tids.len() as u32 {
+            shared.occupy(index, true);
+        }
+        Ok(Calls {
+            slots: tenants
+                .take(shared.count() as usize)
+                .map(|tenant| Mutex::new(SlotState::of(tenant)))
+                .collect(),
+            used: AtomicU32::new(tids.len() as u32),
             shared,
-            pid,
-            tids,
+            first: pid,
             entries,
             sender: Mutex::new(None),
+            execs: Mutex::default(),
+            news: Mutex::default(),
+            stir,
             housekeeping: Mutex::default(),
-            forwarded: AtomicU64::new(0),
+            forwarded: Mutex::default(),
             ending: AtomicBool::new(false),
+        })
+    }
+
+    /// Becomes readable when there are news.
+    pub(crate) fn stir(&self) -> BorrowedFd<'_> {
+        self.stir.as_fd()
+    }
+
+    /// The next news of the family.
+    pub(crate) fn news(&self) -> Option<News> {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.stir, &mut count);
+        let mut news = lock(&self.news);
+        let next = news.pop_front();
+        if !news.is_empty() {
+            let _ = rustix::io::write(&self.stir, &1u64.to_ne_bytes());
         }
+        next
+    }
+
+    pub(super) fn tell(&self, news: News) {
+        lock(&self.news).push_back(news);
+        let _ = rustix::io::write(&self.stir, &1u64.to_ne_bytes());
+    }
+
+    pub(super) fn used(&self) -> std::ops::Range<u32> {
+        0..self.used.load(SeqCst)
     }
 
     /// Frames for the warden go here from now on; `None` while there is none.
@@ -117,9 +139,36 @@ impl Calls {
         lock(&self.sender).take()
     }
 
-    /// For each slot, the number of the next signal to be sent.
-    pub(crate) fn signals_sent(&self) -> Vec<u32> {
-        self.slots.iter().map(|slot| lock(slot).signals_sent).collect()
+    /// What a host must know before it lets the threads of a process run.
+    pub(crate) fn seats(&self, pid: i32) -> Commit {
+        let seat = |slot: u32| {
+            let state = lock(self.slots.get(slot as usize)?);
+            let tenant = state.tenant.filter(|tenant| tenant.pid == pid)?;
+            Some(Seat { tid: tenant.tid, slot, signals: state.signals_sent })
+        };
+        Commit { slots: self.shared.count(), threads: self.used().filter_map(seat).collect() }
+    }
+
+    /// Who is served in a slot.
+    pub(crate) fn tenant(&self, index: u32) -> Option<Tenant> {
+        lock(self.slots.get(index as usize)?).tenant
+    }
+
+    /// A process needs its slots no more: it is at home, dead, or another program.
+    pub(crate) fn release(&self, pid: i32) {
+        for index in self.used() {
+            let Some(slot) = self.slots.get(index as usize) else { return };
+            let mut slot = lock(slot);
+            // Of the last thread of a process, the kernel does not tell that it is off its stack.
+            if slot.tenant.map(|tenant| tenant.pid).or(slot.former) == Some(pid) {
+                *slot = SlotState::of(None);
+                self.shared.occupy(index, false);
+            }
+        }
+        lock(&self.forwarded).remove(&pid);
+        if pid == self.first {
+            lock(&self.housekeeping).clear();
+        }
     }
 
     /// Ends the thread in [`Calls::serve_slots`].
@@ -136,14 +185,21 @@ impl Calls {
         }
     }
 
-    /// Calls forwarded so far.
-    pub(crate) fn forwarded(&self) -> u64 {
-        self.forwarded.load(SeqCst)
+    /// Calls of a process forwarded so far.
+    pub(crate) fn forwarded(&self, pid: i32) -> u64 {
+        let of_slot = |index: u32| {
+            let slot = lock(self.slots.get(index as usize)?);
+            slot.tenant.filter(|tenant| tenant.pid == pid).map(|_| slot.forwarded)
+        };
+        let living: u64 = self.used().filter_map(of_slot).sum();
+        living + lock(&self.forwarded).get(&pid).copied().unwrap_or(0)
     }
 
-    /// The deputy's tids.
-    pub(crate) fn tids(&self) -> &[i32] {
-        &self.tids
+    /// The tids of a process, the leader first.
+    pub(crate) fn tids(&self, pid: i32) -> Vec<i32> {
+        let mut tids: Vec<i32> = self.seats(pid).threads.iter().map(|seat| seat.tid).collect();
+        tids.sort_by_key(|&tid| (tid != pid, tid));
+        tids
     }
 
     /// Entry points of the deputy's stub.
@@ -168,7 +224,7 @@ impl Calls {
         self.shared.ring();
     }
 
-    fn slot(&self, index: u32) -> Result<&Mutex<SlotState>> {
+    pub(super) fn slot(&self, index: u32) -> Result<&Mutex<SlotState>> {
         self.slots.get(index as usize).ok_or_else(|| session::Malformed("slot").into())
     }
 
@@ -182,6 +238,9 @@ impl Calls {
             Kind::SignalSeen => {
                 let (seen, _) = session::decode::<SignalSeen>(payload)?;
                 let slot = lock(self.slot(seen.slot)?);
+                if slot.tenant.is_none() {
+                    return Ok(Taken::Done);
+                }
                 if seen.tail.wrapping_sub(slot.signals_sent) as i32 > 0 {
                     return Err(session::Malformed("acknowledgement of a signal that was not sent").into());
                 }
@@ -190,7 +249,7 @@ impl Calls {
             Kind::Cancel => {
                 let (cancel, _) = session::decode::<CancelCall>(payload)?;
                 let mut slot = lock(self.slot(cancel.slot)?);
-                if slot.queued.take_if(|(header, _)| header.seq == cancel.seq).is_some() {
+                if slot.queued.take_if(|queued| queued.seq() == cancel.seq).is_some() {
                     self.reply(cancel.slot, cancel.seq, NOT_EXECUTED, &[])?;
                 } else if matches!(slot.under, Under::Call { seq, .. } if seq == cancel.seq) {
                     self.shared.cancel(cancel.slot, slot.stub_seq);
@@ -200,6 +259,9 @@ impl Calls {
                 let (action, _) = session::decode::<Action>(payload)?;
                 check_signal(action.signal)?;
                 let mut slot = lock(self.slot(action.slot)?);
+                if slot.tenant.is_none() {
+                    return Ok(Taken::Done);
+                }
                 let step = self.set_action(
                     action.slot,
                     0,
@@ -214,10 +276,10 @@ impl Calls {
                 let (order, _) = session::decode::<SignalOrder>(payload)?;
                 check_signal(order.signal)?;
                 let mut slot = lock(self.slot(order.slot)?);
-                let tid = self.tids[order.slot as usize];
+                let Some(tenant) = slot.tenant else { return Ok(Taken::Done) };
                 let kill = Post {
                     nr: nix::libc::SYS_tgkill as u32,
-                    args: [self.pid as u64, tid as u64, order.signal as u64, 0, 0, 0],
+                    args: [tenant.pid as u64, tenant.tid as u64, order.signal as u64, 0, 0, 0],
                     flags: 0,
                     signals_seen: 0,
                     mask: NONE_BLOCKED,
@@ -231,6 +293,19 @@ impl Calls {
                 self.begin_steps(order.slot, &mut slot, reply, steps)?;
                 drop(slot);
                 self.shared.kick(order.slot);
+            }
+            Kind::Birth => {
+                let (order, _) = session::decode::<BirthOrder>(payload)?;
+                self.await_vacancy(order.newborn)?;
+                self.take_request(order.slot, Queued::Birth(order))?;
+            }
+            Kind::Exec => {
+                let (order, input) = session::decode::<ExecOrder>(payload)?;
+                self.take_request(order.header.slot, Queued::Exec(order, input.to_vec()))?;
+            }
+            Kind::EndThread => {
+                let (end, _) = session::decode::<ThreadEnd>(payload)?;
+                self.take_request(end.slot, Queued::End(end))?;
             }
             _ => return Ok(Taken::Other),
         }
@@ -260,6 +335,8 @@ impl Calls {
         let posted = {
             let mut slot = lock(self.slot(index)?);
             match slot.under {
+                // Its process is no more, and its host has not heard of that yet.
+                _ if slot.tenant.is_none() => return Ok(Taken::Done),
                 Under::Idle => {
                     self.post_call(&mut slot, header, input)?;
                     let attended = slot.attention.is_worth_it();
@@ -267,7 +344,7 @@ impl Calls {
                     if attended { Taken::Attended { index, seq: slot.stub_seq } } else { Taken::Done }
                 }
                 Under::Steps { reply: None, .. } if slot.queued.is_none() => {
-                    slot.queued = Some((header, input.to_vec()));
+                    slot.queued = Some(Queued::Call(header, input.to_vec()));
                     return Ok(Taken::Done);
                 }
                 _ => return Err(session::Malformed("call while another is under way").into()),
@@ -294,8 +371,24 @@ impl Calls {
         self.scan_slot(index).map(drop)
     }
 
-    fn post_call(&self, slot: &mut SlotState, header: CallHeader, input: &[u8]) -> Result<()> {
-        let CallHeader { slot: index, seq, signals_seen, mut call } = header;
+    pub(super) fn post_call(&self, slot: &mut SlotState, header: CallHeader, input: &[u8]) -> Result<()> {
+        let (index, seq) = (header.slot, header.seq);
+        let (post, call) = self.lay_out(header, input)?;
+        slot.under = Under::Call { seq, call };
+        slot.forwarded += 1;
+        self.post(index, slot, &post);
+        Ok(())
+    }
+
+    /// Puts a request into a slot; [`Shared::kick`] is still due.
+    pub(super) fn post(&self, index: u32, slot: &mut SlotState, post: &Post) {
+        slot.stub_seq = slot.stub_seq.wrapping_add(1);
+        self.shared.post(index, slot.stub_seq, post);
+    }
+
+    /// Writes a call's buffers into its slot; what is then to be posted, and what comes back.
+    pub(super) fn lay_out(&self, header: CallHeader, input: &[u8]) -> Result<(Post, wire::Call)> {
+        let CallHeader { slot: index, signals_seen, mut call, .. } = header;
         call.input = input.to_vec();
         call.validate().map_err(|_| session::Malformed("call"))?;
         let base = self.shared.data_address(index);
@@ -313,14 +406,10 @@ impl Calls {
         }
         call.input = Vec::new();
         let post = Post { nr: call.nr, args, flags: 0, signals_seen, mask: NONE_BLOCKED };
-        slot.stub_seq = slot.stub_seq.wrapping_add(1);
-        slot.under = Under::Call { seq, call };
-        self.forwarded.fetch_add(1, SeqCst);
-        self.shared.post(index, slot.stub_seq, &post);
-        Ok(())
+        Ok((post, call))
     }
 
-    fn begin_steps(
+    pub(super) fn begin_steps(
         &self,
         index: u32,
         slot: &mut SlotState,
@@ -347,18 +436,26 @@ impl Calls {
 
     fn post_step(&self, index: u32, slot: &mut SlotState) {
         let Under::Steps { current, .. } = &slot.under else { return };
-        // A step is no call of the program: signals that it has not seen do not hold it up.
-        let post = Post { signals_seen: self.shared.look(index).signal_head, ..*current };
-        slot.stub_seq = slot.stub_seq.wrapping_add(1);
-        self.shared.post(index, slot.stub_seq, &post);
+        let current = *current;
+        self.post_alone(index, slot, &current);
+    }
+
+    /// Posts what is no call of the program: signals that it has not seen do not hold it up.
+    pub(super) fn post_alone(&self, index: u32, slot: &mut SlotState, post: &Post) {
+        let post = Post { signals_seen: self.shared.look(index).signal_head, ..*post };
+        self.post(index, slot, &post);
     }
 
     /// Sends what the slots show, until [`Calls::end`] or until the connection fails.
     pub(crate) fn serve_slots(&self) -> Result<()> {
         while !self.ending.load(SeqCst) {
             let heard = self.shared.bell();
-            if !self.scan()? {
-                self.shared.sleep(heard, BELL_PATIENCE);
+            if !self.scan()? && !self.look_for_new_programs() {
+                let mut watched = lock(&self.execs).clone();
+                // The first one's death is seen at once.
+                watched.push(0);
+                let patience = if watched.len() > 1 { EXEC_PATIENCE } else { BELL_PATIENCE };
+                self.shared.sleep(heard, &watched, patience);
             }
         }
         Ok(())
@@ -367,17 +464,17 @@ impl Calls {
     /// Looks at every slot once; `true` if something was found. A signal is sent before a reply that came after it.
     pub(crate) fn scan(&self) -> Result<bool> {
         let mut found = false;
-        for index in 0..self.slots.len() as u32 {
+        for index in self.used() {
             found |= self.scan_slot(index)?;
         }
         Ok(found)
     }
 
-    fn scan_slot(&self, index: u32) -> Result<bool> {
+    pub(super) fn scan_slot(&self, index: u32) -> Result<bool> {
         let mut slot = lock(self.slot(index)?);
-        if lock(&self.sender).is_none() {
+        let Some(tenant) = slot.tenant.filter(|_| slot.announced && lock(&self.sender).is_some()) else {
             return Ok(false);
-        }
+        };
         let look = self.shared.look(index);
         let mut found = false;
         while slot.signals_sent != look.signal_head {
@@ -392,13 +489,14 @@ impl Calls {
             return Ok(found);
         }
         let mut reply = None;
+        let mut newborn = None;
         match std::mem::replace(&mut slot.under, Under::Idle) {
             Under::Idle if !self.keep_house(index, &mut slot) => return Ok(found),
             Under::Idle => {}
             Under::Call { seq, call } => {
                 let data =
                     if look.ret == NOT_EXECUTED { Vec::new() } else { self.collect(index, &call, look.ret) };
-                reply = Some((seq, data));
+                reply = Some((seq, look.ret, data));
             }
             Under::Steps { reply, left, current } if [INTERRUPTED, NOT_EXECUTED].contains(&look.ret) => {
                 slot.under = Under::Steps { reply, left, current };
@@ -409,22 +507,44 @@ impl Calls {
                     slot.under = Under::Steps { reply: waiting, left, current };
                     self.post_step(index, &mut slot);
                 }
-                None => reply = waiting.map(|seq| (seq, Vec::new())),
+                None => reply = waiting.map(|seq| (seq, look.ret, Vec::new())),
             },
+            Under::Birth { seq, newborn: index, birth } => {
+                newborn = Some((index, birth));
+                reply = Some((seq, look.ret, Vec::new()));
+            }
+            Under::End { seq } => {
+                *lock(&self.forwarded).entry(tenant.pid).or_default() += slot.forwarded;
+                slot.former = slot.tenant.take().map(|tenant| tenant.pid);
+                slot.forwarded = 0;
+                reply = Some((seq, look.ret, Vec::new()));
+            }
+            Under::Exec { seq } => {
+                self.exec_failed(index);
+                reply = Some((seq, look.ret, Vec::new()));
+            }
         }
         if matches!(slot.under, Under::Idle)
-            && let Some((header, input)) = slot.queued.take()
+            && let Some(queued) = slot.queued.take()
         {
-            self.post_call(&mut slot, header, &input)?;
+            self.post_queued(&mut slot, queued)?;
         }
         let posted = !matches!(slot.under, Under::Idle);
-        // The other side may be faster than we are: the lock must be free when it hears of this.
+        if let Some((newborn, birth)) = newborn {
+            self.welcome(tenant, newborn, birth, look.ret)?;
+        }
+        // Under the lock: once a slot has been released, nothing of its tenant is sent any more.
+        if let Some((seq, ret, data)) = reply {
+            self.reply(index, seq, ret, &data)?;
+        }
         drop(slot);
         if posted {
             self.shared.kick(index);
         }
-        if let Some((seq, data)) = reply {
-            self.reply(index, seq, look.ret, &data)?;
+        if let Some((newborn, _)) = newborn {
+            lock(self.slot(newborn)?).announced = true;
+            // What it did until now has been overlooked.
+            self.scan_slot(newborn)?;
         }
         Ok(true)
     }
@@ -445,19 +565,19 @@ impl Calls {
         data
     }
 
-    /// Unmaps the next piece if this is the leader's slot and there is one.
+    /// The next piece of what is to be unmapped.
+    pub(super) fn chore(&self) -> Option<Post> {
+        let (start, length) = lock(&self.housekeeping).pop_front()?;
+        let args = [start, length, 0, 0, 0, 0];
+        Some(Post { nr: nix::libc::SYS_munmap as u32, args, flags: 0, signals_seen: 0, mask: ALL_BLOCKED })
+    }
+
+    /// Unmaps the next piece if this is a slot of the first process and there is one.
     fn keep_house(&self, index: u32, slot: &mut SlotState) -> bool {
-        if index != 0 {
+        if slot.tenant.is_none_or(|tenant| tenant.pid != self.first) {
             return false;
         }
-        let Some((start, length)) = lock(&self.housekeeping).pop_front() else { return false };
-        let current = Post {
-            nr: nix::libc::SYS_munmap as u32,
-            args: [start, length, 0, 0, 0, 0],
-            flags: 0,
-            signals_seen: 0,
-            mask: ALL_BLOCKED,
-        };
+        let Some(current) = self.chore() else { return false };
         slot.under = Under::Steps { reply: None, left: VecDeque::new(), current };
         self.post_step(index, slot);
         true
@@ -468,10 +588,14 @@ impl Calls {
         self.send(Kind::Reply, &[&header, data])
     }
 
-    /// No request is under way in any slot, and no housekeeping is left.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let idle = |slot: &Mutex<SlotState>| matches!(lock(slot).under, Under::Idle);
-        lock(&self.housekeeping).is_empty() && self.slots.iter().all(idle)
+    /// No request of this process is under way in any slot, and no housekeeping is left.
+    pub(crate) fn is_quiet(&self, pid: i32) -> bool {
+        let idle = |slot: &Mutex<SlotState>| {
+            let slot = lock(slot);
+            slot.tenant.is_none_or(|tenant| tenant.pid != pid) || matches!(slot.under, Under::Idle)
+        };
+        let clean = pid != self.first || lock(&self.housekeeping).is_empty();
+        clean && self.used().all(|index| self.slots.get(index as usize).is_none_or(idle))
     }
 }
 

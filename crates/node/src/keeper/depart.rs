@@ -27,11 +27,13 @@ use tracee::pages::Source;
 use tracee::restart::Waiting;
 use tracee::stop::Stopped;
 use wire::peer::{Offer, PeerAnswer, PeerRequest};
-use wire::session::{self, Commit, Hello, Kind, Role, Started, Status};
+use wire::session::{self, Hello, Kind, Role, Started};
 
 /// How long threads may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 const ASK_PATIENCE: Duration = Duration::from_secs(10);
+/// Slots for threads to come, where there is no room for more.
+const SPARE_SLOTS: u32 = 16;
 /// Code segment of 64-bit user code.
 const CODE_64: u64 = 0x33;
 
@@ -67,24 +69,31 @@ impl Drop for Frozen<'_> {
 
 impl Keeper {
     /// Moves the process from home to `node`. On failure it goes on at home, or has ended if it may no longer.
-    pub(super) fn depart(&mut self, node: NodeId, address: SocketAddr, asker: &mut Asker) -> Result<Trip> {
+    pub(super) fn depart(
+        &mut self,
+        pid: i32,
+        node: NodeId,
+        address: SocketAddr,
+        asker: &mut Asker,
+    ) -> Result<Trip> {
         let mut giver = Giver::new(Word::Giver);
-        self.give(&mut giver, node, address, asker).inspect_err(|_| self.abide_by(giver.fail()))
+        let given = self.give(&mut giver, pid, node, address, asker);
+        given.inspect_err(|_| self.abide_by(pid, giver.fail()))
     }
 
     fn give(
         &mut self,
         giver: &mut Giver,
+        pid: i32,
         node: NodeId,
         address: SocketAddr,
         asker: &mut Asker,
     ) -> Result<Trip> {
         let begun = Instant::now();
-        let pid = self.process.pid;
-        refuse_if(tracee::constraints(pid))?;
-        let session = self.offer(node, address)?;
+        refuse_if(crate::eligibility::lasting_constraints(pid))?;
+        let session = self.offer(pid, node, address)?;
         let (mut sender, mut receiver) =
-            self.connect(node, address, session, Role::Keeper { brings: true })?;
+            self.connect(pid, node, address, session, Role::Keeper { brings: true })?;
         let before = procinfo::maps_with_flags(pid).map_err(Error::io("reading the mappings"))?;
         let early = layout::read(pid, &before, &mut self.files)?;
         let mut offered = files_of(&early.areas, early.executable, &self.files);
@@ -125,16 +134,16 @@ impl Keeper {
         });
         let bytes = transfer::heard(&mut receiver, sent)?;
         let tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
-        let slots_base = slots_hole(&before, injector, tids.len() as u32)?;
-        let slots = deputy::prepare(injector, slots_base, tids.len() as u32)?;
+        let slots = make_slots(&before, injector, tids.len() as u32)?;
         let shared =
             Shared::map(&slots.memory, slots.base, slots.count).map_err(Error::io("mapping the slots"))?;
         frozen.slots = Some(slots);
         expect(&mut receiver, Kind::Prepared, "the word that the remote is ready")?;
         frozen.giver.step(GiverInput::Prepared)?;
 
-        shared.prepare();
+        shared.prepare(tids.len() as u32);
         shared.claim().map_err(Error::io("becoming the keeper"))?;
+        let calls = Arc::new(Calls::new(shared, pid, &tids, injector.entries())?);
         let Some(slots) = frozen.slots.take() else { return Err(Error::Ending) };
         if let Err(error) = deputy::become_deputy(injector, &tids, &image, &slots) {
             undo_deputy(injector, &image, &tids);
@@ -142,16 +151,15 @@ impl Keeper {
             return Err(error.into());
         }
         frozen.giver.step(GiverInput::Speak)?;
-        let commit = Commit { signals: vec![0; tids.len()] };
+        let commit = calls.seats(pid);
         sender.put(Kind::Commit, &[&session::encode(&commit)])?;
-        let (base, entries) = (injector.base(), injector.entries());
+        let base = injector.base();
         frozen.injector = None;
         drop(frozen.stopped.take());
         let started = expect(&mut receiver, Kind::Started, "the word that the remote runs")?;
         session::decode::<Started>(&started.payload)?;
         frozen.giver.step(GiverInput::Started)?;
         let freeze = frozen_at.elapsed();
-        let calls = Arc::new(Calls::new(shared, pid, tids, entries));
         calls.connect(Some(sender));
         let private = image.areas.iter().filter(|area| area.backing == image::Backing::Anonymous);
         let gaps = deputy::dispensable(base, &slots, &image);
@@ -170,24 +178,22 @@ impl Keeper {
                 .spawn(serve)
                 .map_err(Error::io("starting a thread"))?
         };
-        let status = Status::default();
-        self.place =
-            Place::Away(Box::new(away::Away { node, calls, notices, status, _slots: slots, server }));
+        self.place = Place::Away(Box::new(away::Away { node, calls, notices, _slots: slots, server }));
         Ok(Trip { freeze, total: begun.elapsed(), bytes })
     }
 
     /// Asks a node to take the process.
-    pub(super) fn offer(&self, node: NodeId, address: SocketAddr) -> Result<Session> {
-        let pid = self.process.pid;
+    pub(super) fn offer(&self, pid: i32, node: NodeId, address: SocketAddr) -> Result<Session> {
+        let member = self.members.get(&pid).ok_or(Error::Ended)?;
         let (stat, status) = (procinfo::stat(pid), procinfo::status(pid));
         let (Ok(stat), Ok(status)) = (stat, status) else { return Err(Error::Ended) };
         let memory_bytes = match &self.place {
             Place::Home => stat.resident_pages * 4096,
-            Place::Away(away) => away.status.memory_bytes,
+            Place::Away(_) => member.usage.memory_bytes,
         };
         let offer = Offer {
             home: self.setup.config.node.id,
-            process: self.process,
+            process: member.process(),
             name: procinfo::name(pid, pid).unwrap_or_default(),
             uid: status.uids[1],
             threads: procinfo::threads(pid).map_or(1, |tids| tids.len() as u32),
@@ -206,6 +212,7 @@ impl Keeper {
     /// Opens a connection to a warden and says who is there.
     pub(super) fn connect(
         &self,
+        pid: i32,
         node: NodeId,
         address: SocketAddr,
         session: Session,
@@ -214,7 +221,8 @@ impl Keeper {
         let channel =
             Channel::connect(&self.setup.identity, address, Route::Session(session), node, ASK_PATIENCE)?;
         let (mut sender, receiver) = channel.split();
-        let hello = Hello { version: session::VERSION, role, process: self.process };
+        let process = self.members.get(&pid).ok_or(Error::Ended)?.process();
+        let hello = Hello { version: session::VERSION, role, process };
         sender.put(Kind::Hello, &[&session::encode(&hello)])?;
         Ok((sender, receiver))
     }
@@ -269,11 +277,21 @@ fn refuse_if(reasons: Vec<Reason>) -> Result<()> {
     if reasons.is_empty() { Ok(()) } else { Err(tracee::Error::Refused(Reasons(reasons)).into()) }
 }
 
-/// A place for the slots, clear of the program and of the stub.
-fn slots_hole(mappings: &[Mapping], injector: &Injector, count: u32) -> Result<u64> {
+/// Makes the slots, clear of the program and of the stub: as many as a family may ever need, if its address space has
+/// room for them and may have them, else as many as there are threads now. Only those in use cost memory.
+fn make_slots(mappings: &[Mapping], injector: &Injector, threads: u32) -> Result<Slots> {
     let stub = (injector.base(), injector.base() + inject::AREA_BYTES);
     let taken = mappings.iter().map(|mapping| (mapping.start, mapping.end)).chain([stub]);
-    inject::find_hole(deputy::slots_bytes(count), stub_abi::SLOT_BYTES, taken).ok_or_else(no_room)
+    let mut outcome = Err(no_room());
+    for count in [model::limits::FAMILY_THREADS_MAX, threads + SPARE_SLOTS, threads] {
+        let length = deputy::slots_bytes(count);
+        let base = inject::find_hole(length, stub_abi::SLOT_BYTES, taken.clone()).ok_or_else(no_room)?;
+        outcome = deputy::prepare(injector, base, count).map_err(Error::from);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
 }
 
 /// Gives the process back the signal actions and kernel state that it had before a failed attempt to hollow it out.

@@ -10,7 +10,11 @@ impl Keeper {
     /// Answers a host that asks what is under a descriptor of the process.
     pub(super) fn give_file(&mut self, payload: &[u8]) -> Result<()> {
         let (request, _) = session::decode::<FileRequest>(payload)?;
-        let known = self.file_under(request.descriptor);
+        let tenant = match &self.place {
+            Place::Away(away) => away.calls.tenant(request.slot),
+            Place::Home => None,
+        };
+        let known = tenant.and_then(|tenant| self.file_under(tenant.pid, request.descriptor));
         let Place::Away(away) = &self.place else { return Ok(()) };
         if let (Some(file), true) = (&known, request.send) {
             transfer::send_file(&mut &*away.calls, file, &mut |_| Ok(()))?;
@@ -20,8 +24,8 @@ impl Keeper {
     }
 
     /// Only regular files that the process may read can be mapped elsewhere.
-    fn file_under(&mut self, descriptor: i32) -> Option<MappedFile> {
-        let file = File::from(tracee::deputy::take_fd(self.process.pid, descriptor).ok()?);
+    fn file_under(&mut self, pid: i32, descriptor: i32) -> Option<MappedFile> {
+        let file = File::from(tracee::deputy::take_fd(pid, descriptor).ok()?);
         let regular = file.metadata().is_ok_and(|data| data.is_file());
         let mode = rustix::fs::fcntl_getfl(&file).ok()?;
         let readable = !mode.contains(rustix::fs::OFlags::WRONLY) && !mode.contains(rustix::fs::OFlags::PATH);

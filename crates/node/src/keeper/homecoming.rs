@@ -20,35 +20,38 @@ use tracee::layout::Files;
 use tracee::pages::Sink;
 use tracee::rebuild::{self, Target};
 use tracee::stop::{self, Stopped};
-use wire::session::{self, Kind};
+use wire::session::{self, Kind, Which};
 
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the deputy's last calls may take to end.
 const QUIET_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Keeper {
-    /// Brings the process home. On failure it goes on where it is, or is ended where nobody could tell how far it is.
-    pub(super) fn come_home(&mut self, asker: &mut Asker) -> Result<Trip> {
+    /// Brings a process home. On failure it goes on where it is, or is ended where nobody could tell how far it is.
+    pub(super) fn come_home(&mut self, pid: i32, asker: &mut Asker) -> Result<Trip> {
         let begun = Instant::now();
-        self.refuse_if_held(Destination::Home)?;
+        self.refuse_if_held(pid, Destination::Home)?;
         let Place::Away(away) = &mut self.place else {
             return Err(super::depart::refusal(model::ReasonCode::SameNode.into()));
         };
-        away.calls.send(Kind::Quiesce, &[])?;
+        away.calls.send(Kind::Quiesce, &[&session::encode(&Which { pid })])?;
         hear_quiet(away)?;
         let frozen_at = Instant::now();
         let mut taker = Taker::new(Word::Taker);
         let mut stopped = None;
-        let filled = still(self.process.pid, away)
+        let filled = still(pid, away)
             .and_then(|still| fill(&mut taker, away, stopped.insert(still), &self.files, asker));
         match filled {
             Ok(bytes) => {
                 drop(stopped.take());
                 let freeze = frozen_at.elapsed();
                 let _ = away.calls.send(Kind::Release, &[]);
-                if let Place::Away(away) = std::mem::replace(&mut self.place, Place::Home) {
-                    self.forwarded += away.calls.forwarded();
-                    away.end();
+                if let Some(member) = self.members.get_mut(&pid) {
+                    member.is_back(away.calls.forwarded(pid));
+                }
+                away.calls.release(pid);
+                if self.members.values().all(|member| member.is_home) {
+                    self.farewell();
                 }
                 Ok(Trip { freeze, total: begun.elapsed(), bytes })
             }
@@ -60,7 +63,9 @@ impl Keeper {
                         away.calls.send(Kind::Resume, &[])?;
                     }
                     // It is neither a deputy nor a process, and does not run until it is dead.
-                    Owner::Unknown | Owner::Here => self.give_up(),
+                    Owner::Unknown | Owner::Here => {
+                        self.give_up_one(pid, "it could not be filled with what came home");
+                    }
                 }
                 Err(error)
             }
@@ -70,8 +75,7 @@ impl Keeper {
 
 impl Keeper {
     /// A deputy that is stopped answers nobody, and one that is traced is somebody else's to stop: the remote has to wait.
-    pub(super) fn refuse_if_held(&self, to: Destination) -> Result<()> {
-        let pid = self.process.pid;
+    pub(super) fn refuse_if_held(&self, pid: i32, to: Destination) -> Result<()> {
         let (Ok(stat), Ok(status)) = (procinfo::stat(pid), procinfo::status(pid)) else {
             return Err(Error::Ended);
         };
@@ -95,7 +99,7 @@ pub(super) fn hear_quiet(away: &mut Away) -> Result<()> {
 
 /// Stops the deputy between two calls, and says so.
 fn still(pid: i32, away: &Away) -> Result<Stopped> {
-    finish_housekeeping(away)?;
+    finish_housekeeping(pid, away)?;
     let stopped = stop_deputy(pid, away)?;
     // What was caught until now goes first; the deputy catches nothing more.
     away.calls.scan()?;
@@ -103,11 +107,11 @@ fn still(pid: i32, away: &Away) -> Result<Stopped> {
     Ok(stopped)
 }
 
-fn finish_housekeeping(away: &Away) -> Result<()> {
+fn finish_housekeeping(pid: i32, away: &Away) -> Result<()> {
     let deadline = Instant::now() + QUIET_PATIENCE;
-    while !away.calls.is_quiet() {
+    while !away.calls.is_quiet(pid) {
         if Instant::now() > deadline {
-            return Err(tracee::Error::Stuck(away.calls.tids().first().copied().unwrap_or(0)).into());
+            return Err(tracee::Error::Stuck(pid).into());
         }
         away.calls.scan()?;
         std::thread::yield_now();
@@ -118,7 +122,7 @@ fn finish_housekeeping(away: &Away) -> Result<()> {
 /// Stops the deputy's threads where they wait for the next request: only there is no signal half recorded.
 fn stop_deputy(pid: i32, away: &Away) -> Result<Stopped> {
     let deadline = Instant::now() + STOP_PATIENCE;
-    let tids = away.calls.tids().to_vec();
+    let tids = away.calls.tids(pid);
     for &tid in &tids {
         ptrace::seize(tid, 0).map_err(kernel_error("seizing the deputy", tid))?;
     }

@@ -1,8 +1,8 @@
-//! The keeper of one migrated process at its home.
+//! The keeper of one family at its home: a process that was moved away, and what it has forked there since.
 //!
-//! It is started to move the process away, and ends when the process is at home for good or has ended. In between it
-//! holds everything that is the process's and not its deputy's: the channel to the host, the slots, the files under its
-//! mappings.
+//! It is started to move the process away, and ends when all of the family are at home for good, have ended, or have
+//! become other programs. In between it holds everything that is theirs and not their deputies': the channel to the host,
+//! the slots, the files under their mappings.
 //!
 //! ```text
 //! Home ──depart──► Away ──move on──► Away
@@ -10,17 +10,23 @@
 //!   └──────return────┘         any ──► Ended (the process died)
 //! ```
 //!
-//! Four threads: this one owns the process by ptrace and does the moving; two carry its calls ([`calls::Calls`]); one
+//! A family is on one host. A member that is to go elsewhere comes home first, and leaves from there with a keeper of its
+//! own; only a family of one moves on directly.
+//!
+//! Four threads: this one owns the processes by ptrace and does the moving; two carry their calls ([`calls::Calls`]); one
 //! answers the daemon ([`Reception`]). Files stay with this thread.
 
 mod away;
+mod births;
 mod calls;
 mod depart;
 mod files;
 mod homecoming;
+mod member;
 mod move_on;
 mod reception;
 mod requests;
+mod slot;
 mod waiting;
 
 use crate::journey;
@@ -28,17 +34,18 @@ use crate::journey::error::chain;
 use crate::{Error, Setup, history};
 use away::Away;
 use control::{AgentRequest, KeeperStatus};
+use member::Member;
 use migration::Owner;
 use model::{Destination, NodeId, ProcessId};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use reception::Reception;
 use requests::Asker;
+use slot::News;
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 use tracee::layout::Files;
-use wire::session::{self, Hold, Kind, Wish};
+use wire::session::{self, Hold, Kind, Status, Which, Wish, WishOf};
 
 /// How often the keeper looks whether its process is stopped at home.
 const TICK: Duration = Duration::from_millis(100);
@@ -58,55 +65,45 @@ struct Trip {
 }
 
 struct Keeper {
-    process: ProcessId,
     setup: Setup,
     files: Files,
     place: Place,
-    /// It has moved since this keeper began.
+    /// The family by pid.
+    members: BTreeMap<i32, Member>,
+    /// Something has moved since this keeper began.
     travelled: bool,
-    moves: u64,
-    forwarded: u64,
-    home_comings: BTreeMap<String, u64>,
-    /// The remote waits to come home, and could not yet.
-    wish: Option<Wish>,
-    stopped: bool,
 }
 
-/// Serves one process until it is at home for good or ended.
+/// Serves a process and its descendants until all are at home for good or ended.
 pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(), Error> {
-    let pidfd = open_process(process)?;
+    let mut first = Member::open(process)?;
+    if let Some(before) = history::of(&setup.config.paths, process) {
+        first.remember(before);
+    }
     let mut keeper = Keeper {
-        process,
         files: Files::default(),
         place: Place::Home,
+        members: BTreeMap::from([(process.pid, first)]),
         travelled: false,
-        moves: 0,
-        forwarded: 0,
-        home_comings: BTreeMap::new(),
-        wish: None,
-        stopped: false,
         setup,
     };
-    if let Some(before) = history::of(&keeper.setup.config.paths, process) {
-        keeper.moves = before.moves;
-        keeper.forwarded = before.forwarded;
-        keeper.home_comings = before.home_comings.into_iter().collect();
-    }
-    let reception = Reception::open(listener, keeper.setup.config.node.id, keeper.status())?;
+    let reception = Reception::open(listener, keeper.setup.config.node.id, keeper.statuses())?;
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        keeper.wait(&reception, &pidfd)?;
-        if readable(&pidfd) {
-            keeper.farewell("it has ended");
-            return Ok(());
-        }
+        keeper.wait(&reception)?;
+        keeper.hear_news();
+        keeper.bury_the_dead();
         if let Some((asker, request)) = reception.order() {
             keeper.serve(&reception, asker, request);
         }
         keeper.hear(&reception);
-        keeper.grant_wish(&reception);
+        keeper.grant_wishes(&reception);
         keeper.watch_stops();
-        reception.tell(keeper.status());
+        reception.tell(keeper.statuses());
+        if keeper.members.is_empty() {
+            keeper.farewell();
+            return Ok(());
+        }
         let idle = matches!(keeper.place, Place::Home) && (keeper.travelled || Instant::now() > deadline);
         if idle && reception.close() {
             return Ok(());
@@ -114,31 +111,13 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
     }
 }
 
-fn open_process(process: ProcessId) -> Result<OwnedFd, Error> {
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
-    let pid = Pid::from_raw(process.pid).ok_or(Error::Missing("keep a process without a pid"))?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(Error::system("open the process"))?;
-    // Only now is the pid this process's for good.
-    let stat = procinfo::stat(process.pid).map_err(Error::system("look at the process"))?;
-    if stat.start_ticks != process.start_ticks {
-        return Err(Error::Missing("find the process: its pid belongs to another one now"));
-    }
-    Ok(pidfd)
-}
-
-fn readable(fd: &impl AsFd) -> bool {
-    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-}
-
 impl Keeper {
-    fn wait(&self, reception: &Reception, pidfd: &OwnedFd) -> Result<(), Error> {
-        let mut fds = vec![
-            PollFd::new(reception.wake(), PollFlags::POLLIN),
-            PollFd::new(pidfd.as_fd(), PollFlags::POLLIN),
-        ];
+    fn wait(&self, reception: &Reception) -> Result<(), Error> {
+        let mut fds = vec![PollFd::new(reception.wake(), PollFlags::POLLIN)];
+        fds.extend(self.members.values().map(|member| PollFd::new(member.pidfd(), PollFlags::POLLIN)));
         if let Place::Away(away) = &self.place {
             fds.push(PollFd::new(away.notices.wake(), PollFlags::POLLIN));
+            fds.push(PollFd::new(away.calls.stir(), PollFlags::POLLIN));
         }
         let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
@@ -147,86 +126,161 @@ impl Keeper {
         }
     }
 
+    /// Takes in who was born and who became another program.
+    fn hear_news(&mut self) {
+        while let Place::Away(away) = &self.place {
+            let Some(news) = away.calls.news() else { return };
+            match news {
+                News::Born { pid, of } => match Member::born(pid) {
+                    Ok(member) => {
+                        tracing::debug!(pid, of, "born away");
+                        self.members.insert(pid, member);
+                    }
+                    Err(error) => {
+                        tracing::debug!(pid, of, %error, "born and gone");
+                        self.let_go(pid);
+                    }
+                },
+                News::Execed { pid } => {
+                    // What was known was of the other one.
+                    history::forget(&self.setup.config.paths, pid);
+                    self.part_with(pid, "it is another program now");
+                }
+            }
+        }
+    }
+
+    fn bury_the_dead(&mut self) {
+        let dead: Vec<i32> =
+            self.members.iter().filter(|(_, member)| member.has_ended()).map(|(&pid, _)| pid).collect();
+        for pid in dead {
+            self.part_with(pid, "it has ended");
+        }
+    }
+
+    /// A process is none of the family any more; its host is told that there is nothing to host.
+    fn part_with(&mut self, pid: i32, why: &str) {
+        let Some(_) = self.members.remove(&pid) else { return };
+        tracing::info!(pid, why, "a process leaves its keeper");
+        self.let_go(pid);
+        self.travelled = true;
+    }
+
+    /// Nothing of a process is served any more, here and at its host.
+    fn let_go(&self, pid: i32) {
+        if let Place::Away(away) = &self.place {
+            away.calls.release(pid);
+            let _ = away.calls.send(Kind::Gone, &[&session::encode(&Which { pid })]);
+        }
+    }
+
     /// Carries out an order.
     fn serve(&mut self, reception: &Reception, mut asker: Asker, request: AgentRequest) {
-        let (node, outcome) = match request {
-            AgentRequest::MoveTo { node, address } => match &self.place {
-                Place::Home => (node, self.depart(node, address, &mut asker)),
-                Place::Away(_) => (node, self.move_on(node, address, &mut asker)),
-            },
-            _ => (self.setup.config.node.id, self.come_home(&mut asker)),
+        let home = self.setup.config.node.id;
+        let (pid, node) = match &request {
+            AgentRequest::MoveTo { pid, node, .. } => (*pid, *node),
+            AgentRequest::BringHome { pid } => (*pid, home),
+            AgentRequest::Status | AgentRequest::Connection => return reception.done(self.statuses()),
+        };
+        let alone = self.members.len() == 1;
+        let away = matches!(self.place, Place::Away(_));
+        let mut again = false;
+        let mut by_way_of_home = |keeper: &mut Keeper, asker: &mut Asker| {
+            again = true;
+            keeper.come_home(pid, asker)
+        };
+        let outcome = match request {
+            _ if !self.members.contains_key(&pid) => Err(journey::Error::Ended),
+            AgentRequest::MoveTo { node, address, .. } if !away => {
+                self.depart(pid, node, address, &mut asker)
+            }
+            AgentRequest::MoveTo { node, address, .. } if alone => {
+                match self.move_on(pid, node, address, &mut asker) {
+                    Ok(Some(trip)) => Ok(trip),
+                    Ok(None) => by_way_of_home(self, &mut asker),
+                    Err(error) => Err(error),
+                }
+            }
+            AgentRequest::MoveTo { node, .. } if self.is_at(node) => {
+                Err(depart::refusal(model::ReasonCode::SameNode.into()))
+            }
+            AgentRequest::MoveTo { .. } => by_way_of_home(self, &mut asker),
+            _ => self.come_home(pid, &mut asker),
         };
         if outcome.is_ok() {
-            self.moved();
+            self.moved(pid);
         }
         // Who asked may ask again as soon as it hears of the end.
-        reception.done(self.status());
-        self.report(node, outcome, &mut asker);
+        reception.done(self.statuses());
+        match outcome {
+            Ok(_) if again => asker.again(),
+            outcome => self.report(pid, node, outcome, &mut asker),
+        }
+    }
+
+    fn is_at(&self, node: NodeId) -> bool {
+        matches!(&self.place, Place::Away(away) if away.node == node)
     }
 
     /// Counts a move. What is known is written down at home: the keeper may end there.
-    fn moved(&mut self) {
+    fn moved(&mut self, pid: i32) {
         self.travelled = true;
-        // Where it is now it asks anew.
-        self.wish = None;
-        self.moves += 1;
-        if matches!(self.place, Place::Home)
-            && let Err(error) = history::keep(&self.setup.config.paths, &self.status())
-        {
-            tracing::warn!(pid = self.process.pid, %error, "its moves are forgotten");
+        let away = matches!(self.place, Place::Away(_));
+        let Some(member) = self.members.get_mut(&pid) else { return };
+        member.moved();
+        if away && !member.is_home {
+            return;
+        }
+        let status = member.status(self.setup.config.node.id, 0);
+        if let Err(error) = history::keep(&self.setup.config.paths, &status) {
+            tracing::warn!(pid, %error, "its moves are forgotten");
+        }
+        if away {
+            // The others stay away; this one is nobody's any more.
+            self.members.remove(&pid);
         }
     }
 
-    fn report(&mut self, node: NodeId, outcome: journey::Result<Trip>, asker: &mut Asker) {
+    fn report(&mut self, pid: i32, node: NodeId, outcome: journey::Result<Trip>, asker: &mut Asker) {
         match outcome {
             Ok(trip) => {
-                let (pid, freeze, total, bytes) = (self.process.pid, trip.freeze, trip.total, trip.bytes);
+                let (freeze, total, bytes) = (trip.freeze, trip.total, trip.bytes);
                 tracing::info!(pid, %node, ?freeze, ?total, bytes, "moved");
-                asker.moved(self.process.pid, node, &trip);
+                asker.moved(pid, node, &trip);
             }
             Err(error) => {
-                tracing::warn!(pid = self.process.pid, %node, error = chain(&error), "not moved");
-                asker.failed(self.process.pid, node, &error);
+                tracing::warn!(pid, %node, error = chain(&error), "not moved");
+                asker.failed(pid, node, &error);
             }
         }
     }
 
-    fn status(&self) -> KeeperStatus {
+    fn statuses(&self) -> Vec<KeeperStatus> {
         let home = self.setup.config.node.id;
-        let home_comings = self.home_comings.iter().map(|(call, &times)| (call.clone(), times)).collect();
-        let mut status = KeeperStatus {
-            process: self.process,
-            node: home,
-            moving: false,
-            moves: self.moves,
-            memory_bytes: 0,
-            away_cpu_ms: 0,
-            forwarded: self.forwarded,
-            home_comings,
+        let status = |member: &Member| match &self.place {
+            Place::Away(away) if !member.is_home => {
+                member.status(away.node, away.calls.forwarded(member.process().pid))
+            }
+            _ => member.status(home, 0),
         };
-        if let Place::Away(away) = &self.place {
-            status.node = away.node;
-            status.memory_bytes = away.status.memory_bytes;
-            status.away_cpu_ms = away.status.cpu_ms;
-            status.forwarded += away.calls.forwarded();
-        }
-        status
+        self.members.values().map(status).collect()
     }
 
     /// Takes in what the warden said besides calls.
     fn hear(&mut self, reception: &Reception) {
         while let Place::Away(away) = &mut self.place {
             let Some(notice) = away.notices.next() else { return };
+            // Whoever it speaks of was born before it spoke.
+            self.hear_news();
             let frame = match notice {
                 Ok(frame) => frame,
                 Err(error) => {
-                    tracing::error!(pid = self.process.pid, error = chain(&error), "the host is lost");
-                    self.give_up();
+                    self.give_up(&format!("its host is lost: {}", chain(&error)));
                     return;
                 }
             };
             if let Err(error) = self.heed(&frame, reception) {
-                tracing::error!(pid = self.process.pid, error = chain(&error), "what the host asked failed");
+                tracing::error!(error = chain(&error), "what the host asked failed");
             }
         }
     }
@@ -234,19 +288,28 @@ impl Keeper {
     fn heed(&mut self, frame: &net::Frame, reception: &Reception) -> journey::Result<()> {
         match Kind::new(frame.kind) {
             Some(Kind::Status) => {
-                let (status, _) = session::decode(&frame.payload)?;
-                if let Place::Away(away) = &mut self.place {
-                    away.status = status;
+                let (status, _) = session::decode::<Status>(&frame.payload)?;
+                if let Some(member) = self.members.get_mut(&status.pid) {
+                    member.usage = status;
                 }
                 Ok(())
             }
             Some(Kind::Wish) => {
-                let (wish, _) = session::decode::<Wish>(&frame.payload)?;
-                if let Wish::Call { nr } = wish {
-                    *self.home_comings.entry(call_name(nr).to_owned()).or_default() += 1;
+                let (WishOf { pid, wish }, _) = session::decode(&frame.payload)?;
+                if let Some(member) = self.members.get_mut(&pid) {
+                    if let Wish::Call { nr } = wish {
+                        member.count_home_coming(call_name(nr));
+                    }
+                    member.wish = Some(wish);
                 }
-                self.wish = Some(wish);
-                self.grant_wish(reception);
+                self.grant_wishes(reception);
+                Ok(())
+            }
+            Some(Kind::Lost) => {
+                let (Which { pid }, _) = session::decode(&frame.payload)?;
+                if let Some(member) = self.members.get(&pid) {
+                    member.end("its remote ended without its doing");
+                }
                 Ok(())
             }
             Some(Kind::File) => self.give_file(&frame.payload),
@@ -254,61 +317,81 @@ impl Keeper {
         }
     }
 
-    /// Brings the process home if it waits for that. While it is held at home it goes on waiting.
-    fn grant_wish(&mut self, reception: &Reception) {
-        if self.wish.is_none() || self.refuse_if_held(Destination::Home).is_err() {
+    /// Brings home whoever waits for that. While it is held at home it goes on waiting.
+    fn grant_wishes(&mut self, reception: &Reception) {
+        let wishing: Vec<i32> =
+            self.members.iter().filter(|(_, member)| member.wish.is_some()).map(|(&pid, _)| pid).collect();
+        for pid in wishing {
+            self.grant_wish(pid, reception);
+        }
+    }
+
+    fn grant_wish(&mut self, pid: i32, reception: &Reception) {
+        if matches!(self.place, Place::Home) || self.refuse_if_held(pid, Destination::Home).is_err() {
             return;
         }
-        reception.tell(KeeperStatus { moving: true, ..self.status() });
-        let (pid, wish) = (self.process.pid, self.wish.take());
-        match self.come_home(&mut Asker::nobody()) {
+        let busy = self.statuses().into_iter().map(|status| {
+            let moving = status.process.pid == pid;
+            KeeperStatus { moving, ..status }
+        });
+        reception.tell(busy.collect());
+        let Some(wish) = self.members.get_mut(&pid).and_then(|member| member.wish.take()) else { return };
+        match self.come_home(pid, &mut Asker::nobody()) {
             Ok(trip) => {
-                self.moved();
+                self.moved(pid);
                 tracing::info!(pid, ?wish, freeze = ?trip.freeze, "came home");
             }
             // Stopped meanwhile, before anything was done: it waits on.
             Err(error @ (journey::Error::Refused(_) | journey::Error::Process(_))) => {
                 tracing::debug!(pid, ?wish, error = chain(&error), "it could not come home yet");
-                self.wish = wish;
+                if let Some(member) = self.members.get_mut(&pid) {
+                    member.wish = Some(wish);
+                }
             }
             Err(error) => tracing::error!(pid, ?wish, error = chain(&error), "it could not come home"),
         }
     }
 
-    /// A stop of the process at home stops the remote too; so does its end.
+    /// A stop of a process at home stops its remote too.
     fn watch_stops(&mut self) {
         let Place::Away(away) = &self.place else { return };
-        let Ok(stat) = procinfo::stat(self.process.pid) else { return };
-        let stopped = stat.state == b'T';
-        if stopped != self.stopped {
-            self.stopped = stopped;
-            let hold = session::encode(&Hold { stopped });
-            // A lost connection is noticed, and dealt with, where frames are read.
-            let _ = away.calls.send(Kind::Hold, &[&hold]);
+        for (&pid, member) in &mut self.members {
+            if let Some(stopped) = member.stop_or_go() {
+                let hold = session::encode(&Hold { pid, stopped });
+                // A lost connection is noticed, and dealt with, where frames are read.
+                let _ = away.calls.send(Kind::Hold, &[&hold]);
+            }
         }
     }
 
     /// After a failed hand-over away from where the process was: if it is not there any more, nobody here could serve it
     /// elsewhere, and it ends.
-    fn abide_by(&mut self, owner: Owner) {
+    fn abide_by(&mut self, pid: i32, owner: Owner) {
         match owner {
             Owner::Here => {}
-            Owner::There | Owner::Unknown => self.give_up(),
+            Owner::There | Owner::Unknown => self.give_up_one(pid, "nobody knows how far its move got"),
         }
     }
 
-    /// The host is lost for good: nobody knows how far the remote got, so the process must not go on.
-    fn give_up(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.process.pid);
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-        self.farewell("its host is lost");
+    /// Nobody knows how far the remote got, so the process must not go on.
+    fn give_up_one(&mut self, pid: i32, why: &str) {
+        if let Some(member) = self.members.get(&pid) {
+            member.end(why);
+        }
+        self.part_with(pid, why);
     }
 
-    /// Tells the host that there is nothing to host any more.
-    fn farewell(&mut self, why: &str) {
-        tracing::info!(pid = self.process.pid, why, "the keeper ends");
+    /// The host is lost for good.
+    fn give_up(&mut self, why: &str) {
+        for pid in self.members.keys().copied().collect::<Vec<_>>() {
+            self.give_up_one(pid, why);
+        }
+        self.farewell();
+    }
+
+    /// Ends the connection to the host: there is nothing to host any more.
+    fn farewell(&mut self) {
         if let Place::Away(away) = std::mem::replace(&mut self.place, Place::Home) {
-            let _ = away.calls.send(Kind::Gone, &[]);
             away.end();
         }
         self.travelled = true;

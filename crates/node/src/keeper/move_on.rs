@@ -14,18 +14,25 @@ use net::{Receiver, Sender};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
-use wire::session::{self, Commit, Kind, MoveOn, Role, Sent};
+use wire::session::{self, Kind, MoveOn, Role, Sent, Which};
 
 impl Keeper {
-    /// Moves the process from its host to `node`.
-    pub(super) fn move_on(&mut self, node: NodeId, address: SocketAddr, asker: &mut Asker) -> Result<Trip> {
+    /// Moves a process, which is alone there, from its host to `node`. `None` if it has just forked and is alone no more:
+    /// then it goes on where it was.
+    pub(super) fn move_on(
+        &mut self,
+        pid: i32,
+        node: NodeId,
+        address: SocketAddr,
+        asker: &mut Asker,
+    ) -> Result<Option<Trip>> {
         let begun = Instant::now();
-        if matches!(&self.place, Place::Away(away) if away.node == node) {
+        if self.is_at(node) {
             return Err(super::depart::refusal(ReasonCode::SameNode.into()));
         }
-        self.refuse_if_held(Destination::Node(node))?;
-        let session = self.offer(node, address)?;
-        let (sender, receiver) = self.connect(node, address, session, Role::Keeper { brings: false })?;
+        self.refuse_if_held(pid, Destination::Node(node))?;
+        let session = self.offer(pid, node, address)?;
+        let (sender, receiver) = self.connect(pid, node, address, session, Role::Keeper { brings: false })?;
         let mut giver = Giver::new(Word::Giver);
         asker.progress("files", 0, 0);
         let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
@@ -33,23 +40,31 @@ impl Keeper {
         let order = MoveOn { node, address, session };
         away.calls.send(Kind::MoveOn, &[&session::encode(&order)])?;
         expect(&mut &away.notices, Kind::MoveOn, "the word that the files are there")?;
-        away.calls.send(Kind::Quiesce, &[])?;
+        away.calls.send(Kind::Quiesce, &[&session::encode(&Which { pid })])?;
         hear_quiet(away)?;
+        // What it made before it stood still is known by now.
+        self.hear_news();
+        let alone = self.members.len() == 1;
+        let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
+        if !alone {
+            away.calls.send(Kind::Resume, &[])?;
+            return Ok(None);
+        }
         giver.step(GiverInput::Stopped)?;
         let frozen_at = Instant::now();
         away.calls.scan()?;
         // Signals that are caught from here on wait in the slots for the new host.
         let mut old = away.calls.disconnect().ok_or(Error::Ending)?;
         old.put(Kind::Flushed, &[])?;
-        match hand_over(&mut giver, away, node, &mut old, sender, receiver) {
-            Ok(bytes) => Ok(Trip { freeze: frozen_at.elapsed(), total: begun.elapsed(), bytes }),
+        match hand_over(&mut giver, away, pid, node, &mut old, sender, receiver) {
+            Ok(bytes) => Ok(Some(Trip { freeze: frozen_at.elapsed(), total: begun.elapsed(), bytes })),
             Err(error) => {
                 let owner = giver.fail();
                 if owner == Owner::Here {
                     old.put(Kind::Resume, &[])?;
                     away.calls.connect(Some(old));
                 }
-                self.abide_by(owner);
+                self.abide_by(pid, owner);
                 Err(error)
             }
         }
@@ -60,6 +75,7 @@ impl Keeper {
 fn hand_over(
     giver: &mut Giver,
     away: &mut away::Away,
+    pid: i32,
     node: NodeId,
     old: &mut Sender,
     mut sender: Sender,
@@ -69,7 +85,7 @@ fn hand_over(
     let bytes = session::decode::<Sent>(&sent.payload)?.0.bytes;
     expect(&mut receiver, Kind::Prepared, "the word that the remote is ready")?;
     giver.step(GiverInput::Prepared)?;
-    let commit = Commit { signals: away.calls.signals_sent() };
+    let commit = away.calls.seats(pid);
     giver.step(GiverInput::Speak)?;
     sender.put(Kind::Commit, &[&session::encode(&commit)])?;
     expect(&mut receiver, Kind::Started, "the word that the remote runs")?;

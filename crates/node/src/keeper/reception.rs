@@ -1,6 +1,6 @@
 //! Where the daemon asks: a thread that answers also while the keeper is busy with a move.
 //!
-//! The status it tells is the one that the keeper left here last. It takes one order at a time, and says of any other
+//! The statuses it tells are those that the keeper left here last. It takes one order at a time, and says of any other
 //! that the process is being moved already.
 
 use super::depart::refusal;
@@ -19,7 +19,7 @@ pub(super) type Order = (Asker, AgentRequest);
 
 /// What both threads know.
 struct Desk {
-    status: KeeperStatus,
+    statuses: Vec<KeeperStatus>,
     /// An order was taken and is not done.
     ordered: bool,
     /// The keeper ends: whoever asks now finds nobody.
@@ -43,14 +43,14 @@ impl Reception {
     pub(super) fn open(
         listener: UnixListener,
         home: NodeId,
-        status: KeeperStatus,
+        statuses: Vec<KeeperStatus>,
     ) -> Result<Reception, Error> {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
         let wake = wake.map_err(Error::system("make an event"))?;
         let ring = wake.try_clone().map_err(Error::system("make an event"))?;
         let entrance = listener.try_clone().map_err(Error::system("copy a socket"))?;
         let (sender, orders) = mpsc::sync_channel(1);
-        let desk = Arc::new(Mutex::new(Desk { status, ordered: false, closed: false }));
+        let desk = Arc::new(Mutex::new(Desk { statuses, ordered: false, closed: false }));
         let shared = Arc::clone(&desk);
         let receive = move || {
             while let Ok((stream, _)) = entrance.accept() {
@@ -78,14 +78,14 @@ impl Reception {
     }
 
     /// What is told from now on.
-    pub(super) fn tell(&self, status: KeeperStatus) {
-        lock(&self.desk).status = status;
+    pub(super) fn tell(&self, statuses: Vec<KeeperStatus>) {
+        lock(&self.desk).statuses = statuses;
     }
 
     /// The order was carried out, or failed.
-    pub(super) fn done(&self, status: KeeperStatus) {
+    pub(super) fn done(&self, statuses: Vec<KeeperStatus>) {
         let mut desk = lock(&self.desk);
-        desk.status = status;
+        desk.statuses = statuses;
         desk.ordered = false;
     }
 
@@ -106,15 +106,20 @@ fn answer(desk: &mut Desk, home: NodeId, (mut asker, request): Order, orders: &S
     if desk.closed {
         return;
     }
-    let moving = desk.status.moving || desk.ordered;
-    let node = match &request {
-        AgentRequest::Status => return asker.status(&KeeperStatus { moving, ..desk.status.clone() }),
+    let busy = desk.ordered || desk.statuses.iter().any(|status| status.moving);
+    let (pid, node) = match &request {
+        AgentRequest::Status => {
+            let ordered = desk.ordered;
+            let with =
+                |status: &KeeperStatus| KeeperStatus { moving: status.moving || ordered, ..status.clone() };
+            return asker.statuses(&desk.statuses.iter().map(with).collect::<Vec<_>>());
+        }
         AgentRequest::Connection => return asker.refuse("a keeper takes no connections"),
-        AgentRequest::MoveTo { node, .. } => *node,
-        AgentRequest::BringHome => home,
+        AgentRequest::MoveTo { pid, node, .. } => (*pid, *node),
+        AgentRequest::BringHome { pid } => (*pid, home),
     };
-    if moving {
-        return asker.failed(desk.status.process.pid, node, &refusal(ReasonCode::Busy.into()));
+    if busy {
+        return asker.failed(pid, node, &refusal(ReasonCode::Busy.into()));
     }
     // From here on it is ours, and whoever asked must not ask another.
     asker.taken();

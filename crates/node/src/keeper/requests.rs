@@ -65,8 +65,13 @@ impl Asker {
         }
     }
 
-    pub(super) fn status(&mut self, status: &KeeperStatus) {
-        self.say(status);
+    pub(super) fn statuses(&mut self, statuses: &[KeeperStatus]) {
+        self.say(&statuses);
+    }
+
+    /// Tells that the process is at home, and that a keeper of its own is to do the rest.
+    pub(super) fn again(&mut self) {
+        self.say(&Event::Again);
     }
 
     pub(super) fn moved(&mut self, pid: i32, node: NodeId, trip: &Trip) {

@@ -4,7 +4,7 @@
 //! dropped. After the word a guest that cannot be served is dropped too: its sender has let go of it.
 
 use super::connections::{self, Guestbook, Wanted};
-use super::guest::{Guest, Sleep};
+use super::guest::{Guest, Sleep, Thread};
 use super::memory::GuestMemory;
 use crate::Setup;
 use crate::journey::cache::Cache;
@@ -83,8 +83,8 @@ pub(super) fn arrive(
     };
     let unfinished = received?;
     let finished = finish(unfinished);
-    let mut guest = tell(&mut keeper, finished)?;
-    let outcome = begin(&mut guest, &mut keeper);
+    let (mut guest, tids) = tell(&mut keeper, finished)?;
+    let outcome = begin(&mut guest, &tids, &mut keeper);
     if let Err(error) = outcome {
         body::kill(guest.init);
         return Err(error);
@@ -321,7 +321,7 @@ fn machine_clocks() -> session::ClockReading {
 }
 
 /// Everything that the kernel keeps for the threads, then the wall. The guest stands ready and has not run.
-fn finish(mut unfinished: Unfinished) -> Result<Guest> {
+fn finish(mut unfinished: Unfinished) -> Result<(Guest, Vec<i32>)> {
     let Unfinished { body, injector, tids, image, .. } = &unfinished;
     let pid = body.pid;
     rebuild::threads(injector, tids, image)?;
@@ -353,9 +353,8 @@ fn finish(mut unfinished: Unfinished) -> Result<Guest> {
     }
     unfinished.armed = false;
     let image = unfinished.image.clone();
-    let mut guest = Guest::new(pid, unfinished.body.init, &unfinished.tids, image, listener);
-    remember_calls(&mut guest);
-    Ok(guest)
+    let guest = Guest::new(pid, unfinished.body.init, image, listener);
+    Ok((guest, std::mem::take(&mut unfinished.tids)))
 }
 
 /// The limits on memory are those of home; core dumps are written there, if anywhere.
@@ -373,45 +372,56 @@ fn limit(pid: i32, image: &Process) {
     }
 }
 
-/// What threads were about when they were stopped: local sleeps go on by themselves, forwarded calls will be made again
-/// and are watched from here.
-fn remember_calls(guest: &mut Guest) {
-    let memory = GuestMemory(guest.pid);
-    for (thread, image) in guest.threads.iter_mut().zip(&guest.image.threads) {
-        let registers = &image.registers;
-        let (nr, code) = (registers.orig_rax as i64, registers.rax as i64);
-        if nr >= 0 && (-514..=-512).contains(&code) {
-            thread.remade = Some((nr, code));
-        }
-        let Resume::Timed { left_ns } = image.resume else { continue };
-        let left = Duration::from_nanos(left_ns);
-        let args = [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];
-        let row = u32::try_from(nr).ok().and_then(syscalls::row);
-        let timeout = row.and_then(|row| forward::timeout(row, &args, &memory));
-        if let Some(forward::Timeout { total: forward::Total::Finite(total), .. }) = timeout {
-            let before = total.saturating_sub(left);
-            thread.sleep = Some(Sleep { nr, since: Instant::now(), before });
-        }
-        thread.left = Some((nr, left));
+/// A thread as it arrived. What it was about when it was stopped: a local sleep goes on by itself, a forwarded call will
+/// be made again and is watched from here.
+fn thread(of: i32, tid: i32, image: &image::Thread, memory: &GuestMemory) -> Thread {
+    let mut thread = Thread::new(of, tid, image.tid);
+    let registers = &image.registers;
+    let (nr, code) = (registers.orig_rax as i64, registers.rax as i64);
+    if nr >= 0 && (-514..=-512).contains(&code) {
+        thread.remade = Some((nr, code));
     }
+    let Resume::Timed { left_ns } = image.resume else { return thread };
+    let left = Duration::from_nanos(left_ns);
+    let args = [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];
+    let row = u32::try_from(nr).ok().and_then(syscalls::row);
+    let timeout = row.and_then(|row| forward::timeout(row, &args, memory));
+    if let Some(forward::Timeout { total: forward::Total::Finite(total), .. }) = timeout {
+        let before = total.saturating_sub(left);
+        thread.sleep = Some(Sleep { nr, since: Instant::now(), before });
+    }
+    thread.left = Some((nr, left));
+    thread
 }
 
 /// Waits for the word and lets the guest run.
-fn begin(guest: &mut Guest, keeper: &mut Guestbook) -> Result<()> {
-    let local_pid = guest.pid;
+fn begin(guest: &mut Guest, tids: &[i32], keeper: &mut Guestbook) -> Result<()> {
+    let (&pid, member) = guest.members.first_key_value().ok_or(Error::Ending)?;
+    let local_pid = member.pid;
+    let threads: Vec<Thread> = member
+        .image
+        .threads
+        .iter()
+        .zip(tids)
+        .map(|(image, &tid)| thread(pid, tid, image, &member.memory))
+        .collect();
     let mut taker = Taker::new(Word::Giver);
     taker.step(TakerInput::Complete)?;
     keeper.sender.put(Kind::Prepared, &[&session::encode(&Prepared { local_pid })])?;
     let frame = transfer::expect(&mut keeper.receiver, Kind::Commit, "the word to begin")?;
     let (commit, _) = session::decode::<Commit>(&frame.payload)?;
-    if commit.signals.len() != guest.threads.len() {
-        return Err(session::Malformed("word to begin").into());
-    }
+    let unseated = || session::Malformed("word to begin");
+    guest.slots = commit.slots as usize;
     taker.step(TakerInput::Word)?;
-    for (thread, signals) in guest.threads.iter_mut().zip(commit.signals) {
-        thread.signals_seen = signals;
+    for mut thread in threads {
+        let seat = commit.threads.iter().find(|seat| seat.tid == thread.home_tid).ok_or_else(unseated)?;
+        if seat.slot >= commit.slots || seat.slot >= model::limits::FAMILY_THREADS_MAX {
+            return Err(unseated().into());
+        }
+        thread.signals_seen = seat.signals;
         thread.parked = false;
         let tid = thread.tid;
+        guest.settle(seat.slot as usize, thread);
         ptrace::resume(tid, 0).map_err(|errno| tracee::Error::Kernel {
             what: "beginning",
             pid: tid,

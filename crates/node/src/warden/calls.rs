@@ -8,16 +8,16 @@ use kernel::notify::{Notification, Verdict};
 use std::time::{Duration, Instant};
 use stub_abi::{INTERRUPTED, NOT_EXECUTED};
 use syscalls::{Route, Row};
-use wire::session::{self, CallHeader, CancelCall, Kind, ReplyHeader, Wish};
+use wire::session::{self, CallHeader, CancelCall, Kind, ReplyHeader, Wish, WishOf};
 
 /// The kernel's ERESTARTSYS: restarted if the handler of the signal says so.
 const RESTART_BY_HANDLER: i64 = INTERRUPTED;
 /// The kernel's ERESTARTNOINTR: restarted in any case.
-const RESTART_ALWAYS: i64 = NOT_EXECUTED;
+pub(super) const RESTART_ALWAYS: i64 = NOT_EXECUTED;
 /// The kernel's ERESTARTNOHAND: restarted unless a handler runs.
 const RESTART_WITHOUT_HANDLER: i64 = -514;
 const EINTR: i64 = -(nix::libc::EINTR as i64);
-const ENOSYS: i64 = -(nix::libc::ENOSYS as i64);
+pub(super) const ENOSYS: i64 = -(nix::libc::ENOSYS as i64);
 const PATH_BYTES_MAX: usize = 4096;
 
 /// What a thread's pending signals mean for an interrupted call.
@@ -37,19 +37,25 @@ impl Warden {
     /// Takes the next call of the guest.
     pub(super) fn take_notification(&mut self) -> Step {
         let received = self.guest.listener.receive();
-        let Some(notification) = received.map_err(self.broken("receiving a call", self.guest.pid))? else {
+        let Some(notification) = received.map_err(self.broken("receiving a call", self.guest.init))? else {
             return Ok(());
         };
         let Some(&index) = self.guest.by_tid.get(&notification.tid) else {
             return self.answer_raw(notification.id, Verdict::Return(ENOSYS));
         };
         self.guest.threads[index].sleep = None;
-        if self.leaving.is_some() {
+        if let Waits::Delivery(labour) = &mut self.guest.threads[index].waits {
+            // A signal came first and the call is made again: the stop that was asked for is still to come.
+            labour.notification = notification.id;
+            return self.answer_undone(index, notification.id);
+        }
+        if self.leaves(index) {
             let code = self.code_of(index, &notification);
             return self.answer_raw(notification.id, Verdict::Return(code));
         }
         let row = u32::try_from(notification.nr).ok().and_then(syscalls::row);
-        let route = row.map_or(Route::GoHome, |row| row.route_of(&notification.args, self.guest.image.pid));
+        let route =
+            row.map_or(Route::GoHome, |row| row.route_of(&notification.args, self.guest.threads[index].of));
         match (row, route) {
             (Some(row), Route::Home | Route::HomeBlocking) => self.forward(index, &notification, row),
             (Some(row), Route::Special(special)) => self.special(index, &notification, row, special),
@@ -61,8 +67,8 @@ impl Warden {
 
     /// Sends a call home.
     pub(super) fn forward(&mut self, index: usize, notification: &Notification, row: &'static Row) -> Step {
-        let (args, memory) = (notification.args, self.guest.memory);
-        if self.looks_at_itself(row, &args) {
+        let (args, memory) = (notification.args, self.guest.member(index).memory);
+        if self.looks_at_itself(index, row, &args) {
             return self.wish_home(index, notification);
         }
         let mask = forward::temporary_mask(row, &args, &memory);
@@ -104,11 +110,12 @@ impl Warden {
     }
 
     /// Whether the call names something that its home would answer wrongly about the process.
-    fn looks_at_itself(&self, row: &Row, args: &[u64; 6]) -> bool {
+    fn looks_at_itself(&self, index: usize, row: &Row, args: &[u64; 6]) -> bool {
         use forward::Memory;
         let Some(path) = row.path().and_then(|index| args.get(index)) else { return false };
-        let path = self.guest.memory.read_string(*path, PATH_BYTES_MAX);
-        path.is_ok_and(|path| forward::describes_oneself(&path, self.guest.image.pid))
+        let member = self.guest.member(index);
+        let path = member.memory.read_string(*path, PATH_BYTES_MAX);
+        path.is_ok_and(|path| forward::describes_oneself(&path, member.image.pid))
     }
 
     /// Sends the call of a thread and lets the thread wait for it.
@@ -125,9 +132,19 @@ impl Warden {
 
     /// The process is to come home and make this call there.
     pub(super) fn wish_home(&mut self, index: usize, notification: &Notification) -> Step {
-        self.guest.threads[index].waits = Waits::Home { notification: notification.id };
-        let wish = Wish::Call { nr: notification.nr as u32 };
-        Ok(self.sender.put(Kind::Wish, &[&session::encode(&wish)])?)
+        self.wish(index, notification.id, notification.nr as u32)
+    }
+
+    /// As [`Warden::wish_home`], for call `nr`.
+    pub(super) fn wish(&mut self, index: usize, notification: u64, nr: u32) -> Step {
+        self.guest.threads[index].waits = Waits::Home { notification };
+        self.ask_home(index, Wish::Call { nr })
+    }
+
+    /// Asks that the process of a thread be brought home.
+    pub(super) fn ask_home(&mut self, index: usize, wish: Wish) -> Step {
+        let pid = self.guest.threads[index].of;
+        Ok(self.sender.put(Kind::Wish, &[&session::encode(&WishOf { pid, wish })])?)
     }
 
     /// Answers a call of a thread, which waits for nothing any more.
@@ -139,7 +156,7 @@ impl Warden {
     pub(super) fn answer_raw(&mut self, notification: u64, verdict: Verdict) -> Step {
         let sent = self.guest.listener.send(notification, verdict);
         // A thread that was killed meanwhile needs no answer.
-        sent.map(drop).map_err(self.broken("answering a call", self.guest.pid))
+        sent.map(drop).map_err(self.broken("answering a call", self.guest.init))
     }
 
     /// Takes the deputy's answer.
@@ -147,6 +164,8 @@ impl Warden {
         let (reply, data) = session::decode::<ReplyHeader>(payload)?;
         let index = reply.slot as usize;
         let Some(thread) = self.guest.threads.get_mut(index).filter(|thread| thread.seq == reply.seq) else {
+            let thread = self.guest.threads.get_mut(index);
+            tracing::debug!(?reply, ?thread, "a reply to nothing");
             return Err(session::Malformed("reply to nothing").into());
         };
         match std::mem::replace(&mut thread.waits, Waits::Nothing) {
@@ -154,14 +173,20 @@ impl Warden {
                 self.finish(index, notification, outstanding, reply.ret, data)
             }
             Waits::Action { notification, signal, action } => {
-                if let Some(known) = self.guest.actions.get_mut((signal - 1) as usize) {
+                if let Some(known) = self.guest.member_mut(index).actions.get_mut((signal - 1) as usize) {
                     *known = action;
                 }
                 self.answer_raw(notification, Verdict::Continue)
             }
             Waits::Exit { notification } => self.answer_restart(index, notification, RESTART_ALWAYS),
+            Waits::Exec { notification } => self.exec_failed(index, notification, reply.ret),
+            Waits::Birth(labour) => self.labour(index, labour, reply.ret),
+            Waits::Buried => {
+                self.guest.vacate(index);
+                Ok(())
+            }
             // It was stopped at home, and goes on.
-            Waits::Stop if self.leaving.is_none() => self.resume(index, 0),
+            Waits::Stop if !self.leaves(index) => self.resume(index, 0),
             Waits::Stop => Ok(()),
             other => {
                 self.guest.threads[index].waits = other;
@@ -184,11 +209,11 @@ impl Warden {
         if [RESTART_BY_HANDLER, RESTART_ALWAYS, EINTR].contains(&ret) {
             if ret != RESTART_ALWAYS {
                 // The kernel has written the time that is left, where it does so.
-                outstanding.landing.land(ret, data, &self.guest.memory);
+                outstanding.landing.land(ret, data, &self.guest.member(index).memory);
             }
             return self.interrupted(index, notification, outstanding, ret);
         }
-        let memory = self.guest.memory;
+        let memory = self.guest.member(index).memory;
         let landed = outstanding.landing.land(ret, data, &memory);
         let (done, chunk) = (outstanding.done, outstanding.landing.chunk());
         let full =
@@ -208,7 +233,7 @@ impl Warden {
 
     fn next_chunk(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>) -> Step {
         let Outstanding { row, args, done, .. } = *outstanding;
-        match forward::gather_from(row, args, &self.guest.memory, done) {
+        match forward::gather_from(row, args, &self.guest.member(index).memory, done) {
             Gathered::Call { call, landing } => {
                 self.send_call(index, notification, Box::new(Outstanding { call, landing, ..*outstanding }))
             }
@@ -222,7 +247,7 @@ impl Warden {
         let Some(row) = syscalls::row(nix::libc::SYS_lseek as u32) else {
             return self.answer(index, notification, outstanding.done as i64);
         };
-        match forward::gather(row, args, &self.guest.memory) {
+        match forward::gather(row, args, &self.guest.member(index).memory) {
             Gathered::Call { call, landing } => {
                 let question = Outstanding {
                     row,
@@ -270,7 +295,7 @@ impl Warden {
         let interruption = self.interruption(index, outstanding.mask);
         if outstanding.done > 0 {
             // What has begun goes on, unless it really waits and has to give way.
-            let gives_way = interruption == Interruption::Handled || self.leaving.is_some();
+            let gives_way = interruption == Interruption::Handled || self.leaves(index);
             return if ret != RESTART_ALWAYS && gives_way {
                 self.answer(index, notification, outstanding.done as i64)
             } else {
@@ -282,18 +307,14 @@ impl Warden {
             Interruption::Handled if ret == EINTR => self.answer(index, notification, ret),
             Interruption::Handled => self.answer_restart(index, notification, code),
             Interruption::OnlyInside => {
-                if self.leaving.is_some() {
+                if self.leaves(index) {
                     return self.answer(index, notification, RESTART_ALWAYS);
                 }
-                self.guest.threads[index].waits = Waits::Home { notification };
-                let wish = Wish::Call { nr: outstanding.row.nr };
-                Ok(self.sender.put(Kind::Wish, &[&session::encode(&wish)])?)
+                self.wish(index, notification, outstanding.row.nr)
             }
             Interruption::Unhandled => self.restart(index, notification, &outstanding, RESTART_ALWAYS),
             // The thread has been told to stop, and does so before it could see the code.
-            Interruption::None if self.leaving.is_some() => {
-                self.restart(index, notification, &outstanding, code)
-            }
+            Interruption::None if self.leaves(index) => self.restart(index, notification, &outstanding, code),
             Interruption::None => self.send_again(index, notification, outstanding),
         }
     }

@@ -21,8 +21,8 @@ pub(super) enum Wanted {
     Connection(TcpStream),
     /// To know how the guest is; the answer goes there.
     Status(UnixStream),
-    /// The guest to leave.
-    Leave(UnixStream),
+    /// A guest to leave, by its pid at home.
+    Leave(UnixStream, i32),
 }
 
 /// Takes one request of the daemon. `None` if it makes no sense.
@@ -34,7 +34,7 @@ pub(super) fn accept(listener: &UnixListener) -> Option<Wanted> {
     match (serde_json::from_str(&line), connection) {
         (Ok(AgentRequest::Connection), Some(fd)) => Some(Wanted::Connection(TcpStream::from(fd))),
         (Ok(AgentRequest::Status), None) => Some(Wanted::Status(stream)),
-        (Ok(AgentRequest::BringHome), None) => Some(Wanted::Leave(stream)),
+        (Ok(AgentRequest::BringHome { pid }), None) => Some(Wanted::Leave(stream, pid)),
         _ => {
             let message = "a warden cannot do this".to_owned();
             say(&mut stream, &Event::Failed { kind: FailureKind::BadRequest, message, reasons: Vec::new() });
@@ -72,9 +72,9 @@ pub(super) fn say(stream: &mut UnixStream, line: &impl serde::Serialize) {
     }
 }
 
-/// Answers a question after the guest.
-pub(super) fn say_status(stream: &mut UnixStream, status: &WardenStatus) {
-    say(stream, status);
+/// Answers a question after the guests.
+pub(super) fn say_statuses(stream: &mut UnixStream, statuses: &[WardenStatus]) {
+    say(stream, &statuses);
 }
 
 /// A connection whose other end has said who it is.

@@ -1,13 +1,13 @@
-//! The guest: its threads and what each of them is about.
+//! The guests of a family: their threads and what each of them is about.
 
 use super::memory::GuestMemory;
 use forward::{Landing, Timeout};
 use image::{Process, SigAction, Siginfo};
 use kernel::notify::Listener;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 use syscalls::Row;
-use wire::Call;
+use wire::{Call, session};
 
 /// A forwarded call that has not been answered yet.
 #[derive(Debug)]
@@ -48,8 +48,34 @@ pub(super) enum Waits {
     File { notification: u64, descriptor: i32 },
     /// For its end; an answer tells that a signal came first.
     Exit { notification: u64 },
+    /// For its home to make another program of its process; an answer tells that it could not.
+    Exec { notification: u64 },
+    /// For the tid of a newborn.
+    Birth(Box<Labour>),
+    /// For its stop, to bear the newborn here too.
+    Delivery(Box<Labour>),
+    /// Stopped, until the process that it has made with `vfork` needs its memory no more.
+    Vfork { child: i32 },
+    /// It has ended, or is about to.
+    Ending,
+    /// It has ended, and waits for its deputy to do so.
+    Buried,
     /// To die at home of this signal.
     Death,
+}
+
+/// A birth under way.
+#[derive(Clone, Debug)]
+pub(super) struct Labour {
+    pub(super) notification: u64,
+    pub(super) birth: tracee::birth::Birth,
+    pub(super) kind: session::Birth,
+    /// The maker waits until the newborn ends or becomes another program.
+    pub(super) vfork: bool,
+    /// Its slot.
+    pub(super) slot: usize,
+    /// Its tid at home, once it has one.
+    pub(super) tid: Option<i32>,
 }
 
 /// A local sleep that somebody saw begin.
@@ -64,6 +90,8 @@ pub(super) struct Sleep {
 /// A thread of the guest. Its index is its slot.
 #[derive(Debug)]
 pub(super) struct Thread {
+    /// Its process, by pid at home.
+    pub(super) of: i32,
     /// Its tid on this node.
     pub(super) tid: i32,
     /// Its tid at home.
@@ -86,64 +114,176 @@ pub(super) struct Thread {
     pub(super) left: Option<(i64, Duration)>,
 }
 
-/// The guest.
+impl Thread {
+    /// A thread that stands ready and has done nothing yet.
+    pub(super) fn new(of: i32, tid: i32, home_tid: i32) -> Thread {
+        Thread {
+            of,
+            tid,
+            home_tid,
+            waits: Waits::Nothing,
+            seq: 0,
+            signals_seen: 0,
+            parked: true,
+            interrupted: false,
+            stash: Vec::new(),
+            sleep: None,
+            remade: None,
+            left: None,
+        }
+    }
+}
+
+/// The threads of a family by slot. A slot that nobody lives in must not be asked for.
+#[derive(Debug, Default)]
+pub(super) struct Threads(Vec<Option<Thread>>);
+
+impl Threads {
+    pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut Thread> {
+        self.0.get_mut(slot)?.as_mut()
+    }
+
+    pub(super) fn put(&mut self, slot: usize, thread: Thread) {
+        if self.0.len() <= slot {
+            self.0.resize_with(slot + 1, || None);
+        }
+        self.0[slot] = Some(thread);
+    }
+
+    pub(super) fn remove(&mut self, slot: usize) {
+        if let Some(place) = self.0.get_mut(slot) {
+            *place = None;
+        }
+        while self.0.last().is_some_and(Option::is_none) {
+            self.0.pop();
+        }
+    }
+
+    /// The first slot that nobody lives in.
+    pub(super) fn vacancy(&self) -> usize {
+        self.0.iter().position(Option::is_none).unwrap_or(self.0.len())
+    }
+
+    /// The slots of the threads of which this holds.
+    pub(super) fn slots_where(&self, holds: impl Fn(&Thread) -> bool) -> Vec<usize> {
+        let filled = self.0.iter().enumerate();
+        filled.filter(|(_, thread)| thread.as_ref().is_some_and(&holds)).map(|(slot, _)| slot).collect()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Thread> {
+        self.0.iter().flatten()
+    }
+
+    /// The slots of a process, its leader's first.
+    pub(super) fn of(&self, pid: i32) -> Vec<usize> {
+        let of = |(slot, thread): (usize, &Option<Thread>)| {
+            thread.as_ref().filter(|thread| thread.of == pid).map(|thread| (thread.home_tid != pid, slot))
+        };
+        let mut slots: Vec<(bool, usize)> = self.0.iter().enumerate().filter_map(of).collect();
+        slots.sort_unstable();
+        slots.into_iter().map(|(_, slot)| slot).collect()
+    }
+}
+
+impl std::ops::Index<usize> for Threads {
+    type Output = Thread;
+
+    fn index(&self, slot: usize) -> &Thread {
+        self.0[slot].as_ref().unwrap_or_else(|| panic!("nobody lives in slot {slot}"))
+    }
+}
+
+impl std::ops::IndexMut<usize> for Threads {
+    fn index_mut(&mut self, slot: usize) -> &mut Thread {
+        self.0[slot].as_mut().unwrap_or_else(|| panic!("nobody lives in slot {slot}"))
+    }
+}
+
+/// One process of the family.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(super) struct Member {
     /// Its pid on this node.
     pub(super) pid: i32,
-    /// Pid of its namespace's init on this node.
-    pub(super) init: i32,
-    /// What it came with; areas and threads are as they were then.
+    /// What it came with, or its maker; areas and threads are as they were then.
     pub(super) image: Process,
-    pub(super) threads: Vec<Thread>,
-    pub(super) by_tid: HashMap<i32, usize>,
-    pub(super) listener: Listener,
     pub(super) memory: GuestMemory,
     /// Actions of signals 1 to 64, as the program set them.
     pub(super) actions: Vec<SigAction>,
+    /// It is stopped at home.
+    pub(super) held: bool,
+}
+
+/// A family of guests.
+#[derive(Debug)]
+pub(super) struct Guest {
+    /// Pid of its namespace's init on this node.
+    pub(super) init: i32,
+    pub(super) threads: Threads,
+    pub(super) by_tid: HashMap<i32, usize>,
+    /// Its processes, by pid at home.
+    pub(super) members: BTreeMap<i32, Member>,
+    /// Processes that their home has let go of before they were born here.
+    pub(super) dead_before_birth: BTreeSet<i32>,
+    /// Slots that there are at home.
+    pub(super) slots: usize,
+    pub(super) listener: Listener,
     /// True siginfos of signals on their way, by the number that their stand-ins carry.
-    pub(super) infos: HashMap<u32, Siginfo>,
-    pub(super) next_info: u32,
+    pub(super) infos: HashMap<u64, Siginfo>,
+    pub(super) next_info: u64,
 }
 
 impl Guest {
-    /// The guest's threads with these tids here, in the order of its image.
-    pub(super) fn new(pid: i32, init: i32, tids: &[i32], mut image: Process, listener: Listener) -> Guest {
-        let threads: Vec<Thread> = image
-            .threads
-            .iter()
-            .zip(tids)
-            .map(|(thread, &tid)| Thread {
-                tid,
-                home_tid: thread.tid,
-                waits: Waits::Nothing,
-                seq: 0,
-                signals_seen: 0,
-                parked: true,
-                interrupted: false,
-                stash: Vec::new(),
-                sleep: None,
-                remade: None,
-                left: None,
-            })
-            .collect();
+    /// A family of one process. Its threads move in with [`Guest::settle`].
+    pub(super) fn new(pid: i32, init: i32, mut image: Process, listener: Listener) -> Guest {
         image.areas = Vec::new();
+        let actions = image.actions.clone();
+        let member = Member { pid, memory: GuestMemory(pid), actions, held: false, image };
         Guest {
-            by_tid: threads.iter().enumerate().map(|(index, thread)| (thread.tid, index)).collect(),
-            memory: GuestMemory(pid),
-            actions: image.actions.clone(),
-            pid,
             init,
-            image,
-            threads,
+            threads: Threads::default(),
+            by_tid: HashMap::new(),
+            members: BTreeMap::from([(member.image.pid, member)]),
+            dead_before_birth: BTreeSet::new(),
+            slots: 0,
             listener,
             infos: HashMap::new(),
             next_info: 0,
         }
     }
 
-    /// All threads are stopped and wait for nobody.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.threads.iter().all(|thread| thread.parked && matches!(thread.waits, Waits::Nothing))
+    /// A thread moves into its slot.
+    pub(super) fn settle(&mut self, slot: usize, thread: Thread) {
+        self.by_tid.insert(thread.tid, slot);
+        self.threads.put(slot, thread);
+    }
+
+    /// A thread leaves its slot.
+    pub(super) fn vacate(&mut self, slot: usize) {
+        if let Some(thread) = self.threads.get_mut(slot) {
+            let tid = thread.tid;
+            // Its tid may belong to another one by now.
+            if self.by_tid.get(&tid) == Some(&slot) {
+                self.by_tid.remove(&tid);
+            }
+            self.threads.remove(slot);
+        }
+    }
+
+    /// The process of the thread in a slot.
+    pub(super) fn member(&self, slot: usize) -> &Member {
+        let pid = self.threads[slot].of;
+        self.members.get(&pid).unwrap_or_else(|| panic!("thread in slot {slot} has no process"))
+    }
+
+    /// As [`Guest::member`].
+    pub(super) fn member_mut(&mut self, slot: usize) -> &mut Member {
+        let pid = self.threads[slot].of;
+        self.members.get_mut(&pid).unwrap_or_else(|| panic!("thread in slot {slot} has no process"))
+    }
+
+    /// All threads of a process are stopped and wait for nobody.
+    pub(super) fn is_quiet(&self, pid: i32) -> bool {
+        let still = |thread: &Thread| thread.parked && matches!(thread.waits, Waits::Nothing);
+        self.threads.iter().filter(|thread| thread.of == pid).all(still)
     }
 }

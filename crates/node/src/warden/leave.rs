@@ -6,7 +6,7 @@
 
 use super::guest::Waits;
 use super::signals::is_directed;
-use super::{End, Step, Stop, Warden};
+use super::{Step, Warden};
 use crate::journey::transfer::{self, files_of};
 use crate::journey::{Error, Outlet, Result};
 use image::{Clocks, Process, Resume, Siginfo};
@@ -15,7 +15,7 @@ use migration::{Giver, GiverInput, Word};
 use net::{Channel, Receiver, Route, Sender};
 use procinfo::Mapping;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stub_abi::NOT_EXECUTED;
 use tracee::capture::{self, Known, Snapshot};
 use tracee::inject::{self, Injector};
@@ -24,6 +24,8 @@ use tracee::pages::Source;
 use tracee::restart::Waiting;
 use wire::session::{self, Hello, Kind, MoveOn, Refusal, Role, Sent};
 
+/// How long a process may be held up by what it has made with `vfork`.
+const VFORK_PATIENCE: Duration = Duration::from_secs(1);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// The kernel's ERESTARTNOHAND.
 const RESTART_WITHOUT_HANDLER: i64 = -514;
@@ -31,6 +33,9 @@ const RESTART_WITHOUT_HANDLER: i64 = -514;
 /// A guest on its way out.
 #[derive(Debug)]
 pub(super) struct Leaving {
+    /// Which of the family, by pid at home.
+    pub(super) pid: i32,
+    since: Instant,
     /// Whose it is; in the keeper's hands from the start.
     giver: Giver,
     /// The mappings when it was told to stop.
@@ -77,40 +82,84 @@ impl Warden {
         let channel =
             Channel::connect(&self.setup.identity, order.address, route, order.node, CONNECT_PATIENCE)?;
         let (mut sender, mut receiver): (Sender, Receiver) = channel.split();
-        let process = model::ProcessId { pid: self.guest.image.pid, start_ticks: 0 };
+        let (_, member) = self.guest.members.first_key_value().ok_or(Error::Ending)?;
+        let process = model::ProcessId { pid: member.image.pid, start_ticks: 0 };
         let hello = Hello { version: session::VERSION, role: Role::Source, process };
         sender.put(Kind::Hello, &[&session::encode(&hello)])?;
-        let pid = self.guest.pid;
+        let pid = member.pid;
         let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
         let layout = layout::read(pid, &mappings, &mut self.files)?;
         let files = files_of(&layout.areas, layout.executable, &self.files);
         transfer::send_files(&mut sender, &mut receiver, &files, &mut |_, _| {})?;
         let ahead = transfer::compare_clocks(&mut sender, &mut receiver)?;
-        let image = &self.guest.image;
+        let image = &member.image;
         let known_as = (image.pid, image.uid, image.gid);
         transfer::make_body(&mut sender, &mut receiver, pid, known_as, ahead)?;
         Ok(Onward { sender, _receiver: receiver, ahead })
     }
 
-    /// Tells every thread to stop.
-    pub(super) fn begin_leaving(&mut self) -> Step {
-        if self.guest.threads.iter().any(|thread| matches!(thread.waits, Waits::Stop)) {
-            let reasons = model::Reasons(vec![model::ReasonCode::Stopped.into()]);
-            let refusal = Refusal { message: reasons.to_string(), reasons };
-            return Ok(self.sender.put(Kind::Refused, &[&session::encode(&refusal)])?);
+    /// Whether the process of a thread is on its way out.
+    pub(super) fn leaves(&self, index: usize) -> bool {
+        self.leaving.as_ref().is_some_and(|leaving| leaving.pid == self.guest.threads[index].of)
+    }
+
+    /// Why a process cannot leave at this moment.
+    fn held_back(&self, pid: i32) -> Option<model::Reason> {
+        let mut threads = self.guest.threads.iter().filter(|thread| thread.of == pid).peekable();
+        // It has just ended, or become another program at home.
+        threads.peek().is_none().then(|| model::ReasonCode::NoSuchProcess.into()).or_else(|| {
+            threads.find_map(|thread| match &thread.waits {
+                Waits::Stop => Some(model::ReasonCode::Stopped.into()),
+                _ => None,
+            })
+        })
+    }
+
+    fn refuse_to_leave(&mut self, reason: model::Reason) -> Step {
+        // The way that was prepared leads nowhere.
+        self.onward = None;
+        let reasons = model::Reasons(vec![reason]);
+        let refusal = Refusal { message: reasons.to_string(), reasons };
+        Ok(self.sender.put(Kind::Refused, &[&session::encode(&refusal)])?)
+    }
+
+    /// Tells every thread of a process to stop.
+    pub(super) fn begin_leaving(&mut self, pid: i32) -> Step {
+        if let Some(reason) = self.held_back(pid) {
+            return self.refuse_to_leave(reason);
         }
-        let before = procinfo::maps_with_flags(self.guest.pid).unwrap_or_default();
+        let here = self.guest.members.get(&pid).map_or(0, |member| member.pid);
+        let before = procinfo::maps_with_flags(here).unwrap_or_default();
         let mut giver = Giver::new(Word::Taker);
         giver.step(GiverInput::Stopped)?;
-        self.leaving = Some(Leaving { giver, before, is_quiet: false, late: Vec::new(), captured: None });
-        for index in 0..self.guest.threads.len() {
+        self.leaving = Some(Leaving {
+            pid,
+            since: Instant::now(),
+            giver,
+            before,
+            is_quiet: false,
+            late: Vec::new(),
+            captured: None,
+        });
+        for index in self.guest.threads.of(pid) {
             self.interrupt(index)?;
             match self.guest.threads[index].waits {
                 Waits::Call { .. } => self.cancel(index)?,
                 Waits::Home { notification } | Waits::File { notification, .. } => {
                     self.answer(index, notification, NOT_EXECUTED)?;
                 }
-                Waits::Nothing | Waits::Action { .. } | Waits::Exit { .. } | Waits::Stop | Waits::Death => {}
+                // What waits for its home hears from it soon; the rest ends by itself.
+                Waits::Nothing
+                | Waits::Action { .. }
+                | Waits::Exit { .. }
+                | Waits::Exec { .. }
+                | Waits::Birth(_)
+                | Waits::Delivery(_)
+                | Waits::Vfork { .. }
+                | Waits::Ending
+                | Waits::Buried
+                | Waits::Stop
+                | Waits::Death => {}
             }
         }
         Ok(())
@@ -118,13 +167,26 @@ impl Warden {
 
     /// Says so once the guest stands still.
     pub(super) fn advance_leaving(&mut self) -> Step {
-        let quiet = self.guest.is_quiet();
         if let Some(leaving) = &mut self.leaving
             && !leaving.is_quiet
-            && quiet
+            && self.guest.is_quiet(leaving.pid)
         {
             leaving.is_quiet = true;
-            self.sender.put(Kind::Quiet, &[])?;
+            return Ok(self.sender.put(Kind::Quiet, &[])?);
+        }
+        // Mostly what was made with `vfork` becomes another program at once. If not, it may itself need what is held up
+        // by this.
+        let overdue = |leaving: &Leaving| !leaving.is_quiet && leaving.since.elapsed() > VFORK_PATIENCE;
+        if let Some(pid) = self.leaving.as_ref().filter(|leaving| overdue(leaving)).map(|leaving| leaving.pid)
+            && self
+                .guest
+                .threads
+                .iter()
+                .any(|thread| thread.of == pid && matches!(thread.waits, Waits::Vfork { .. }))
+        {
+            self.stay()?;
+            let why = "it waits for a process that it has made with vfork";
+            return self.refuse_to_leave(model::Reason::new(model::ReasonCode::Busy, why));
         }
         Ok(())
     }
@@ -135,10 +197,11 @@ impl Warden {
             return Err(session::Malformed("word that nobody waits for").into());
         };
         let mut onward = self.onward.take();
+        let here = self.guest.members.get(&leaving.pid).map_or(0, |member| member.pid);
         let sent = self.capture(&mut leaving).and_then(|image| match &mut onward {
-            Some(onward) => send(&mut onward.sender, image, onward.ahead, self.guest.pid),
+            Some(onward) => send(&mut onward.sender, image, onward.ahead, here),
             // At home its clocks are those of its home again.
-            None => send(&mut self.sender, image, Clocks::default(), self.guest.pid),
+            None => send(&mut self.sender, image, Clocks::default(), here),
         });
         self.leaving = Some(leaving);
         match sent {
@@ -153,18 +216,19 @@ impl Warden {
     }
 
     fn capture(&mut self, leaving: &mut Leaving) -> Result<Process> {
-        let pid = self.guest.pid;
+        let slots = self.guest.threads.of(leaving.pid);
+        let pid = self.guest.members.get(&leaving.pid).ok_or(Error::Ending)?.pid;
         let failed = |what: &'static str, pid: i32| move |errno| tracee::Error::Kernel { what, pid, errno };
         let code = tracee::vdso::code(&leaving.before);
-        for index in 0..self.guest.threads.len() {
+        for &index in &slots {
             while let Some(info) = tracee::vdso::lead_out(self.guest.threads[index].tid, &code)? {
                 let info = self.reveal(capture::siginfo_words(&info));
                 self.guest.threads[index].stash.push(info);
             }
         }
-        let mut snapshots = Vec::with_capacity(self.guest.threads.len());
-        for thread in &self.guest.threads {
-            snapshots.push(Snapshot::take(thread.tid)?);
+        let mut snapshots = Vec::with_capacity(slots.len());
+        for &index in &slots {
+            snapshots.push(Snapshot::take(self.guest.threads[index].tid)?);
         }
         let mappings = layout::refresh(pid, &leaving.before)?;
         let layout = layout::read(pid, &mappings, &mut self.files)?;
@@ -173,13 +237,14 @@ impl Warden {
         let hole = inject::find_hole(inject::AREA_BYTES, 4096, taken);
         let base =
             hole.ok_or(tracee::Error::Kernel { what: "finding a hole", pid, errno: kernel::Errno::ENOMEM })?;
-        for thread in &self.guest.threads {
+        for thread in slots.iter().map(|&index| &self.guest.threads[index]) {
             let options = ptrace::OPTION_EXITKILL | ptrace::OPTION_SUSPEND_SECCOMP;
             ptrace::set_options(thread.tid, options).map_err(failed("suspending the filter", thread.tid))?;
         }
         let leader = snapshots.first().ok_or(tracee::Error::Gone(pid))?;
         let injector = Injector::enter(pid, leader.registers(), instruction, base)?;
-        let image = self.describe(&injector, &snapshots, layout, std::mem::take(&mut leaving.late));
+        let late = std::mem::take(&mut leaving.late);
+        let image = self.describe(&injector, &snapshots, layout, (&slots, late));
         leaving.captured = Some(Captured { injector, snapshots, instruction });
         image
     }
@@ -189,11 +254,11 @@ impl Warden {
         injector: &Injector,
         snapshots: &[Snapshot],
         layout: layout::Layout,
-        late: Vec<(usize, Siginfo)>,
+        (slots, late): (&[usize], Vec<(usize, Siginfo)>),
     ) -> Result<Process> {
         let mut known = Known::default();
         let mut waiting = BTreeMap::new();
-        for thread in &self.guest.threads {
+        for thread in slots.iter().map(|&index| &self.guest.threads[index]) {
             known.home_tids.insert(thread.tid, thread.home_tid);
             if let Some(sleep) = thread.sleep {
                 let waited = sleep.before + sleep.since.elapsed();
@@ -204,33 +269,30 @@ impl Warden {
         known.waiting = waiting;
         let mut image = capture::capture(injector, snapshots, layout, &known)?;
         // Whom it belongs to and what it may use is known from home; here it is somebody else.
-        image.uid = self.guest.image.uid;
-        image.gid = self.guest.image.gid;
-        image.limits = self.guest.image.limits;
-        image.actions = self.actions(&image);
+        let first = slots.first().copied().ok_or(Error::Ending)?;
+        let member = self.guest.member_mut(first);
+        image.uid = member.image.uid;
+        image.gid = member.image.gid;
+        image.limits = member.image.limits;
+        // The kernel resets some actions by itself (`SA_RESETHAND`), so it is the kernel's that travel.
+        member.actions.clone_from(&image.actions);
         image.pending = image.pending.iter().map(|info| self.reveal(*info)).collect();
-        for index in 0..image.threads.len() {
+        for (thread, &index) in image.threads.iter_mut().zip(slots) {
             let stash = self.guest.threads[index].stash.clone();
-            let pending: Vec<Siginfo> =
-                image.threads[index].pending.iter().map(|info| self.reveal(*info)).collect();
-            image.threads[index].pending = stash.into_iter().chain(pending).collect();
+            let pending: Vec<Siginfo> = thread.pending.iter().map(|info| self.reveal(*info)).collect();
+            thread.pending = stash.into_iter().chain(pending).collect();
             if let Some((nr, left)) = self.guest.threads[index].left {
-                make_again(&mut image.threads[index], nr, left);
+                make_again(thread, nr, left);
             }
         }
         for (index, info) in late {
-            match image.threads.get_mut(index).filter(|_| is_directed(&info)) {
+            let number = slots.iter().position(|&slot| slot == index);
+            match number.and_then(|number| image.threads.get_mut(number)).filter(|_| is_directed(&info)) {
                 Some(thread) => thread.pending.push(info),
                 None => image.pending.push(info),
             }
         }
         Ok(image)
-    }
-
-    /// The kernel resets some actions by itself (`SA_RESETHAND`), so it is the kernel's that travel.
-    fn actions(&mut self, image: &Process) -> Vec<image::SigAction> {
-        self.guest.actions.clone_from(&image.actions);
-        image.actions.clone()
     }
 
     /// The process lives elsewhere: what is here can be dropped.
@@ -239,7 +301,9 @@ impl Warden {
             return Err(session::Malformed("word that nobody waits for").into());
         };
         leaving.giver.step(GiverInput::Started)?;
-        Err(Stop::End(End::Gone))
+        let pid = leaving.pid;
+        self.leaving = None;
+        self.part_with(pid)
     }
 
     /// The move is off: the guest goes on as if nothing had happened.
@@ -250,12 +314,13 @@ impl Warden {
         leaving.giver.step(GiverInput::Returned)?;
         self.onward = None;
         if let Some(captured) = leaving.captured {
-            captured.injector.unmap(self.guest.pid, captured.instruction)?;
+            captured.injector.unmap(captured.injector.pid(), captured.instruction)?;
             for snapshot in &captured.snapshots {
                 snapshot.restore()?;
             }
         }
-        for index in 0..self.guest.threads.len() {
+        let slots = self.guest.threads.of(leaving.pid);
+        for &index in &slots {
             let tid = self.guest.threads[index].tid;
             ptrace::set_options(tid, ptrace::OPTION_EXITKILL)
                 .map_err(self.broken("resuming the filter", tid))?;
@@ -266,8 +331,9 @@ impl Warden {
         for (index, info) in leaving.late {
             self.queue(index, &info)?;
         }
-        for index in 0..self.guest.threads.len() {
-            if !self.held {
+        for index in slots {
+            let waits = matches!(self.guest.threads[index].waits, Waits::Vfork { .. } | Waits::Delivery(_));
+            if !self.guest.member(index).held && !waits && self.guest.threads[index].parked {
                 self.resume(index, 0)?;
             }
         }

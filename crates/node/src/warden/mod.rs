@@ -1,4 +1,4 @@
-//! The warden of one guest.
+//! The warden of one family of guests: a process that came here, and what it has forked since.
 //!
 //! One thread, one loop: the guest's calls, the keeper's frames, the kernel's news of the guest's threads, the daemon's
 //! questions. ptrace binds it to this thread, and a guest that dies with its warden must not take others along.
@@ -10,6 +10,7 @@
 //! ```
 
 mod arrive;
+mod births;
 mod calls;
 mod connections;
 mod guest;
@@ -26,7 +27,7 @@ use crate::spin::{Worth, spin};
 use crate::{Error, Setup};
 use connections::Wanted;
 use control::{Answer, Event, WardenStatus};
-use guest::{Guest, Waits};
+use guest::{Guest, Member, Waits};
 use leave::{Leaving, Onward};
 use model::{NodeId, Session};
 use net::{Receiver, Sender};
@@ -37,7 +38,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 use tracee::layout::Files;
-use wire::session::{self, Hold, Kind, Status, Wish};
+use wire::session::{self, Hold, Kind, Status, Which, Wish, WishOf};
 
 /// Threads of a guest for whose replies the warden looks without sleeping, at most.
 const THREADS_SPUN_FOR: usize = 8;
@@ -78,15 +79,13 @@ struct Warden {
     files: Files,
     cache: Cache,
     incoming: Option<Incoming>,
-    /// The process is stopped at home.
-    held: bool,
     leaving: Option<Leaving>,
     /// The channel to the next host, once its files are there.
     onward: Option<Onward>,
     reported: Instant,
     spinning: Worth,
-    /// Who wants to hear that the guest is gone, and since when.
-    sent_away: Option<(UnixStream, Instant)>,
+    /// Who wants to hear that a guest is gone, which one, and since when.
+    sent_away: Option<(UnixStream, i32, Instant)>,
 }
 
 /// Serves one guest until it has left or ended.
@@ -121,7 +120,6 @@ pub fn run(
         files: arrived.files,
         cache: arrived.cache,
         incoming: None,
-        held: false,
         leaving: None,
         onward: None,
         // The first report is due at once.
@@ -129,7 +127,8 @@ pub fn run(
         spinning: Worth::default(),
         sent_away: None,
     };
-    tracing::info!(pid, %home, local_pid = warden.guest.pid, "a guest arrived");
+    let local_pid = warden.guest.members.get(&pid).map_or(0, |member| member.pid);
+    tracing::info!(pid, %home, local_pid, "a guest arrived");
     let outcome = warden.serve(&listener, &news);
     // Whoever owns the process, a guest does not outlive the connection to its home.
     tracee::body::kill(warden.guest.init);
@@ -188,7 +187,7 @@ impl Warden {
         if daemon {
             self.take_request(listener);
         }
-        if self.sent_away.as_ref().is_some_and(|(_, since)| since.elapsed() > LEAVE_PATIENCE) {
+        if self.sent_away.as_ref().is_some_and(|(_, _, since)| since.elapsed() > LEAVE_PATIENCE) {
             self.answer_leave(Some("its home was told and has not taken it yet; it will when it can"));
         }
         if due {
@@ -199,9 +198,10 @@ impl Warden {
 
     /// Where nothing can happen before a reply comes, it is looked for without sleeping: the guest's CPU is this one.
     fn spin_for_replies(&mut self) -> Step {
-        let threads = &self.guest.threads;
-        let waiting = threads.len() <= THREADS_SPUN_FOR
-            && threads.iter().all(|thread| matches!(thread.waits, Waits::Call { .. }));
+        let calls = |thread: &guest::Thread| matches!(thread.waits, Waits::Call { .. });
+        let mut threads = self.guest.threads.iter();
+        let waiting = threads.by_ref().take(THREADS_SPUN_FOR).all(calls) && threads.next().is_none();
+        drop(threads);
         if !waiting || self.leaving.is_some() {
             return Ok(());
         }
@@ -238,25 +238,26 @@ impl Warden {
             Some(Kind::FileIs) => self.take_file_answer(payload),
             Some(Kind::Hold) => {
                 let (hold, _) = session::decode::<Hold>(payload)?;
-                self.hold(hold.stopped)
+                self.hold(hold.pid, hold.stopped)
             }
             Some(Kind::MoveOn) => self.prepare_onward(payload),
-            Some(Kind::Quiesce) => self.begin_leaving(),
+            Some(Kind::Quiesce) => self.begin_leaving(which(payload)?),
             Some(Kind::Flushed) => self.flushed(),
             Some(Kind::Resume) => self.stay(),
             Some(Kind::Release) => self.released(),
-            Some(Kind::Gone) => Err(Stop::End(End::Gone)),
+            Some(Kind::Gone) => self.part_with(which(payload)?),
             _ => Err(journey::Error::Unexpected { got: frame.kind, wanted: "something for a warden" }.into()),
         }
     }
 
     fn take_request(&mut self, listener: &UnixListener) {
         match connections::accept(listener) {
-            Some(Wanted::Status(mut stream)) => connections::say_status(&mut stream, &self.status()),
-            Some(Wanted::Leave(stream)) => {
+            Some(Wanted::Status(mut stream)) => connections::say_statuses(&mut stream, &self.statuses()),
+            Some(Wanted::Leave(stream, pid)) => {
                 self.answer_leave(Some("somebody else asked, too"));
-                self.sent_away = Some((stream, Instant::now()));
-                if let Err(error) = self.sender.put(Kind::Wish, &[&session::encode(&Wish::Expelled)]) {
+                self.sent_away = Some((stream, pid, Instant::now()));
+                let wish = WishOf { pid, wish: Wish::Expelled };
+                if let Err(error) = self.sender.put(Kind::Wish, &[&session::encode(&wish)]) {
                     self.answer_leave(Some(&chain(&error)));
                 }
             }
@@ -268,8 +269,8 @@ impl Warden {
 
     /// Tells whoever sent the guest away that it is gone, or why it is not.
     fn answer_leave(&mut self, failure: Option<&str>) {
-        let Some((mut stream, since)) = self.sent_away.take() else { return };
-        let (pid, node) = (self.guest.image.pid, self.home);
+        let Some((mut stream, pid, since)) = self.sent_away.take() else { return };
+        let node = self.home;
         let event = match failure {
             None => {
                 let total_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -284,30 +285,42 @@ impl Warden {
         connections::say(&mut stream, &event);
     }
 
-    fn usage(&self) -> Status {
+    fn usage(&self, member: &Member) -> Status {
         const TICK_MS: u64 = 10;
-        let stat = procinfo::stat(self.guest.pid);
-        stat.map_or(Status::default(), |stat| Status {
+        let pid = member.image.pid;
+        let stat = procinfo::stat(member.pid);
+        stat.map_or(Status { pid, ..Status::default() }, |stat| Status {
+            pid,
             memory_bytes: stat.resident_pages * 4096,
             cpu_ms: stat.cpu_ticks * TICK_MS,
         })
     }
 
-    fn status(&self) -> WardenStatus {
-        let usage = self.usage();
-        WardenStatus {
-            pid: self.guest.image.pid,
-            local_pid: self.guest.pid,
-            name: self.name.clone(),
-            home: self.home,
-            memory_bytes: usage.memory_bytes,
-            cpu_ms: usage.cpu_ms,
-        }
+    fn statuses(&self) -> Vec<WardenStatus> {
+        let status = |member: &Member| {
+            let usage = self.usage(member);
+            WardenStatus {
+                pid: usage.pid,
+                local_pid: member.pid,
+                name: procinfo::name(member.pid, member.pid).unwrap_or_else(|_| self.name.clone()),
+                home: self.home,
+                memory_bytes: usage.memory_bytes,
+                cpu_ms: usage.cpu_ms,
+            }
+        };
+        self.guest.members.values().map(status).collect()
     }
 
     fn report(&mut self) -> Step {
         self.reported = Instant::now();
-        let status = self.usage();
-        Ok(self.sender.put(Kind::Status, &[&session::encode(&status)])?)
+        for member in self.guest.members.values() {
+            self.sender.put(Kind::Status, &[&session::encode(&self.usage(member))])?;
+        }
+        Ok(())
     }
+}
+
+/// The process that a frame is about.
+fn which(payload: &[u8]) -> journey::Result<i32> {
+    Ok(session::decode::<Which>(payload)?.0.pid)
 }

@@ -16,7 +16,7 @@ const SI_TKILL: i32 = -6;
 /// Marks a stand-in: no program can send this value, as every signal from outside goes through here.
 const STAND_IN: u64 = 0x6f6d_7369_6700_0000 & !0xffff_ffff | 1 << 63;
 const FIRST_REAL_TIME: u32 = 32;
-const REAL_TIME: u32 = 1 << 31;
+const REAL_TIME: u64 = 1 << 31;
 
 /// What an unhandled signal does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +85,9 @@ impl Warden {
         let index = header.slot as usize;
         let raw: &[u8; 128] = raw.try_into().map_err(|_| session::Malformed("signal"))?;
         let Some(thread) = self.guest.threads.get_mut(index) else {
-            return Err(session::Malformed("signal").into());
+            return Err(session::Malformed("signal for nobody").into());
         };
+        let of = thread.of;
         if header.number != thread.signals_seen {
             return Err(session::Malformed("signal out of order").into());
         }
@@ -95,6 +96,7 @@ impl Warden {
         self.sender.put(Kind::SignalSeen, &[&session::encode(&seen)])?;
         let info = siginfo_words(raw);
         if let Some(leaving) = &mut self.leaving
+            && leaving.pid == of
             && leaving.is_quiet
         {
             leaving.late.push((index, info));
@@ -111,28 +113,31 @@ impl Warden {
         // struct siginfo: si_signo, si_errno | si_code, pad | si_pid, si_uid | si_value.
         stand_in[0] = u64::from(signal);
         stand_in[1] = u64::from(SI_QUEUE as u32);
-        stand_in[3] = STAND_IN | u64::from(number);
+        stand_in[3] = STAND_IN | number;
         let directed = is_directed(info);
         let thread = directed.then(|| self.guest.threads[index].tid);
-        let queued = signal::queue(self.guest.pid, thread, signal as i32, &siginfo_bytes(&stand_in));
+        let (pid, of) = (self.guest.member(index).pid, self.guest.threads[index].of);
+        let queued = signal::queue(pid, thread, signal as i32, &siginfo_bytes(&stand_in));
         if let Err(errno) = queued
             && errno != kernel::Errno::ESRCH
         {
-            return Err(self.broken("queueing a signal", self.guest.pid)(errno));
+            return Err(self.broken("queueing a signal", pid)(errno));
         }
-        if !directed && self.guest.threads.len() > 1 { self.wake_receiver(index) } else { Ok(()) }
+        if !directed && self.guest.threads.of(of).len() > 1 { self.wake_receiver(index) } else { Ok(()) }
     }
 
     /// The number under which a signal's siginfo is kept. Of a standard signal that is pending already, the kernel keeps
     /// the first siginfo, and so do we.
-    fn remember(&mut self, index: usize, info: &Siginfo) -> u32 {
+    fn remember(&mut self, index: usize, info: &Siginfo) -> u64 {
         let signal = signal_of(info);
         let number = if signal >= FIRST_REAL_TIME {
             self.guest.next_info = self.guest.next_info.wrapping_add(1) & !REAL_TIME;
             self.guest.next_info | REAL_TIME
         } else {
-            let queue = if is_directed(info) { index as u32 + 1 } else { 0 };
-            queue << 8 | signal
+            // Pids and slots are below these bounds.
+            let queue =
+                if is_directed(info) { 1 << 23 | index as u64 } else { self.guest.threads[index].of as u64 };
+            queue << 8 | u64::from(signal)
         };
         let pending = self.guest.infos.contains_key(&number) && self.is_pending(index, info);
         if !pending {
@@ -142,7 +147,8 @@ impl Warden {
     }
 
     fn is_pending(&self, index: usize, info: &Siginfo) -> bool {
-        let tid = if is_directed(info) { self.guest.threads[index].tid } else { self.guest.pid };
+        let tid =
+            if is_directed(info) { self.guest.threads[index].tid } else { self.guest.member(index).pid };
         let Ok(status) = procinfo::status(tid) else { return false };
         let pending = if is_directed(info) { status.pending } else { status.shared_pending };
         pending >> (signal_of(info) - 1) & 1 == 1
@@ -151,7 +157,7 @@ impl Warden {
     /// The deputy thread that caught a process's signal need not be the one whose counterpart takes it here. If that one
     /// waits for a call of its own, the call must be interrupted, as its kernel would have done.
     fn wake_receiver(&mut self, caught_by: usize) -> Step {
-        for index in 0..self.guest.threads.len() {
+        for index in self.guest.threads.of(self.guest.threads[caught_by].of) {
             let Ok(status) = procinfo::status(self.guest.threads[index].tid) else { continue };
             let own_mask = match &self.guest.threads[index].waits {
                 Waits::Call { outstanding, .. } => outstanding.mask,
@@ -171,7 +177,7 @@ impl Warden {
     /// The true siginfo of a stand-in; others are what they are.
     pub(super) fn reveal(&mut self, info: Siginfo) -> Siginfo {
         if code_of(&info) == SI_QUEUE && info[3] & !0xffff_ffff == STAND_IN {
-            return self.guest.infos.remove(&(info[3] as u32)).unwrap_or(info);
+            return self.guest.infos.remove(&(info[3] & 0xffff_ffff)).unwrap_or(info);
         }
         info
     }
@@ -185,7 +191,12 @@ impl Warden {
             Err(errno) => return Err(self.broken("reading a signal", tid)(errno)),
         };
         let info = self.reveal(siginfo_words(&raw));
-        if self.leaving.is_some() {
+        if matches!(self.guest.threads[index].waits, Waits::Delivery(_)) {
+            // It is taken when the newborn is there; the thread stands where it can be.
+            self.guest.threads[index].stash.push(info);
+            return self.deliver_newborn(index);
+        }
+        if self.leaves(index) {
             // It travels with the process and is taken at its destination.
             let thread = &mut self.guest.threads[index];
             thread.stash.push(info);
@@ -216,7 +227,7 @@ impl Warden {
                 let thread = &mut self.guest.threads[index];
                 thread.stash.push(info);
                 thread.parked = true;
-                Ok(self.sender.put(Kind::Wish, &[&session::encode(&Wish::Signal { signal })])?)
+                self.ask_home(index, Wish::Signal { signal })
             }
         }
     }
@@ -227,8 +238,9 @@ impl Warden {
         thread.seq = thread.seq.wrapping_add(1);
         thread.parked = true;
         thread.waits = if kind == Kind::StopSelf { Waits::Stop } else { Waits::Death };
-        let action = self.guest.actions.get(signal as usize - 1).copied().unwrap_or_default();
-        let order = SignalOrder { slot: index as u32, seq: thread.seq, signal, action };
+        let seq = thread.seq;
+        let action = self.guest.member(index).actions.get(signal as usize - 1).copied().unwrap_or_default();
+        let order = SignalOrder { slot: index as u32, seq, signal, action };
         Ok(self.sender.put(kind, &[&session::encode(&order)])?)
     }
 }

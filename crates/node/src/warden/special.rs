@@ -28,7 +28,11 @@ impl Warden {
             Special::Sleep => self.sleep(index, notification),
             Special::Sigaction => self.set_action(index, notification),
             Special::Mmap => self.map(index, notification),
-            Special::ExitThread if self.guest.threads.len() > 1 => self.wish_home(index, notification),
+            Special::Birth => self.conceive(index, notification),
+            Special::Exec => self.exec(index, notification, row),
+            Special::ExitThread if self.guest.threads.of(self.guest.threads[index].of).len() > 1 => {
+                self.exit_thread(index, notification)
+            }
             Special::ExitThread | Special::ExitGroup => self.exit(index, notification),
             Special::Prctl => match syscalls::prctl_route(notification.args[0] as u32) {
                 PrctlRoute::Home => self.forward(index, notification, row),
@@ -66,8 +70,10 @@ impl Warden {
     fn set_action(&mut self, index: usize, notification: &Notification) -> Step {
         let [signal, address, ..] = notification.args;
         let mut bytes = [0; 32];
-        let valid = (1..=64).contains(&signal) && self.guest.memory.read(address, &mut bytes).is_ok();
-        let known = valid.then(|| self.guest.actions.get(signal as usize - 1).copied()).flatten();
+        let valid =
+            (1..=64).contains(&signal) && self.guest.member(index).memory.read(address, &mut bytes).is_ok();
+        let known =
+            valid.then(|| self.guest.member(index).actions.get(signal as usize - 1).copied()).flatten();
         let Some(known) = known else {
             return self.answer_raw(notification.id, Verdict::Continue);
         };
@@ -77,7 +83,7 @@ impl Warden {
         }
         let signal = signal as i32;
         if at_home(signal, &known) == at_home(signal, &action) {
-            if let Some(known) = self.guest.actions.get_mut(signal as usize - 1) {
+            if let Some(known) = self.guest.member_mut(index).actions.get_mut(signal as usize - 1) {
                 *known = action;
             }
             return self.answer_raw(notification.id, Verdict::Continue);
@@ -109,18 +115,15 @@ impl Warden {
     pub(super) fn take_file_answer(&mut self, payload: &[u8]) -> Step {
         let (answer, _) = session::decode::<FileAnswer>(payload)?;
         let index = answer.slot as usize;
-        let Some(thread) = self.guest.threads.get_mut(index) else {
-            return Err(session::Malformed("answer about a file").into());
-        };
+        // It may have ended meanwhile.
+        let Some(thread) = self.guest.threads.get_mut(index) else { return Ok(()) };
         let Waits::File { notification, descriptor } = thread.waits else {
             // The process is on its way elsewhere, and the thread will ask again there.
             return Ok(());
         };
         let Some(entry) = answer.file else {
             // Perhaps no file at all: its home knows what to answer.
-            thread.waits = Waits::Home { notification };
-            let wish = session::Wish::Call { nr: nix::libc::SYS_mmap as u32 };
-            return Ok(self.sender.put(Kind::Wish, &[&session::encode(&wish)])?);
+            return self.wish(index, notification, nix::libc::SYS_mmap as u32);
         };
         match self.cache.get(&entry.id) {
             Some(file) => {
@@ -132,11 +135,7 @@ impl Warden {
                 match placed {
                     Ok(()) => self.answer_raw(notification, Verdict::Continue),
                     // Its number is beyond what the guest may have here.
-                    Err(_) => {
-                        self.guest.threads[index].waits = Waits::Home { notification };
-                        let wish = session::Wish::Call { nr: nix::libc::SYS_mmap as u32 };
-                        Ok(self.sender.put(Kind::Wish, &[&session::encode(&wish)])?)
-                    }
+                    Err(_) => self.wish(index, notification, nix::libc::SYS_mmap as u32),
                 }
             }
             None => {

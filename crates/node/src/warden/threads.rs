@@ -12,7 +12,7 @@ impl Warden {
             match ptrace::wait(-1, false) {
                 Ok(Some((tid, wait))) => self.take_wait(tid, wait)?,
                 Ok(None) | Err(Errno::ECHILD) => return Ok(()),
-                Err(errno) => return Err(self.broken("watching the guest", tid_of(self))(errno)),
+                Err(errno) => return Err(self.broken("watching the guests", self.guest.init)(errno)),
             }
         }
     }
@@ -21,13 +21,20 @@ impl Warden {
         if tid == self.guest.init {
             return Err(Stop::End(End::Died));
         }
+        // Those that make threads see to them at once; others are dead already.
         let Some(&index) = self.guest.by_tid.get(&tid) else { return Ok(()) };
         match wait {
-            Wait::Exited(_) | Wait::Killed(..) => Err(Stop::End(End::Died)),
+            Wait::Exited(_) | Wait::Killed(..) => self.thread_ended(index),
             Wait::Signal(signal) => self.deliver(index, signal),
             Wait::Event => {
                 self.guest.threads[index].interrupted = false;
-                if self.held || self.leaving.is_some() {
+                if matches!(self.guest.threads[index].waits, Waits::Delivery(_)) {
+                    return self.deliver_newborn(index);
+                }
+                if matches!(self.guest.threads[index].waits, Waits::Vfork { .. }) {
+                    return Ok(());
+                }
+                if self.guest.member(index).held || self.leaves(index) {
                     self.guest.threads[index].parked = true;
                     Ok(())
                 } else {
@@ -66,15 +73,17 @@ impl Warden {
     }
 
     /// The process was stopped at home, or goes on there.
-    pub(super) fn hold(&mut self, stopped: bool) -> Step {
-        self.held = stopped;
-        for index in 0..self.guest.threads.len() {
+    pub(super) fn hold(&mut self, pid: i32, stopped: bool) -> Step {
+        let Some(member) = self.guest.members.get_mut(&pid) else { return Ok(()) };
+        member.held = stopped;
+        for index in self.guest.threads.of(pid) {
             if stopped {
                 self.interrupt(index)?;
-            } else if self.leaving.is_none() && self.guest.threads[index].parked {
+            } else if !self.leaves(index) && self.guest.threads[index].parked {
                 let waits = &self.guest.threads[index].waits;
-                // A thread that stopped itself goes on when its deputy says so.
-                if !matches!(waits, Waits::Stop | Waits::Death) {
+                // A thread that stopped itself goes on when its deputy says so, and one that has made a process with
+                // `vfork` when that needs its memory no more.
+                if !matches!(waits, Waits::Stop | Waits::Death | Waits::Vfork { .. }) {
                     self.resume(index, 0)?;
                 }
             }
@@ -86,8 +95,4 @@ impl Warden {
     pub(super) fn broken(&self, what: &'static str, pid: i32) -> impl Fn(Errno) -> Stop + use<> {
         move |errno| Stop::Failed(tracee::Error::Kernel { what, pid, errno }.into())
     }
-}
-
-fn tid_of(warden: &Warden) -> i32 {
-    warden.guest.pid
 }

@@ -15,7 +15,7 @@ use core::arch::{asm, global_asm};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 use stub_abi::{
-    BatchCall, CALL_EXIT_THREAD, CANCEL_SIGNAL, FLAG_NO_WINDOW, Family, NOT_EXECUTED, ORPHAN_LOOK_NS, ORPHAN_LOOKS,
+    BatchCall, CALL_CLONE, CALL_EXIT_THREAD, CANCEL_SIGNAL, FLAG_NO_WINDOW, Family, NOT_EXECUTED, ORPHAN_LOOK_NS, ORPHAN_LOOKS,
     OWNER_DIED, RESULT_MARK, RING, SLOT_BYTES, Slot, WAITERS,
 };
 
@@ -86,6 +86,24 @@ window_cancel:
 .balign 8
 full_mask: .quad -1
 
+/* i64 give_birth(u64 flags, void *stack, u32 *clear_tid, Slot *slot): the newborn serves that slot, on that stack. */
+.globl give_birth
+.hidden give_birth
+give_birth:
+    mov r9, rcx
+    mov r10, rdx
+    xor edx, edx
+    xor r8d, r8d
+    mov eax, 56
+    syscall
+    test rax, rax
+    jz 3f
+    ret
+3:  xor ebp, ebp
+    mov rdi, r9
+    call deputy
+    int3
+
 .section .text.mem,"ax",@progbits
 .globl memcpy
 .hidden memcpy
@@ -139,6 +157,7 @@ const UC_SIGMASK: usize = 37;
 
 unsafe extern "C" {
     fn window(call: *const u64, mask: *const u64) -> i64;
+    fn give_birth(flags: u64, stack: u64, clear_tid: *const AtomicU32, slot: *const Slot) -> i64;
 }
 
 fn syscall(nr: u64, args: [u64; 6]) -> i64 {
@@ -329,6 +348,14 @@ unsafe extern "C" fn deputy(slot: &Slot) -> ! {
         let cancelled = slot.cancel_seq.load(SeqCst) == seq;
         let ret = if unseen || cancelled || ring_full(slot) {
             NOT_EXECUTED
+        } else if nr == CALL_CLONE {
+            let (flags, other) = (request.args[0].load(Relaxed), request.args[1].load(Relaxed));
+            // SAFETY: the keeper prepared that slot and gives it to nobody else. Its memory is shared, so that also a
+            // forked child finds its stack untouched by this thread.
+            unsafe {
+                let newborn = &*(other as *const Slot);
+                give_birth(flags, other + SLOT_BYTES - 64, &newborn.tid, newborn)
+            }
         } else {
             let mut call = [u64::from(nr); 7];
             for (word, arg) in call[1..].iter_mut().zip(&request.args) {

@@ -4,7 +4,7 @@ use super::{array, changed, many, table};
 use crate::arg::Arg::*;
 use crate::arg::{Back, Span};
 use crate::route::Route::*;
-use crate::route::Row;
+use crate::route::{Row, Special as By};
 
 pub(super) static ROWS: [Row; 48] = table! {
     424 pidfd_send_signal (Fd, Value, In(128), Value) [Signals] => Home;
@@ -18,7 +18,7 @@ pub(super) static ROWS: [Row; 48] = table! {
     432 fsmount (Fd, Value, Value) [Descriptors, Mounts] => Home;
     433 fspick (Fd, Path, Value) [Descriptors] => Home;
     434 pidfd_open (Value, Value) [Descriptors] => Home;
-    435 clone3 () [Processes] => GoHome;
+    435 clone3 () [Processes] => Special(By::Birth);
     436 close_range (Value, Value, Value) [Descriptors] => Home;
     437 openat2 (Fd, Path, array(3, 1), Value) [Descriptors] => Home;
     438 pidfd_getfd (Fd, Fd, Value) [Descriptors] => Home;

@@ -1,0 +1,135 @@
+//! One process of a family.
+
+use crate::{Error, journey};
+use control::KeeperStatus;
+use model::{NodeId, ProcessId};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use wire::session::{Status, Wish};
+
+/// One process of a family.
+pub(super) struct Member {
+    process: ProcessId,
+    pidfd: OwnedFd,
+    moves: u64,
+    home_comings: BTreeMap<String, u64>,
+    /// Calls that were forwarded before it was last at home.
+    forwarded: u64,
+    /// Its remote waits to come home, and could not yet.
+    pub(super) wish: Option<Wish>,
+    /// What it uses away.
+    pub(super) usage: Status,
+    /// It is at home again, and others of its family are not.
+    pub(super) is_home: bool,
+    stopped: bool,
+}
+
+impl Member {
+    /// A process that is at home.
+    pub(super) fn open(process: ProcessId) -> Result<Member, Error> {
+        let pidfd = open_pid(process.pid).map_err(Error::system("open the process"))?;
+        // Only now is the pid this process's for good.
+        let stat = procinfo::stat(process.pid).map_err(Error::system("look at the process"))?;
+        if stat.start_ticks != process.start_ticks {
+            return Err(Error::Missing("find the process: its pid belongs to another one now"));
+        }
+        Ok(Member::new(process, pidfd))
+    }
+
+    /// A process that was just forked. Its parent has not heard of it yet, so its pid is its own.
+    pub(super) fn born(pid: i32) -> journey::Result<Member> {
+        let io = journey::Error::io("looking at a newborn process");
+        let pidfd = open_pid(pid).map_err(|errno| io(errno.into()))?;
+        let stat = procinfo::stat(pid).map_err(journey::Error::io("looking at a newborn process"))?;
+        Ok(Member::new(ProcessId { pid, start_ticks: stat.start_ticks }, pidfd))
+    }
+
+    fn new(process: ProcessId, pidfd: OwnedFd) -> Member {
+        Member {
+            process,
+            pidfd,
+            moves: 0,
+            home_comings: BTreeMap::new(),
+            forwarded: 0,
+            wish: None,
+            usage: Status::default(),
+            is_home: false,
+            stopped: false,
+        }
+    }
+
+    /// What an earlier keeper knew.
+    pub(super) fn remember(&mut self, before: KeeperStatus) {
+        self.moves = before.moves;
+        self.forwarded = before.forwarded;
+        self.home_comings = before.home_comings.into_iter().collect();
+    }
+
+    pub(super) fn process(&self) -> ProcessId {
+        self.process
+    }
+
+    /// Becomes readable when the process has ended.
+    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(self.pidfd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
+    /// What the daemon is told, if `node` runs it and `forwarded` calls have come from there.
+    pub(super) fn status(&self, node: NodeId, forwarded: u64) -> KeeperStatus {
+        let home_comings = self.home_comings.iter().map(|(call, &times)| (call.clone(), times)).collect();
+        KeeperStatus {
+            process: self.process,
+            node,
+            moving: false,
+            moves: self.moves,
+            memory_bytes: self.usage.memory_bytes,
+            away_cpu_ms: self.usage.cpu_ms,
+            forwarded: self.forwarded + forwarded,
+            home_comings,
+        }
+    }
+
+    /// Counts a move.
+    pub(super) fn moved(&mut self) {
+        // Where it is now it asks anew.
+        self.wish = None;
+        self.moves += 1;
+    }
+
+    /// It is at home, and has forwarded so many calls while it was away.
+    pub(super) fn is_back(&mut self, forwarded: u64) {
+        self.is_home = true;
+        self.forwarded += forwarded;
+        self.usage = Status::default();
+    }
+
+    /// Counts a call that brings it home.
+    pub(super) fn count_home_coming(&mut self, call: &str) {
+        *self.home_comings.entry(call.to_owned()).or_default() += 1;
+    }
+
+    /// Whether the process has been stopped or continued since the last look.
+    pub(super) fn stop_or_go(&mut self) -> Option<bool> {
+        let stopped = procinfo::stat(self.process.pid).ok()?.state == b'T';
+        (std::mem::replace(&mut self.stopped, stopped) != stopped).then_some(stopped)
+    }
+
+    /// Ends the process, visibly: nobody could go on with it.
+    pub(super) fn end(&self, why: &str) {
+        tracing::error!(pid = self.process.pid, why, "the process is ended with SIGKILL");
+        if let Err(errno) = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL) {
+            tracing::debug!(pid = self.process.pid, %errno, "it had ended already");
+        }
+    }
+}
+
+fn open_pid(pid: i32) -> rustix::io::Result<OwnedFd> {
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    pidfd_open(Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?, PidfdFlags::empty())
+}
