@@ -16,7 +16,10 @@ fn main() -> ExitCode {
             stranger("n1", "n1", |_, _| Ok("unix /run/openmosix/omd.sock".to_owned()))
         }),
         trial("keeper-socket", &["python3", "cc"], || {
-            stranger("n1", "n1", |_, pid| Ok(format!("unix /run/openmosix/keeper/{pid}.sock")))
+            stranger("n1", "n1", |cluster, pid| {
+                let found = cluster.home().must(&format!("ls -d /run/openmosix/keeper/{pid}-*.sock"))?;
+                Ok(format!("unix {}", found.trim()))
+            })
         }),
         trial("warden-socket", &["python3", "cc"], || {
             stranger("n2", "n2", |cluster, _| {

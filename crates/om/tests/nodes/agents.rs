@@ -1,8 +1,8 @@
 //! The daemon and its agents: here the agents are threads of the test behind the sockets that real ones would have.
 
 use crate::world::{LIMIT, Node, bad, good};
-use control::{AgentRequest, Answer, Event, KeeperStatus, Progress, Request, WardenStatus};
-use model::{Destination, NodeId, ProcessId, Session};
+use control::{AgentRequest, Answer, Event, KeeperStatus, Progress, WardenStatus};
+use model::{NodeId, ProcessId, Session};
 use net::{Channel, Route};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use std::io::{BufRead, BufReader, IoSliceMut, Write};
@@ -28,10 +28,14 @@ fn say<Word: serde::Serialize>(mut stream: &UnixStream, word: &Word) {
     stream.write_all((serde_json::to_string(word).unwrap() + "\n").as_bytes()).unwrap();
 }
 
+/// Where the daemon looks for the keeper of a process.
+fn socket(process: ProcessId) -> String {
+    format!("run/keeper/{}-{}.sock", process.pid, process.start_ticks)
+}
+
 /// A keeper that tells of two steps and is done; it notes what it was asked.
 fn keep(node: &Node, process: ProcessId) -> Arc<Mutex<Vec<AgentRequest>>> {
-    let listener =
-        UnixListener::bind(node.directory.join(format!("run/keeper/{}.sock", process.pid))).unwrap();
+    let listener = UnixListener::bind(node.directory.join(socket(process))).unwrap();
     let asked: Arc<Mutex<Vec<AgentRequest>>> = Arc::default();
     let notes = asked.clone();
     std::thread::spawn(move || {
@@ -51,7 +55,7 @@ fn keep(node: &Node, process: ProcessId) -> Arc<Mutex<Vec<AgentRequest>>> {
                             forwarded: 42,
                             home_comings: vec![("execve".to_owned(), 2)],
                         };
-                        say(&stream, &status);
+                        say(&stream, &[status]);
                         continue;
                     }
                     AgentRequest::MoveTo { node, .. } => here = *node,
@@ -90,17 +94,18 @@ fn a_keeper_is_asked_and_found_again_by_the_next_daemon() {
     assert!(text.contains("runs on node 2") && text.contains("1.5 ms"), "{text}");
     assert_eq!(
         *asked.lock().unwrap(),
-        [AgentRequest::MoveTo { node: node_id(2), address: second.address.to_string().parse().unwrap() }]
+        [AgentRequest::MoveTo {
+            pid: process.pid,
+            node: node_id(2),
+            address: second.address.to_string().parse().unwrap()
+        }]
     );
     assert!(bad(&mut first.om(&["migrate", &pid, "2"]), 3).contains("same-node"));
     let table = good(&mut first.om(&["ps"]));
     assert!(["sleep", "away", "5 MiB", "1:01", "42"].iter().all(|word| table.contains(word)), "{table}");
 
     first.stop();
-    assert!(
-        first.directory.join(format!("run/keeper/{pid}.sock")).exists(),
-        "an agent's socket is not the daemon's"
-    );
+    assert!(first.directory.join(socket(process)).exists(), "an agent's socket is not the daemon's");
     first.start();
     assert!(good(&mut first.om(&["where", &pid])).contains("on node 2 (home: node 1); moved 3 times"));
     assert!(good(&mut first.om(&["why", &pid])).contains("execve: 2"));
@@ -118,20 +123,15 @@ fn a_keeper_is_asked_and_found_again_by_the_next_daemon() {
 fn a_keeper_of_an_earlier_process_with_the_same_pid_is_not_taken_for_this_ones() {
     let base = tempfile::tempdir().unwrap();
     let first = Node::found(base.path(), "alpha");
-    let second = first.joined_by("beta");
     let mut sleeper = sleeper();
     let pid = sleeper.id() as i32;
     let asked = keep(&first, ProcessId { pid, start_ticks: 1 });
     assert!(good(&mut first.om(&["where", &pid.to_string()])).contains("moved 0 times"));
-    let event = first.ask(&Request::Migrate { pid, to: Destination::Node(node_id(2)) });
-    assert!(
-        matches!(&event, Event::Failed { message, .. } if message.contains("earlier process")),
-        "{event:?}"
-    );
+    assert!(good(&mut first.om(&["ps"])).contains("no process"));
+    bad(&mut first.om(&["migrate", &pid.to_string(), "home"]), 3);
     assert!(asked.lock().unwrap().is_empty());
     sleeper.kill().unwrap();
     sleeper.wait().unwrap();
-    drop(second);
 }
 
 #[test]
@@ -200,16 +200,16 @@ fn a_connection_for_a_session_reaches_its_warden() {
                 match serde_json::from_str(&line).unwrap() {
                     AgentRequest::Status => say(
                         &stream,
-                        &WardenStatus {
+                        &[WardenStatus {
                             pid: 4242,
                             local_pid: std::process::id() as i32,
                             name: "x264".to_owned(),
                             home: node_id(1),
                             memory_bytes: 3 << 30,
                             cpu_ms: 1000,
-                        },
+                        }],
                     ),
-                    AgentRequest::BringHome => {
+                    AgentRequest::BringHome { pid: 4242 } => {
                         let answer = Answer::Moved {
                             pid: 4242,
                             node: node_id(1),
