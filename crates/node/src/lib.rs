@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agents;
+pub mod cgroup;
 pub mod cluster;
 pub mod config;
 pub mod counts;

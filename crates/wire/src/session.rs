@@ -110,6 +110,8 @@ kinds! {
     Resume = 46,
     /// The process is dead at home. Empty.
     Gone = 47,
+    /// [`Ended`]: the guest is dead on its host, and nobody at home has told it to.
+    Ended = 60,
 }
 
 /// Version of this protocol.
@@ -328,6 +330,13 @@ pub struct Status {
     pub memory_bytes: u64,
     /// CPU time on this host, milliseconds.
     pub cpu_ms: u64,
+}
+
+/// A guest that has ended on its host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Why, in one line.
+    pub cause: String,
 }
 
 /// The process is stopped at home (or goes on): so must the remote.

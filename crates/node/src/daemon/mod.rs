@@ -70,6 +70,11 @@ pub fn run(setup: Setup) -> Result<(), Error> {
         joins: Mutex::default(),
         setup,
     });
+    if let Err(error) = crate::cgroup::prepare() {
+        tracing::warn!(%error, "guests cannot be limited here");
+    }
+    // Wardens that were killed together with the last daemon have left their guests' groups.
+    daemon.agents.warden_count();
     let worker = daemon.clone();
     std::thread::spawn(move || tools::serve(&worker, &tools));
     let worker = daemon.clone();

@@ -38,7 +38,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 use tracee::layout::Files;
-use wire::session::{self, Hold, Kind, Wish};
+use wire::session::{self, Ended, Hold, Kind, Wish};
 
 /// How often the keeper looks whether its process is stopped at home.
 const TICK: Duration = Duration::from_millis(100);
@@ -225,6 +225,13 @@ impl Keeper {
                     return;
                 }
             };
+            if Kind::new(frame.kind) == Some(Kind::Ended) {
+                let cause = session::decode::<Ended>(&frame.payload).map(|(ended, _)| ended.cause);
+                let cause = cause.unwrap_or_default();
+                tracing::error!(pid = self.process.pid, cause = shown(&cause), "it has ended on its host");
+                self.give_up();
+                return;
+            }
             if let Err(error) = self.heed(&frame, reception) {
                 tracing::error!(pid = self.process.pid, error = chain(&error), "what the host asked failed");
             }
@@ -313,6 +320,12 @@ impl Keeper {
         }
         self.travelled = true;
     }
+}
+
+/// Words of another node, fit for one line of a log.
+fn shown(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 200;
+    text.chars().filter(|letter| !letter.is_control()).take(CHARACTERS_MAX).collect()
 }
 
 fn call_name(nr: u32) -> &'static str {

@@ -18,6 +18,7 @@ mod memory;
 mod signals;
 mod special;
 mod threads;
+mod wall;
 
 use crate::journey::cache::{Cache, Incoming};
 use crate::journey::error::chain;
@@ -100,6 +101,8 @@ pub fn run(
     children.thread_block().map_err(Error::system("block SIGCHLD"))?;
     let news = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC);
     let news = news.map_err(Error::system("watch the guest"))?;
+    // Dropped last: a group can be removed only when nobody is in it.
+    let _groups = wall::TakenDown(session);
     let arrived = match arrive::arrive(&setup, home, session, &listener) {
         Ok(arrived) => arrived,
         Err(error) => {
@@ -126,6 +129,9 @@ pub fn run(
     };
     tracing::info!(pid, %home, local_pid = warden.guest.pid, "a guest arrived");
     let outcome = warden.serve(&listener, &news);
+    if !matches!(outcome, Stop::End(End::Gone)) {
+        warden.tell_cause(session);
+    }
     // Whoever owns the process, a guest does not outlive the connection to its home.
     tracee::body::kill(warden.guest.init);
     warden.answer_leave(match &outcome {
@@ -256,6 +262,18 @@ impl Warden {
             },
         };
         connections::say(&mut stream, &event);
+    }
+
+    /// The guest has ended here and nobody at home has told it to: its home hears why.
+    fn tell_cause(&mut self, session: Session) {
+        if procinfo::stat(self.guest.pid).is_ok_and(|stat| !matches!(stat.state, b'Z' | b'X')) {
+            return;
+        }
+        let cause = wall::cause(session);
+        tracing::error!(pid = self.guest.image.pid, home = %self.home, cause, "the guest has ended");
+        let ended = session::Ended { cause: cause.to_owned() };
+        // Its home may be gone too; it then finds out by itself.
+        let _ = self.sender.put(Kind::Ended, &[&session::encode(&ended)]);
     }
 
     fn usage(&self) -> Status {
