@@ -164,7 +164,7 @@ fn receive(
                     let body = embody(setup, session, cache, files, image, early.take())?;
                     let body = unfinished.insert(body);
                     let received =
-                        transfer::receive_pages(&mut from.receiver, &mut body.sink);
+                        transfer::receive_pages(&mut from.receiver, &mut body.sink, &body.image.areas);
                     received.map_err(|error| cause(error, body.body.pid))?;
                     break;
                 }
@@ -252,7 +252,7 @@ impl Empty {
     /// Whether the process may live in it: of the clocks, the earlier reading is the exact one, and the later can only
     /// have been late.
     fn suits(&self, wanted: &Embody, files: &BTreeSet<FileId>) -> bool {
-        let late = |early: i64, now: i64| (-1_000_000..1_000_000_000).contains(&(early - now));
+        let late = |early: i64, now: i64| (-1_000_000..1_000_000_000).contains(&early.saturating_sub(now));
         let made = &self.made_for;
         (made.pid, made.uid, made.gid) == (wanted.pid, wanted.uid, wanted.gid)
             && late(made.monotonic_ns, wanted.monotonic_ns)
