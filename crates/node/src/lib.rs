@@ -16,6 +16,8 @@ pub mod counts;
 pub mod daemon;
 pub mod eligibility;
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod history;
 mod journey;
 pub mod keeper;

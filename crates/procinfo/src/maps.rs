@@ -50,15 +50,23 @@ impl Mapping {
 
 /// The mappings of a process, ascending.
 pub fn maps(pid: i32) -> io::Result<Vec<Mapping>> {
-    let text = std::fs::read(format!("/proc/{pid}/maps"))?;
-    String::from_utf8_lossy(&text).lines().map(parse).collect()
+    parse_maps(&std::fs::read(format!("/proc/{pid}/maps"))?)
+}
+
+/// The mappings in a text like `/proc/PID/maps`.
+pub fn parse_maps(text: &[u8]) -> io::Result<Vec<Mapping>> {
+    String::from_utf8_lossy(text).lines().map(parse).collect()
 }
 
 /// The mappings of a process with their flags; the kernel walks the page tables for it, so this takes longer.
 pub fn maps_with_flags(pid: i32) -> io::Result<Vec<Mapping>> {
-    let text = std::fs::read(format!("/proc/{pid}/smaps"))?;
+    parse_smaps(&std::fs::read(format!("/proc/{pid}/smaps"))?)
+}
+
+/// The mappings in a text like `/proc/PID/smaps`.
+pub fn parse_smaps(text: &[u8]) -> io::Result<Vec<Mapping>> {
     let mut mappings: Vec<Mapping> = Vec::new();
-    for line in String::from_utf8_lossy(&text).lines() {
+    for line in String::from_utf8_lossy(text).lines() {
         if let Some(flags) = line.strip_prefix("VmFlags:") {
             let last = mappings.last_mut().ok_or_else(|| malformed("smaps"))?;
             last.flags =

@@ -36,15 +36,16 @@ impl Stat {
 
 /// The stat of a process.
 pub fn stat(pid: i32) -> io::Result<Stat> {
-    parse(&std::fs::read(format!("/proc/{pid}/stat"))?)
+    parse_stat(&std::fs::read(format!("/proc/{pid}/stat"))?)
 }
 
 /// The stat of one thread.
 pub fn thread_stat(pid: i32, tid: i32) -> io::Result<Stat> {
-    parse(&std::fs::read(format!("/proc/{pid}/task/{tid}/stat"))?)
+    parse_stat(&std::fs::read(format!("/proc/{pid}/task/{tid}/stat"))?)
 }
 
-fn parse(text: &[u8]) -> io::Result<Stat> {
+/// The fields in a text like `/proc/PID/stat`.
+pub fn parse_stat(text: &[u8]) -> io::Result<Stat> {
     // The name may hold anything, also parentheses: the last one ends it.
     let close = text.iter().rposition(|&byte| byte == b')').ok_or_else(|| malformed("stat"))?;
     let rest = String::from_utf8_lossy(&text[close + 1..]);
