@@ -198,7 +198,10 @@ fn help(plan: &Plan<'_>, to_helper: &OwnedFd, from_helper: &OwnedFd) -> std::io:
     unshare(everything)?;
     tell(1)?;
     let mut go = [0];
-    rustix::io::read(to_helper, &mut go)?;
+    if rustix::io::read(to_helper, &mut go)? == 0 {
+        // The warden could not do its part: whoever were made now would be nobody's.
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
     empty_root(plan.void)?;
     let (uid, gid) = plan.ids;
     // Raw calls: libc's would tell all its threads, of which there are none here, and need nothing else.
