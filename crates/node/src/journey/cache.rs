@@ -98,3 +98,25 @@ impl Drop for Incoming {
         let _ = fs::remove_file(&self.temporary);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_others_are_in_a_private_place_and_only_whole() {
+        let base = tempfile::tempdir().unwrap();
+        let cache = Cache::open(base.path()).unwrap();
+        let mode = fs::metadata(base.path().join("files")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        let id = FileId(*blake3::hash(b"good").as_bytes());
+        for (bytes, good) in [(&b"bad"[..], false), (b"", false), (b"good", true)] {
+            let mut incoming = cache.receive(id).unwrap();
+            incoming.write(bytes).unwrap();
+            assert_eq!(incoming.finish().is_ok(), good);
+            assert_eq!(cache.get(&id).is_some(), good);
+        }
+        let left = fs::read_dir(base.path().join("files")).unwrap().count();
+        assert_eq!(left, 1, "half a file stays");
+    }
+}
