@@ -64,10 +64,10 @@ fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ("control_lines", "migrate", line(&Request::Migrate { pid: 5, to: Destination::Node(node) })),
         ("control_lines", "expel", line(&Request::Expel { pid: 5, home: node })),
         ("control_lines", "move-to", line(&AgentRequest::MoveTo { node, address })),
-        ("procinfo", "maps", [b"\0".to_vec(), fs::read("/proc/self/maps")?].concat()),
-        ("procinfo", "smaps", [b"\x01".to_vec(), first_bytes(fs::read("/proc/self/smaps")?)].concat()),
-        ("procinfo", "stat", [b"\x02".to_vec(), fs::read("/proc/self/stat")?].concat()),
-        ("procinfo", "status", [b"\x03".to_vec(), fs::read("/proc/self/status")?].concat()),
+        ("procinfo", "maps", [b"\0".to_vec(), of_oneself("/proc/self/maps")?].concat()),
+        ("procinfo", "smaps", [b"\x01".to_vec(), first_bytes(of_oneself("/proc/self/smaps")?)].concat()),
+        ("procinfo", "stat", [b"\x02".to_vec(), of_oneself("/proc/self/stat")?].concat()),
+        ("procinfo", "status", [b"\x03".to_vec(), of_oneself("/proc/self/status")?].concat()),
         ("config", "small", b"[node]\nid = 1\nname = \"n1\"\n".to_vec()),
         (
             "config",
@@ -78,6 +78,12 @@ fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
                 .to_vec(),
         ),
     ])
+}
+
+/// A file about ourselves, without the place where we were built.
+fn of_oneself(path: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+    let own = std::env::current_exe()?;
+    Ok(fs::read_to_string(path)?.replace(&*own.to_string_lossy(), "/usr/bin/seeds").into_bytes())
 }
 
 fn first_bytes(mut bytes: Vec<u8>) -> Vec<u8> {

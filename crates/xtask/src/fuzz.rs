@@ -73,7 +73,9 @@ pub(crate) fn every_target(seconds: u32, only: Option<&str>) -> Result<Tally> {
 fn names() -> Result<Vec<String>> {
     let directory = root::workspace().join("fuzz/fuzz_targets");
     let mut names = Vec::new();
-    for entry in fs::read_dir(&directory).with_context(|| format!("failed to read {}", directory.display()))? {
+    for entry in
+        fs::read_dir(&directory).with_context(|| format!("failed to read {}", directory.display()))?
+    {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "rs") {
             names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
@@ -88,7 +90,8 @@ fn built() -> PathBuf {
 }
 
 fn build() -> Result<()> {
-    let mut build = cargo(&["build", "--release", "--locked", "--bins", "--manifest-path", "fuzz/Cargo.toml"]);
+    let mut build =
+        cargo(&["build", "--release", "--locked", "--bins", "--manifest-path", "fuzz/Cargo.toml"]);
     // With a platform named, build scripts and macros are built without the flags.
     build.args(["--target", PLATFORM]).arg("--target-dir").arg(built());
     must(build.env("RUSTFLAGS", FLAGS.join(" ")).env_remove("CARGO_ENCODED_RUSTFLAGS"))

@@ -223,7 +223,7 @@ const HOMES: &[(&str, Script)] = &[
     ("an image with its vDSO beyond everything", |line| {
         say_image(line, |image| image.vdso = (u64::MAX, u64::MAX));
     }),
-    ("an image with an action too few", |line| say_image(line, |image| drop(image.actions.pop()))),
+    ("an image with an action too few", |line| say_image(line, |image| image.actions.truncate(63))),
     ("an image whose files never came", |line| say_image(line, |image| image.executable = FILE)),
     ("a body for the init", |line| line.say(Kind::Embody, &session::Embody { pid: 1, ..embody() }, &[])),
     ("a body for nobody", |line| line.say(Kind::Embody, &session::Embody { pid: -5, ..embody() }, &[])),
@@ -249,7 +249,7 @@ const HOMES: &[(&str, Script)] = &[
         line.say_empty(Kind::PagesEnd);
     }),
     ("nothing more", |_| {}),
-    ("nothing more after files", |line| drop(say_file(line))),
+    ("nothing more after files", |line| _ = say_file(line)),
     ("nothing more after a body", |line| line.say(Kind::Embody, &embody(), &[])),
     ("nothing more after half an image", |line| line.say(Kind::Image, &session::Part { last: false }, b"x")),
 ];
