@@ -281,7 +281,9 @@ mod tests {
         let v1 = |controllers: &str, root: &str| {
             format!("25 30 0:20 {root} /cg rw,relatime shared:9 - cgroup cgroup rw,xattr,{controllers}")
         };
-        let cases: &[(String, Option<(&str, Vec<&str>)>)] = &[
+        // Where the own group is, and which controllers there are.
+        type Found = (&'static str, Vec<&'static str>);
+        let cases: &[(String, Option<Found>)] = &[
             (v1("pids", "/"), Some(("/cg/a/b", vec!["pids"]))),
             (v1("memory", "/box"), Some(("/cg/m", vec!["memory"]))),
             (v1("cpu,cpuacct", "/"), Some(("/cg/", vec!["cpu"]))),
