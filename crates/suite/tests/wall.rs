@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         trial("every-thread-is-behind-the-filter", &["cc"], || holds_nothing("threads64")),
         trial("others-cannot-touch-it", &["cc"], others_cannot_touch_it),
         trial("its-host-sees-whose-it-is", &["cc", "ps"], its_host_sees_whose_it_is),
+        trial("a-host-that-cannot-limit-says-so", &["cc"], a_host_that_cannot_limit_says_so),
         trial("limits-go-with-a-killed-warden", &["cc"], || limits_go("kill -KILL $(pgrep -x omd-warden)")),
         trial("limits-go-when-the-daemon-comes-back", &["cc"], || {
             limits_go(
@@ -116,4 +117,22 @@ fn limits_go(kill: &str) -> Result<()> {
     }
     ensure!(host.must("ls /run/openmosix/warden")?.is_empty(), "the warden's socket stays behind");
     Ok(())
+}
+
+/// Without control groups guests are taken all the same, unless the administrator wants none that are not limited.
+fn a_host_that_cannot_limit_says_so() -> Result<()> {
+    let cluster = Cluster::up(&[])?;
+    let host = cluster.node("n2");
+    host.must("umount $(awk '$9 ~ /^cgroup2?$/ { print $5 }' /proc/self/mountinfo) || true")?;
+    ensure!(host.must("grep -c ' - cgroup' /proc/self/mountinfo || true")?.trim() == "0", "groups are left");
+    let (mut run, _) = away(cluster.home(), host, "loop")?;
+    ensure!(host.must("cat /var/log/openmosix/*.log")?.contains("not limited"), "nothing is logged");
+    run.go(Stop::Home)?;
+    host.must("printf '[guests]\\nrequire_limits = true\\n' >> /etc/openmosix/omd.toml")?;
+    match cluster.home().migrate(run.pid, "n2")? {
+        Ok(_) => anyhow::bail!("it was taken without limits"),
+        Err(refusal) => ensure!(refusal.text.contains("guests.require_limits"), "{}", refusal.text),
+    }
+    run.go(Stop::N3)?;
+    run.finish(0).map(drop)
 }

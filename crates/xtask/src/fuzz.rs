@@ -90,8 +90,7 @@ fn built() -> PathBuf {
 }
 
 fn build() -> Result<()> {
-    let mut build =
-        cargo(&["build", "--release", "--locked", "--bins", "--manifest-path", "fuzz/Cargo.toml"]);
+    let mut build = cargo(&["build", "--release", "--bins", "--manifest-path", "fuzz/Cargo.toml"]);
     // With a platform named, build scripts and macros are built without the flags.
     build.args(["--target", PLATFORM]).arg("--target-dir").arg(built());
     must(build.env("RUSTFLAGS", FLAGS.join(" ")).env_remove("CARGO_ENCODED_RUSTFLAGS"))
