@@ -369,4 +369,44 @@ mod tests {
         remove(session);
         assert!(hierarchies().iter().all(|tree| !tree.group(session).exists()));
     }
+
+    /// Runs a line of shell in these groups; how it ended, and what it complained of.
+    fn run_in(groups: &Groups, line: &str) -> (std::process::ExitStatus, String) {
+        use std::io::Write as _;
+        use std::process::{Command, Stdio};
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("read go; {line}")]);
+        shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        for mut door in &groups.doors {
+            door.write_all(shell.id().to_string().as_bytes()).unwrap();
+        }
+        shell.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        let output = shell.wait_with_output().unwrap();
+        (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    #[test]
+    fn bombs_are_held() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let session = Session(*b"a test of bombs.");
+        let groups = match make(session, &Limits { memory_bytes: 64 << 20, tasks: 8, cpu_weight: 100 }) {
+            Ok(groups) if groups.lacking.is_empty() => groups,
+            other => {
+                println!("skipped: not all controllers can be used here: {other:?}");
+                remove(session);
+                return;
+            }
+        };
+        let (status, complaint) = run_in(&groups, "for one in 1 2 3 4 5 6 7 8 9; do sleep 0.3 & done; wait");
+        assert!(!status.success() && complaint.contains("fork"), "{status}: {complaint}");
+        assert_eq!(killed_for_memory(session), 0);
+        // It looks for the last lines of something that has none, and keeps all of it.
+        let (status, complaint) = run_in(&groups, "exec tail /dev/zero");
+        assert_eq!(status.signal(), Some(9), "{status}: {complaint}");
+        assert_eq!(killed_for_memory(session), 1);
+        drop(groups);
+        remove(session);
+        assert!(hierarchies().iter().all(|tree| !tree.group(session).exists()));
+    }
 }
