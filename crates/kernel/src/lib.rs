@@ -4,6 +4,7 @@
 //! ([`Errno`]). What rustix or nix offer is not wrapped again.
 
 pub mod cpu;
+pub mod landlock;
 pub mod memory;
 pub mod notify;
 pub mod pagemap;

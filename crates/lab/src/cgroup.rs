@@ -1,7 +1,8 @@
-//! The limits that only cgroups can set: CPU quota and memory, by either version of the interface.
+//! The nodes' control groups, by either version of the interface: what limits their CPUs and their memory, and what
+//! holds the groups that daemons make for their guests, so that those go when the node goes.
 //!
-//! A node has a group `openmosix-lab/LAB/NODE` at the root of each hierarchy it needs, and none
-//! where nothing is limited. Groups are found again by these names alone.
+//! A node has a group `openmosix-lab/LAB/NODE` at the root of each hierarchy that limits something. Where none can be
+//! made, a node that is not to be limited does without. Groups are found again by these names alone.
 
 use crate::error::{Doing, Error, Result};
 use crate::shared;
@@ -14,10 +15,16 @@ use std::thread;
 use std::time::Duration;
 
 const TREE: &str = "openmosix-lab";
+/// Where the node's daemon puts the node's processes, once it hands controllers down (version 2).
+const LEAF: &str = "omd";
+/// What daemons limit guests by.
+const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// The kernel's usual period of CPU quotas, microseconds.
 const PERIOD_US: u64 = 100_000;
 /// Tries to remove a group whose last process is on its way out, 10 ms apart.
 const REMOVAL_TRIES_MAX: u32 = 500;
+/// How deep groups may lie in a lab's: LAB/NODE/openmosix/SESSION, and some more.
+const DEPTH_MAX: usize = 8;
 
 /// One mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,12 +111,24 @@ pub(crate) fn create(lab: &str, node: &str, cpus: CpuShare, memory: Option<Memor
             joined.push(path);
         }
     }
+    for controller in CONTROLLERS {
+        // Nothing was asked of it: where there is none, guests of this node are not limited.
+        if let Ok((_, path)) = group(controller, "guests", lab, node)
+            && !joined.contains(&path)
+        {
+            joined.push(path);
+        }
+    }
     Ok(joined)
 }
 
 /// The groups a node has, for those who enter it later.
 pub(crate) fn existing(lab: &str, node: &str) -> Result<Vec<PathBuf>> {
-    let paths = hierarchies()?.into_iter().map(|tree| tree.mount_point.join(TREE).join(lab).join(node));
+    let paths = hierarchies()?.into_iter().map(|tree| {
+        let path = tree.mount_point.join(TREE).join(lab).join(node);
+        let leaf = path.join(LEAF);
+        if tree.version == Version::V2 && leaf.is_dir() { leaf } else { path }
+    });
     Ok(paths.filter(|path| path.is_dir()).collect())
 }
 
@@ -146,16 +165,23 @@ pub(crate) fn remove(lab: &str) -> Result<()> {
         let top = tree.mount_point.join(TREE);
         let path = top.join(lab);
         if path.is_dir() {
-            for entry in fs::read_dir(&path).doing(|| format!("list {}", path.display()))?.flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    remove_group(&entry.path())?;
-                }
-            }
-            remove_group(&path)?;
+            remove_groups(&path, 0)?;
         }
         shared::remove_if_empty(&top);
     }
     Ok(())
+}
+
+/// Removes a group and all groups in it: the lab's, its nodes', what their daemons made.
+fn remove_groups(path: &Path, depth: usize) -> Result<()> {
+    if depth < DEPTH_MAX {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove_groups(&entry.path(), depth + 1)?;
+            }
+        }
+    }
+    remove_group(path)
 }
 
 fn remove_group(path: &Path) -> Result<()> {

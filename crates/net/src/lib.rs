@@ -22,6 +22,8 @@ mod authority;
 mod channel;
 mod error;
 mod frame;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod handshake;
 mod identity;
 #[cfg(test)]

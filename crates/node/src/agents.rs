@@ -181,6 +181,7 @@ impl Agents {
         let (sockets, path) = (self.sockets.clone(), path.to_owned());
         std::thread::spawn(move || {
             let status = child.wait();
+            forget(&path);
             let _guard = sockets.lock().unwrap_or_else(PoisonError::into_inner);
             tracing::info!(pid = child.id(), ?status, "agent ended");
             // Its successor may be there already.
@@ -226,13 +227,25 @@ impl Agents {
                 // Under the lock: a socket that is just being bound refuses, too.
                 match connect(path) {
                     Ok(stream) => return Some(stream),
-                    Err(error) if is_dead(&error) => drop(remove(path)),
+                    Err(error) if is_dead(&error) => {
+                        // A guest ends with its warden; then there is nobody in its groups.
+                        forget(path);
+                        drop(remove(path));
+                    }
                     Err(_) => {}
                 }
                 None
             }
             Err(_) => None,
         }
+    }
+}
+
+/// Removes what a warden would have removed, had it not been killed: the control groups of its guest.
+fn forget(socket: &Path) {
+    let name = socket.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+    if let Ok(session) = name.parse::<Session>() {
+        crate::cgroup::remove(session);
     }
 }
 

@@ -12,6 +12,15 @@ use std::path::{Path, PathBuf};
 /// Where the configuration is by default.
 pub const CONFIG_FILE: &str = "/etc/openmosix/omd.toml";
 
+/// User ids from `guests.uid_base` on that guests may get.
+pub const GUEST_IDS: u32 = 1 << 20;
+/// Lowest `guests.uid_base`.
+const UID_BASE_MIN: u32 = 65_536;
+/// Helper, init and body of a guest, and some threads.
+const TASKS_MIN: u32 = 16;
+/// More than any machine has; bytes of it fit into 63 bits.
+const MEGABYTES_MAX: u64 = 1 << 40;
+
 /// The whole file. Unknown words are refused: a misspelt one would otherwise be obeyed by nobody.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,6 +76,14 @@ pub struct Guests {
     pub uid_base: u32,
     /// Memory that guests leave free, MiB; 64 by default.
     pub memory_reserve_mb: u64,
+    /// Memory that one guest may use, MiB; 0, the default, for what is free when it arrives, without the reserve.
+    pub memory_max_mb: u64,
+    /// Processes and threads that one guest may have, with all that it starts here; 4096 by default.
+    pub tasks_max: u32,
+    /// Its share of the CPUs, 1 to 10000; 100, the default, is that of everybody else.
+    pub cpu_weight: u32,
+    /// Whether guests are refused where they cannot be limited (no cgroups); they are taken by default.
+    pub require_limits: bool,
 }
 
 /// `[paths]`
@@ -85,7 +102,16 @@ pub struct Paths {
 
 impl Default for Guests {
     fn default() -> Guests {
-        Guests { accept: true, max: 64, uid_base: 2_000_000_000, memory_reserve_mb: 64 }
+        Guests {
+            accept: true,
+            max: 64,
+            uid_base: 2_000_000_000,
+            memory_reserve_mb: 64,
+            memory_max_mb: 0,
+            tasks_max: 4096,
+            cpu_weight: 100,
+            require_limits: false,
+        }
     }
 }
 
@@ -175,6 +201,7 @@ impl Config {
             return Err("node.listen needs a port other than 0".to_owned());
         }
         check_name(&self.node.name)?;
+        self.guests.check()?;
         let mut ids = std::collections::HashSet::from([self.node.id]);
         for peer in &self.peers {
             check_name(&peer.name)?;
@@ -188,6 +215,27 @@ impl Config {
             {
                 return Err(format!("the address '{}' of node {} is not HOST:PORT", peer.address, peer.id));
             }
+        }
+        Ok(())
+    }
+}
+
+impl Guests {
+    fn check(&self) -> Result<(), String> {
+        let ids = self.uid_base..=self.uid_base.saturating_add(GUEST_IDS - 1);
+        // The highest id means "none" to the kernel. Root and what distributions give to their own are never a guest's.
+        if *ids.start() < UID_BASE_MIN || *ids.end() == u32::MAX {
+            let last = u32::MAX - GUEST_IDS;
+            return Err(format!("guests.uid_base must be from {UID_BASE_MIN} to {last}"));
+        }
+        if !(1..=10_000).contains(&self.cpu_weight) {
+            return Err("guests.cpu_weight must be from 1 to 10000".to_owned());
+        }
+        if self.tasks_max < TASKS_MIN {
+            return Err(format!("guests.tasks_max must be {TASKS_MIN} at least"));
+        }
+        if self.memory_max_mb > MEGABYTES_MAX || self.memory_reserve_mb > MEGABYTES_MAX {
+            return Err(format!("memory of guests is in MiB, and {MEGABYTES_MAX} at most"));
         }
         Ok(())
     }
@@ -238,6 +286,15 @@ pub fn template(id: NodeId, name: &str, listen: SocketAddr, paths: &Paths, peers
          # uid_base = 2000000000\n\
          # Memory that they leave free, MiB.\n\
          # memory_reserve_mb = 64\n\
+         # Memory that one of them may use, MiB; 0 for what is free when it comes, without the above. One that wants\n\
+         # more is ended by the kernel, and its process at home with it.\n\
+         # memory_max_mb = 0\n\
+         # Processes and threads of one of them.\n\
+         # tasks_max = 4096\n\
+         # Its share of the CPUs, from 1 to 10000; 100 is everybody's.\n\
+         # cpu_weight = 100\n\
+         # Whether they are refused where the kernel's cgroups cannot limit them.\n\
+         # require_limits = false\n\
          \n\
          [paths]\n\
          {paths}\
@@ -314,6 +371,11 @@ mod tests {
             ("[node]\nid = 1\nname = \"a\"\nlisten = \"0.0.0.0:0\"", "port"),
             ("[node]\nid = 1\nname = \"a\"\n[[peer]]\nid = 1\nname = \"b\"\naddress = \"x:1\"", "id 1"),
             ("[node]\nid = 1\nname = \"a\"\n[[peer]]\nid = 2\nname = \"b\"\naddress = \"x\"", "HOST:PORT"),
+            ("[node]\nid = 1\nname = \"a\"\n[guests]\nuid_base = 1000", "uid_base"),
+            ("[node]\nid = 1\nname = \"a\"\n[guests]\nuid_base = 4294967000", "uid_base"),
+            ("[node]\nid = 1\nname = \"a\"\n[guests]\ncpu_weight = 0", "cpu_weight"),
+            ("[node]\nid = 1\nname = \"a\"\n[guests]\ntasks_max = 1", "tasks_max"),
+            ("[node]\nid = 1\nname = \"a\"\n[guests]\nmemory_max_mb = 9223372036854775807", "MiB"),
             ("nonsense", "line 1"),
         ] {
             let error = Config::parse(text).unwrap_err();
@@ -343,7 +405,10 @@ mod tests {
         // Every default that the template shows is the real one.
         let shown =
             text.replace("\n# accept", "\naccept").replace("\n# max", "\nmax").replace("\n# uid", "\nuid");
-        let shown = shown.replace("\n# memory_", "\nmemory_");
+        let shown = ["memory_", "tasks_", "cpu_", "require_"].iter().fold(shown, |shown, word| {
+            assert!(shown.contains(&format!("\n# {word}")), "{word}");
+            shown.replace(&format!("\n# {word}"), &format!("\n{word}"))
+        });
         assert_eq!(Config::parse(&shown).unwrap().guests, Guests::default());
     }
 }

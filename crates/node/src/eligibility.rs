@@ -1,6 +1,7 @@
 //! Whether a process may move to a node, with all reasons against it. Nothing here disturbs anybody.
 
 use crate::Setup;
+use crate::config::GUEST_IDS;
 use crate::machine;
 use crate::process::Process;
 use control::WardenStatus;
@@ -26,9 +27,6 @@ pub(crate) fn lasting_constraints(pid: i32) -> Vec<Reason> {
     }
 }
 
-/// User ids behind `guests.uid_base` that belong to guests.
-const GUEST_UIDS: u32 = 1 << 16;
-
 /// Where the user part of a process is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whereabouts {
@@ -51,7 +49,7 @@ pub fn of_process(
     }
     if let Some(guest) = guests.iter().find(|guest| guest.local_pid == process.id.pid) {
         reasons.push(Reason::new(ReasonCode::Guest, format!("pid {} of node {}", guest.pid, guest.home)));
-    } else if process.uids[0].wrapping_sub(setup.config.guests.uid_base) < GUEST_UIDS {
+    } else if process.uids[0].wrapping_sub(setup.config.guests.uid_base) < GUEST_IDS {
         reasons.push(ReasonCode::Guest.into());
     }
     match whereabouts {

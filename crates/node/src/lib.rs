@@ -9,12 +9,15 @@
 #![forbid(unsafe_code)]
 
 pub mod agents;
+pub mod cgroup;
 pub mod cluster;
 pub mod config;
 pub mod counts;
 pub mod daemon;
 pub mod eligibility;
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod history;
 mod journey;
 pub mod keeper;

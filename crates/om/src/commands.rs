@@ -116,7 +116,7 @@ pub(crate) fn show<Value: serde::Serialize>(
         text.push('\n');
         text
     } else {
-        text()
+        tables::harmless(&text())
     };
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(anyhow::Error::new(error).into()),

@@ -1,6 +1,7 @@
 //! How a tool ends: one line on standard error (and with `--json` one on standard output), and a code that a script can
 //! tell apart.
 
+use crate::tables;
 use control::FailureKind;
 use model::Reason;
 use serde::Serialize;
@@ -11,6 +12,9 @@ use std::process::ExitCode;
 pub(crate) const CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused (the process cannot move, or the node does not take it), \
 4 not found, 5 not allowed. What failed changed nothing: the process runs on where it was.";
+
+/// Characters of a failure that people are shown. Other nodes have a say in it.
+const LINE_CHARACTERS_MAX: usize = 1000;
 
 /// What went wrong, as one line that names the thing and the remedy.
 #[derive(Debug, Serialize)]
@@ -48,7 +52,8 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message.replace('\n', " "))
+        let line = self.message.replace('\n', " ");
+        f.write_str(&tables::harmless(&line.chars().take(LINE_CHARACTERS_MAX).collect::<String>()))
     }
 }
 

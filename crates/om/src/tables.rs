@@ -21,6 +21,17 @@ fn finish(mut table: Table, right: &[usize]) -> String {
     lines
 }
 
+/// A text for a terminal. Anybody gives names to processes, and other nodes to themselves: what would move the cursor,
+/// hide a line or worse is shown as a question mark.
+pub(crate) fn harmless(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() && letter != '\n' { '?' } else { letter }).collect()
+}
+
+/// The same for a name in a row, where a new line would make another row.
+fn word(text: &str) -> String {
+    harmless(text).replace('\n', "?")
+}
+
 /// Bytes as people say them.
 pub(crate) fn size(bytes: u64) -> String {
     match bytes {
@@ -51,7 +62,7 @@ pub(crate) fn processes(own: &[ProcessRow], guests: &[GuestRow]) -> String {
             };
             table.add_row([
                 row.pid.to_string(),
-                row.name.clone(),
+                word(&row.name),
                 row.uid.to_string(),
                 state.to_owned(),
                 row.node.to_string(),
@@ -69,7 +80,7 @@ pub(crate) fn processes(own: &[ProcessRow], guests: &[GuestRow]) -> String {
             table.add_row([
                 row.pid.to_string(),
                 row.home.to_string(),
-                row.name.clone(),
+                word(&row.name),
                 row.local_pid.to_string(),
                 size(row.memory_bytes),
                 seconds(row.cpu_ms),
@@ -88,15 +99,15 @@ pub(crate) fn nodes(rows: &[NodeRow]) -> String {
         let known = |text: String| if row.alive { text } else { "-".to_owned() };
         table.add_row([
             row.id.to_string(),
-            row.name.clone(),
-            row.address.clone(),
+            word(&row.name),
+            word(&row.address),
             if row.alive { "up" } else { "down" }.to_owned(),
             if row.round_trip_us == 0 { "-".to_owned() } else { format!("{} us", row.round_trip_us) },
             known(row.cpus.to_string()),
             known(size(row.memory_bytes)),
             known(row.guests.to_string()),
-            known(row.kernel.clone()),
-            known(row.version.clone()),
+            known(word(&row.kernel)),
+            known(word(&row.version)),
         ]);
     }
     finish(table, &[0, 4, 5, 6, 7])
@@ -108,4 +119,29 @@ pub(crate) fn counts(counts: &BTreeMap<String, u64>) -> String {
         table.add_row([name.clone(), number.to_string()]);
     }
     finish(table, &[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_play_no_tricks_on_a_terminal() {
+        let name = "a\u{1b}[2Jb\u{9b}c\r\u{7f}d";
+        let rows = |text: &str| text.lines().count();
+        assert_eq!(harmless(name), "a?[2Jb?c??d");
+        assert_eq!(harmless("two\nlines, \u{fc}"), "two\nlines, \u{fc}");
+        let row = GuestRow {
+            pid: 1,
+            local_pid: 2,
+            name: name.to_owned(),
+            home: model::NodeId::try_from(1).unwrap(),
+            memory_bytes: 0,
+            cpu_ms: 0,
+        };
+        let plain = processes(&[], &[GuestRow { name: "a".to_owned(), ..row.clone() }]);
+        let odd = GuestRow { name: "a\nb\nc".to_owned(), ..row.clone() };
+        assert_eq!(rows(&processes(&[], &[odd])), rows(&plain));
+        assert!(processes(&[], &[row]).chars().all(|letter| !letter.is_control() || letter == '\n'));
+    }
 }

@@ -50,15 +50,23 @@ impl Mapping {
 
 /// The mappings of a process, ascending.
 pub fn maps(pid: i32) -> io::Result<Vec<Mapping>> {
-    let text = std::fs::read(format!("/proc/{pid}/maps"))?;
-    String::from_utf8_lossy(&text).lines().map(parse).collect()
+    parse_maps(&std::fs::read(format!("/proc/{pid}/maps"))?)
+}
+
+/// The mappings in a text like `/proc/PID/maps`.
+pub fn parse_maps(text: &[u8]) -> io::Result<Vec<Mapping>> {
+    String::from_utf8_lossy(text).lines().map(parse).collect()
 }
 
 /// The mappings of a process with their flags; the kernel walks the page tables for it, so this takes longer.
 pub fn maps_with_flags(pid: i32) -> io::Result<Vec<Mapping>> {
-    let text = std::fs::read(format!("/proc/{pid}/smaps"))?;
+    parse_smaps(&std::fs::read(format!("/proc/{pid}/smaps"))?)
+}
+
+/// The mappings in a text like `/proc/PID/smaps`.
+pub fn parse_smaps(text: &[u8]) -> io::Result<Vec<Mapping>> {
     let mut mappings: Vec<Mapping> = Vec::new();
-    for line in String::from_utf8_lossy(&text).lines() {
+    for line in String::from_utf8_lossy(text).lines() {
         if let Some(flags) = line.strip_prefix("VmFlags:") {
             let last = mappings.last_mut().ok_or_else(|| malformed("smaps"))?;
             last.flags =
@@ -85,11 +93,15 @@ fn parse(line: &str) -> io::Result<Mapping> {
     let (range, rights, offset, device, inode) = (field(), field(), field(), field(), field());
     let hex = |text: &str| u64::from_str_radix(text, 16).map_err(|_| malformed("maps line"));
     let (start, end) = range.split_once('-').ok_or_else(|| malformed("maps line"))?;
+    let (start, end) = (hex(start)?, hex(end)?);
+    if end < start {
+        return Err(malformed("maps line"));
+    }
     let rights = rights.as_bytes();
     let right = |index: usize, letter: u8| rights.get(index) == Some(&letter);
     Ok(Mapping {
-        start: hex(start)?,
-        end: hex(end)?,
+        start,
+        end,
         protection: u8::from(right(0, b'r')) | u8::from(right(1, b'w')) << 1 | u8::from(right(2, b'x')) << 2,
         shared: right(3, b's'),
         offset: hex(offset)?,
@@ -111,6 +123,7 @@ mod tests {
         assert_eq!((mapping.protection, mapping.shared), (5, false));
         assert_eq!(mapping.path, "/a b/c (deleted)");
         assert!(parse("nonsense").is_err());
+        assert!(parse("8f00-7f00 r-xp 00001000 fe:00 77 /a").is_err());
     }
 
     #[test]

@@ -36,15 +36,16 @@ impl Stat {
 
 /// The stat of a process.
 pub fn stat(pid: i32) -> io::Result<Stat> {
-    parse(&std::fs::read(format!("/proc/{pid}/stat"))?)
+    parse_stat(&std::fs::read(format!("/proc/{pid}/stat"))?)
 }
 
 /// The stat of one thread.
 pub fn thread_stat(pid: i32, tid: i32) -> io::Result<Stat> {
-    parse(&std::fs::read(format!("/proc/{pid}/task/{tid}/stat"))?)
+    parse_stat(&std::fs::read(format!("/proc/{pid}/task/{tid}/stat"))?)
 }
 
-fn parse(text: &[u8]) -> io::Result<Stat> {
+/// The fields in a text like `/proc/PID/stat`.
+pub fn parse_stat(text: &[u8]) -> io::Result<Stat> {
     // The name may hold anything, also parentheses: the last one ends it.
     let close = text.iter().rposition(|&byte| byte == b')').ok_or_else(|| malformed("stat"))?;
     let rest = String::from_utf8_lossy(&text[close + 1..]);
@@ -60,7 +61,7 @@ fn parse(text: &[u8]) -> io::Result<Stat> {
         state: *word(3)?.as_bytes().first().ok_or_else(|| malformed("stat"))?,
         parent: word(4)?.parse().map_err(|_| malformed("stat"))?,
         flags: number(9)? as u32,
-        cpu_ticks: number(14)? + number(15)?,
+        cpu_ticks: number(14)?.saturating_add(number(15)?),
         start_ticks: number(22)?,
         resident_pages: number(24)?,
         memory,
@@ -76,5 +77,13 @@ mod tests {
         assert_eq!(own.parent, std::os::unix::process::parent_id() as i32);
         assert!(own.start_ticks > 0 && own.memory.iter().all(|&field| field > 0));
         assert!(!own.is_kernel_thread());
+    }
+
+    #[test]
+    fn no_numbers_are_too_large() {
+        let fields = format!("1 (a) b) S 2 {}", "18446744073709551615 ".repeat(60));
+        let stat = super::parse_stat(fields.as_bytes()).unwrap();
+        assert_eq!((stat.parent, stat.cpu_ticks), (2, u64::MAX));
+        assert!(super::parse_stat(b"1 (a) S 2").is_err());
     }
 }

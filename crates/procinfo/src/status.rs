@@ -39,10 +39,11 @@ pub struct Status {
 /// The status of a process or, given a tid, of a thread.
 pub fn status(pid: i32) -> io::Result<Status> {
     let text = std::fs::read(format!("/proc/{pid}/status"))?;
-    parse(&String::from_utf8_lossy(&text))
+    parse_status(&String::from_utf8_lossy(&text))
 }
 
-fn parse(text: &str) -> io::Result<Status> {
+/// The fields in a text like `/proc/PID/status`.
+pub fn parse_status(text: &str) -> io::Result<Status> {
     let mut status = Status::default();
     for line in text.lines() {
         let Some((key, value)) = line.split_once(':') else { continue };

@@ -1,7 +1,8 @@
 //! A fresh body on a host: an empty process in namespaces of its own, with the pid that its process has at home.
 //!
 //! It can see no file, no process but itself and its init, no network, no IPC object of the host, and it has the
-//! privileges of nobody. Until its own filter is in place it runs nothing of the guest.
+//! privileges of nobody; Landlock denies it all that again, and control groups limit what it uses. Until its own filter
+//! is in place it runs nothing of the guest.
 //!
 //! ```text
 //! warden ── helper: unshares everything, waits for its maps, empties the mount namespace
@@ -29,6 +30,10 @@ pub struct Plan<'a> {
     pub host_ids: (u32, u32),
     /// Offsets of its monotonic and boot clock against the machine's own, nanoseconds.
     pub clock_offsets: (i64, i64),
+    /// Its control groups: files `cgroup.procs`, open for writing.
+    pub groups: &'a [BorrowedFd<'a>],
+    /// The version of Landlock to use, where the kernel has one ([`kernel::landlock::version`]).
+    pub landlock: Option<u32>,
     /// An empty directory that becomes its root's mount point.
     pub void: &'a Path,
     /// Files that it will map, which appear in it as descriptors from [`FIRST_FILE`] on, in this order.
@@ -122,6 +127,13 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 fn guide(plan: &Plan<'_>, helper: i32, from_warden: OwnedFd, to_warden: &OwnedFd) -> Result<(i32, i32)> {
     let mut word = [0; 4];
     receive(to_warden, &mut word)?;
+    if let joined @ ..=0 = i32::from_le_bytes(word) {
+        return Err(Error::Kernel {
+            what: "joining its control groups",
+            pid: plan.pid,
+            errno: Errno::from_raw(-joined),
+        });
+    }
     let proc = |name: &str| format!("/proc/{helper}/{name}");
     let write =
         |name: &str, text: String| fs::write(proc(name), text).map_err(Error::io("writing its maps", helper));
@@ -189,11 +201,22 @@ fn help(plan: &Plan<'_>, to_helper: &OwnedFd, from_helper: &OwnedFd) -> std::io:
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP
         | CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
-    unshare(everything)?;
     let tell = |number: i32| rustix::io::write(from_helper, &number.to_le_bytes()).map(drop);
+    // Before the namespaces: its groups become the roots of what it could ever see of groups. 0 is the writer itself.
+    for group in plan.groups {
+        if let Err(errno) = rustix::io::write(group, b"0") {
+            return Ok(tell(-errno.raw_os_error())?);
+        }
+    }
+    // Where the whole machine runs out of memory, guests go first.
+    fs::write("/proc/self/oom_score_adj", "1000")?;
+    unshare(everything)?;
     tell(1)?;
     let mut go = [0];
-    rustix::io::read(to_helper, &mut go)?;
+    if rustix::io::read(to_helper, &mut go)? == 0 {
+        // The warden could not do its part: whoever were made now would be nobody's.
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
     empty_root(plan.void)?;
     let (uid, gid) = plan.ids;
     // Raw calls: libc's would tell all its threads, of which there are none here, and need nothing else.
@@ -208,6 +231,10 @@ fn help(plan: &Plan<'_>, to_helper: &OwnedFd, from_helper: &OwnedFd) -> std::io:
         rustix::process::Uid::from_raw(uid),
         rustix::process::Uid::from_raw(uid),
     )?;
+    // The last thing before there is anybody to inherit it: from now on no mount could be made.
+    if let Some(version) = plan.landlock {
+        kernel::landlock::deny_everything(version)?;
+    }
     // SAFETY: this process has one thread.
     match unsafe { clone_with_tid(libc::CLONE_PARENT as u64, 0, None) }? {
         Side::Child => live_as_init(),

@@ -102,7 +102,7 @@ kinds! {
     /// [`ExecOrder`] and the call's input: the process becomes another program, at home; a [`Kind::Reply`] tells that it
     /// did not.
     Exec = 35,
-    /// [`Which`]: a process has ended here without its home's doing.
+    /// [`Lost`]: a process has ended here without its home's doing, and others of its family have not.
     Lost = 36,
     /// [`Which`]: the process is to stop for a move.
     Quiesce = 40,
@@ -120,6 +120,8 @@ kinds! {
     Resume = 46,
     /// [`Which`]: the process needs nothing here any more: at home it is dead, or another program.
     Gone = 47,
+    /// [`Ended`]: the guest is dead on its host, and nobody at home has told it to.
+    Ended = 60,
 }
 
 /// Version of this protocol.
@@ -193,6 +195,15 @@ pub struct Prepared {
 pub struct Which {
     /// Its pid.
     pub pid: i32,
+}
+
+/// A process of a family that has ended on its host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// Its pid at home.
+    pub pid: i32,
+    /// Why, in words.
+    pub cause: String,
 }
 
 /// The word that the remote is to run.
@@ -416,6 +427,13 @@ pub struct Status {
     pub memory_bytes: u64,
     /// CPU time on this host, milliseconds.
     pub cpu_ms: u64,
+}
+
+/// A guest that has ended on its host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Why, in one line.
+    pub cause: String,
 }
 
 /// The process is stopped at home (or goes on): so must the remote.

@@ -1,4 +1,4 @@
-//! The menu of the workshop: demo, test, check, tidy, bench, setup.
+//! The menu of the workshop: demo, test, check, tidy, fuzz, bench, setup.
 //!
 //! Every other way of building and testing (CI, packages, an editor) calls one of these, so that there is one
 //! meaning of "it works". Each entry is a file of its own name.
@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod command;
 mod demo;
+mod fuzz;
 mod leaks;
 mod root;
 mod setup;
@@ -42,6 +43,14 @@ enum Entry {
     Check,
     /// Only the rules of the house
     Tidy,
+    /// Strangers' bytes for every decoder
+    Fuzz {
+        /// For each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Only targets whose name contains this
+        target: Option<String>,
+    },
     /// Measure what docs/performance.md shows
     Bench,
     /// Install what the tests need on Debian 12 (only what is missing)
@@ -56,6 +65,7 @@ fn main() -> ExitCode {
         }
         Entry::Check => check::run(),
         Entry::Tidy => tidy::run(),
+        Entry::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
         Entry::Bench => bench::run(),
         Entry::Setup => setup::run(),
     };

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 /// A program the tests use, and the Debian package that brings it.
 const NEEDED: &[(&str, &str)] = &[
     ("cc", "gcc"),
+    ("c++", "g++"),
     ("as", "binutils"),
     ("musl-gcc", "musl-tools"),
     ("go", "golang-go"),

@@ -1,11 +1,11 @@
 //! `cargo xtask test`: everything CI runs.
 //!
-//! set up → build → unit tests → the suite → leftovers → `N passed, N failed, N skipped`.
+//! set up → build → unit tests → fuzzing → the suite → leftovers → `N passed, N failed, N skipped`.
 
 use crate::command::{cargo, have, must, tee};
 use crate::leaks::Snapshot;
 use crate::tally::Tally;
-use crate::{root, setup};
+use crate::{fuzz, root, setup};
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -31,7 +31,7 @@ pub(crate) enum Profile {
 }
 
 /// The test programs of the suite, in the order in which their failures are worth reading.
-const SUITE: &[&str] = &["worlds", "away", "home_again", "refusals", "stress", "ports", "wall"];
+const SUITE: &[&str] = &["worlds", "away", "home_again", "refusals", "stress", "ports", "wall", "hostile"];
 
 /// Runs everything; success only if nothing failed. The last line is the tally, also when nothing could be built.
 pub(crate) fn run(length: Length, only: Option<String>) -> Result<ExitCode> {
@@ -49,6 +49,8 @@ fn everything(length: Length, only: Option<&str>) -> Result<Tally> {
     let mut tally = Tally::default();
     if only.is_none() {
         tally = tally.plus(unit_tests(Profile::Release)?);
+        println!("== fuzz");
+        tally = tally.plus(fuzz::every_target(fuzz::SECONDS_IN_TEST, None)?);
     }
     must(&mut cargo(&["test", "--release", "--package", "suite", "--tests", "--no-run"]))?;
 

@@ -80,6 +80,11 @@ impl Daemon {
             let need = format!("{} MiB are free, {} needed", free >> 20, offer.memory_bytes >> 20);
             reasons.push(Reason::new(ReasonCode::Memory, need));
         }
+        let allowed = rules.memory_max_mb << 20;
+        if allowed > 0 && offer.memory_bytes > allowed {
+            let need = format!("{} MiB are allowed, {} needed", allowed >> 20, offer.memory_bytes >> 20);
+            reasons.push(Reason::new(ReasonCode::Memory, need));
+        }
         reasons
     }
 }

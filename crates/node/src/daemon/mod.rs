@@ -49,7 +49,7 @@ pub fn run(setup: Setup) -> Result<(), Error> {
     signals.thread_block().map_err(Error::system("block signals"))?;
 
     let paths = &setup.config.paths;
-    std::fs::create_dir_all(&paths.run).map_err(Error::file("make", &paths.run))?;
+    own_directory(&paths.run)?;
     let socket = paths.daemon_socket();
     let (tools, socket_inode) = bind_tools(&socket)?;
     let listen = setup.config.node.listen;
@@ -70,6 +70,11 @@ pub fn run(setup: Setup) -> Result<(), Error> {
         joins: Mutex::default(),
         setup,
     });
+    if let Err(error) = crate::cgroup::prepare() {
+        tracing::warn!(%error, "guests cannot be limited here");
+    }
+    // Wardens that were killed together with the last daemon have left their guests' groups.
+    daemon.agents.warden_count();
     let worker = daemon.clone();
     std::thread::spawn(move || tools::serve(&worker, &tools));
     let worker = daemon.clone();
@@ -81,6 +86,19 @@ pub fn run(setup: Setup) -> Result<(), Error> {
     tracing::info!(%signal, "ending; agents go on");
     remove_own(&socket, socket_inode);
     Ok(())
+}
+
+/// Makes the directory of the sockets, in which nobody else may put anything, whatever the umask.
+fn own_directory(path: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(path).map_err(Error::file("make", path))?;
+    // Not through a link: who may set one may set another.
+    let data = std::fs::symlink_metadata(path).map_err(Error::file("look at", path))?;
+    if !data.is_dir() || data.uid() != rustix::process::geteuid().as_raw() {
+        let source = std::io::Error::other("it is not a directory of the daemon's own user; remove it");
+        return Err(Error::file("use", path)(source));
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+        .map_err(Error::file("protect", path))
 }
 
 /// Opens the tools' socket, which everybody may connect to: who may do what is decided by the caller's credentials.

@@ -114,7 +114,13 @@ fn send_missing_files(
     out.put(Kind::Files, &[&session::encode(&session::Files(entries))])?;
     let frame = expect(receiver, Kind::Missing, "the list of missing files")?;
     let (missing, _) = session::decode::<session::Files>(&frame.payload)?;
-    let total = missing.0.iter().map(|entry| entry.length).sum();
+    if missing.0.len() > files.len() {
+        return Err(
+            session::Malformed("list of missing files: it is longer than that of those offered").into()
+        );
+    }
+    // The lengths are the other side's words; only a bar of progress is made of them.
+    let total = missing.0.iter().fold(0u64, |sum, entry| sum.saturating_add(entry.length));
     let mut done = 0;
     for entry in missing.0 {
         let file = files.iter().find(|file| file.id == entry.id);
@@ -181,8 +187,9 @@ pub(crate) fn compare_clocks(out: &mut impl Outlet, inlet: &mut impl Inlet) -> R
         let frame = expect(inlet, Kind::ClockReading, "a reading of its clocks")?;
         let (reading, _) = session::decode::<session::ClockReading>(&frame.payload)?;
         let ahead = Clocks {
-            monotonic_ns: asked.monotonic_ns - reading.monotonic_ns,
-            boottime_ns: asked.boottime_ns - reading.boottime_ns,
+            // A reading may be any number; what comes of a wild one the receiver's kernel refuses.
+            monotonic_ns: asked.monotonic_ns.saturating_sub(reading.monotonic_ns),
+            boottime_ns: asked.boottime_ns.saturating_sub(reading.boottime_ns),
         };
         // All are too small by the time the question took: the largest is the nearest.
         best = Some(best.filter(|best| best.monotonic_ns > ahead.monotonic_ns).unwrap_or(ahead));
@@ -206,8 +213,8 @@ pub(crate) fn make_body(
         pid,
         uid,
         gid,
-        monotonic_ns: ahead.monotonic_ns + its.monotonic_ns - own.monotonic_ns,
-        boottime_ns: ahead.boottime_ns + its.boottime_ns - own.boottime_ns,
+        monotonic_ns: ahead.monotonic_ns.saturating_add(its.monotonic_ns - own.monotonic_ns),
+        boottime_ns: ahead.boottime_ns.saturating_add(its.boottime_ns - own.boottime_ns),
     };
     out.put(Kind::Embody, &[&session::encode(&embody)])?;
     expect(inlet, Kind::Embodied, "the word that there is a body").map(drop)
@@ -256,6 +263,10 @@ fn check_image(image: &Process) -> Result<()> {
     }
     if image.threads.len() > model::limits::THREADS_MAX || image.areas.len() > model::limits::VMAS_MAX {
         return bad("image: more threads or areas than can be moved");
+    }
+    let (vdso, length) = image.vdso;
+    if vdso.checked_add(length).is_none_or(|end| end > tracee::inject::TASK_END) {
+        return bad("image: the place of its vDSO");
     }
     if image.actions.len() != 64 || image.auxv.len() > 4096 {
         return bad("image: its actions or auxiliary vector");
@@ -334,9 +345,9 @@ fn has_spare_cpu() -> bool {
 
 /// Takes all pages up to their end. Another thread receives and decrypts while this one writes, where there is a CPU
 /// for it.
-pub(crate) fn receive_pages(receiver: &mut Receiver, sink: &mut Sink) -> Result<()> {
+pub(crate) fn receive_pages(receiver: &mut Receiver, sink: &mut Sink, areas: &[Area]) -> Result<()> {
     let take = |sink: &mut Sink, number: u16, payload: &[u8]| match Kind::new(number) {
-        Some(Kind::Pages) => take_pages(sink, payload).map(|()| true),
+        Some(Kind::Pages) => take_pages(sink, payload, areas).map(|()| true),
         Some(Kind::PagesEnd) => Ok(false),
         _ => Err(Error::Unexpected { got: number, wanted: "pages" }),
     };
@@ -385,13 +396,85 @@ fn all_anonymous(image: &Process, ranges: &[Range]) -> bool {
     })
 }
 
-/// Writes a batch of pages where it belongs.
-pub(crate) fn take_pages(sink: &mut Sink, payload: &[u8]) -> Result<()> {
+/// Writes a batch of pages where it belongs: into areas of the image, and nowhere else.
+pub(crate) fn take_pages(sink: &mut Sink, payload: &[u8], areas: &[Area]) -> Result<()> {
+    let (ranges, bytes) = read_pages(payload, areas)?;
+    Ok(sink.write(&ranges, bytes)?)
+}
+
+/// The ranges of a batch of pages, and their bytes.
+///
+/// The process that is filled has more than its areas: the code that fills it, which runs before there is a filter.
+/// A peer that could write there would run calls of its own in a body without one.
+pub(crate) fn read_pages<'a>(payload: &'a [u8], areas: &[Area]) -> Result<(Vec<Range>, &'a [u8])> {
     let (pages, bytes) = session::decode::<Pages>(payload)?;
     let ranges: Vec<Range> = pages.0.iter().map(|&(start, length)| Range { start, length }).collect();
     let total = ranges.iter().try_fold(0u64, |sum, range| sum.checked_add(range.length));
     if ranges.len() > RANGES_MAX || total != Some(bytes.len() as u64) || bytes.len() > FRAME_BYTES_MAX {
         return Err(session::Malformed("batch of pages").into());
     }
-    Ok(sink.write(&ranges, bytes)?)
+    if !ranges.iter().all(|range| is_within(range, areas)) {
+        return Err(session::Malformed("batch of pages: some belong to no area").into());
+    }
+    Ok((ranges, bytes))
+}
+
+/// Whether every byte of a range is in one of the areas, which are in ascending order.
+fn is_within(range: &Range, areas: &[Area]) -> bool {
+    let Some(end) = range.start.checked_add(range.length) else { return false };
+    let mut at = range.start;
+    for area in &areas[areas.partition_point(|area| area.end <= at)..] {
+        if at >= end || area.start > at {
+            break;
+        }
+        at = area.end;
+    }
+    at >= end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Advice;
+
+    fn area(start: u64, end: u64) -> Area {
+        Area {
+            start,
+            end,
+            protection: 3,
+            shared: false,
+            backing: Backing::Anonymous,
+            kind: image::Kind::Plain,
+            unreserved: false,
+            charged: true,
+            advice: Advice::default(),
+        }
+    }
+
+    #[test]
+    fn pages_go_into_areas_and_nowhere_else() {
+        let areas = [area(0x1000, 0x3000), area(0x3000, 0x4000), area(0x8000, 0x9000)];
+        let cases = [
+            (0x1000, 0x1000, true),
+            (0x1000, 0x3000, true),
+            (0x2fff, 2, true),
+            (0x8000, 0x1000, true),
+            (0x8000, 0x1001, false),
+            (0x3000, 0x6000, false),
+            (0, 0x1000, false),
+            (0x5000, 0x1000, false),
+            (0x7fff, 2, false),
+            (0x9000, 1, false),
+            (0xffff_ffff_ffff_f000, 0x1000, false),
+            (0xffff_ffff_ffff_f000, 0x2000, false),
+        ];
+        for (start, length, good) in cases {
+            let mut payload = session::encode(&Pages(vec![(start, length)]));
+            payload.resize(payload.len() + length as usize, 0);
+            assert_eq!(read_pages(&payload, &areas).is_ok(), good, "{start:x} {length:x}");
+        }
+        let huge = session::encode(&Pages(vec![(0x1000, u64::MAX), (0x1000, 1)]));
+        assert!(read_pages(&huge, &areas).is_err());
+        assert!(read_pages(&session::encode(&Pages(vec![(0x1000, 0x1000)])), &[]).is_err());
+    }
 }

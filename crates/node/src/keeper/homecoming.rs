@@ -235,7 +235,7 @@ fn rebuild_in(
         let frame = inlet.take()?;
         match Kind::new(frame.kind) {
             Some(Kind::Pages) => {
-                transfer::take_pages(&mut sink, &frame.payload)?;
+                transfer::take_pages(&mut sink, &frame.payload, &image.areas)?;
                 inlet.give_back(frame.payload);
             }
             Some(Kind::PagesEnd) => break,

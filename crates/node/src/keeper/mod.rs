@@ -45,7 +45,7 @@ use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 use tracee::layout::Files;
-use wire::session::{self, Hold, Kind, Status, Which, Wish, WishOf};
+use wire::session::{self, Ended, Hold, Kind, Lost, Status, Which, Wish, WishOf};
 
 /// How often the keeper looks whether its process is stopped at home.
 const TICK: Duration = Duration::from_millis(100);
@@ -279,6 +279,12 @@ impl Keeper {
                     return;
                 }
             };
+            if Kind::new(frame.kind) == Some(Kind::Ended) {
+                let cause = session::decode::<Ended>(&frame.payload).map(|(ended, _)| ended.cause);
+                let cause = cause.unwrap_or_default();
+                self.give_up(&format!("it has ended on its host: {}", shown(&cause)));
+                return;
+            }
             if let Err(error) = self.heed(&frame, reception) {
                 tracing::error!(error = chain(&error), "what the host asked failed");
             }
@@ -306,9 +312,9 @@ impl Keeper {
                 Ok(())
             }
             Some(Kind::Lost) => {
-                let (Which { pid }, _) = session::decode(&frame.payload)?;
+                let (Lost { pid, cause }, _) = session::decode(&frame.payload)?;
                 if let Some(member) = self.members.get(&pid) {
-                    member.end("its remote ended without its doing");
+                    member.end(&format!("it has ended on its host: {}", shown(&cause)));
                 }
                 Ok(())
             }
@@ -396,6 +402,12 @@ impl Keeper {
         }
         self.travelled = true;
     }
+}
+
+/// Words of another node, fit for one line of a log.
+fn shown(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 200;
+    text.chars().filter(|letter| !letter.is_control()).take(CHARACTERS_MAX).collect()
 }
 
 fn call_name(nr: u32) -> &'static str {

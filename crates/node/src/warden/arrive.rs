@@ -6,6 +6,7 @@
 use super::connections::{self, Guestbook, Wanted};
 use super::guest::{Guest, Sleep, Thread};
 use super::memory::GuestMemory;
+use super::wall::Wall;
 use crate::Setup;
 use crate::journey::cache::Cache;
 use crate::journey::transfer::{self, ImageParts};
@@ -162,7 +163,8 @@ fn receive(
                 if let Some(image) = parts.take(&payload)? {
                     let body = embody(setup, session, cache, files, image, early.take())?;
                     let body = unfinished.insert(body);
-                    let received = transfer::receive_pages(&mut from.receiver, &mut body.sink);
+                    let received =
+                        transfer::receive_pages(&mut from.receiver, &mut body.sink, &body.image.areas);
                     received.map_err(|error| cause(error, body.body.pid))?;
                     break;
                 }
@@ -229,11 +231,17 @@ impl Empty {
         std::fs::create_dir_all(&void).map_err(Error::io("making an empty directory"))?;
         let host_id = setup.config.guests.uid_base
             + u32::from_le_bytes([session.0[0], session.0[1], session.0[2] & 15, 0]);
+        let wall = Wall::put_up(setup, session).map_err(|error| {
+            let message = format!("failed to {error}");
+            Error::Refused(session::Refusal { reasons: model::Reasons::default(), message })
+        })?;
         let plan = Plan {
             pid: made_for.pid,
             ids: (made_for.uid, made_for.gid),
             host_ids: (host_id, host_id),
             clock_offsets: (made_for.monotonic_ns, made_for.boottime_ns),
+            groups: &wall.doors(),
+            landlock: wall.landlock,
             void: &void,
             files: &borrowed,
         };
@@ -244,7 +252,7 @@ impl Empty {
     /// Whether the process may live in it: of the clocks, the earlier reading is the exact one, and the later can only
     /// have been late.
     fn suits(&self, wanted: &Embody, files: &BTreeSet<FileId>) -> bool {
-        let late = |early: i64, now: i64| (-1_000_000..1_000_000_000).contains(&(early - now));
+        let late = |early: i64, now: i64| (-1_000_000..1_000_000_000).contains(&early.saturating_sub(now));
         let made = &self.made_for;
         (made.pid, made.uid, made.gid) == (wanted.pid, wanted.uid, wanted.gid)
             && late(made.monotonic_ns, wanted.monotonic_ns)

@@ -20,7 +20,7 @@ use nix::libc;
 use stub_abi::{INTERRUPTED, NOT_EXECUTED};
 use syscalls::Row;
 use tracee::birth::{self, Birth};
-use wire::session::{self, BirthOrder, CallHeader, ExecOrder, Kind, ThreadEnd, Which};
+use wire::session::{self, BirthOrder, CallHeader, ExecOrder, Kind, Lost, ThreadEnd};
 
 const ENOMEM: i64 = -(libc::ENOMEM as i64);
 /// The part of the flags of `clone(2)` that is the exit signal.
@@ -169,7 +169,8 @@ impl Warden {
             self.bury(labour.slot)
         } else {
             self.guest.threads.remove(labour.slot);
-            Ok(self.sender.put(Kind::Lost, &[&session::encode(&Which { pid: home_tid })])?)
+            let lost = Lost { pid: home_tid, cause: "it could not be made there".to_owned() };
+            Ok(self.sender.put(Kind::Lost, &[&session::encode(&lost)])?)
         }
     }
 
@@ -210,7 +211,8 @@ impl Warden {
         if self.guest.members.len() == 1 {
             return Err(Stop::End(End::Died));
         }
-        self.sender.put(Kind::Lost, &[&session::encode(&Which { pid })])?;
+        let lost = Lost { pid, cause: super::wall::cause(self.session).to_owned() };
+        self.sender.put(Kind::Lost, &[&session::encode(&lost)])?;
         self.part_with(pid)
     }
 

@@ -19,6 +19,7 @@ mod memory;
 mod signals;
 mod special;
 mod threads;
+mod wall;
 
 use crate::journey::cache::{Cache, Incoming};
 use crate::journey::error::chain;
@@ -71,6 +72,7 @@ type Step<T = ()> = Result<T, Stop>;
 
 struct Warden {
     setup: Setup,
+    session: Session,
     home: NodeId,
     name: String,
     guest: Guest,
@@ -103,6 +105,8 @@ pub fn run(
     children.thread_block().map_err(Error::system("block SIGCHLD"))?;
     let news = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC);
     let news = news.map_err(Error::system("watch the guest"))?;
+    // Dropped last: a group can be removed only when nobody is in it.
+    let _groups = wall::TakenDown(session);
     let arrived = match arrive::arrive(&setup, home, session, &listener) {
         Ok(arrived) => arrived,
         Err(error) => {
@@ -112,6 +116,7 @@ pub fn run(
     };
     let mut warden = Warden {
         setup,
+        session,
         home,
         name,
         guest: arrived.guest,
@@ -130,6 +135,9 @@ pub fn run(
     let local_pid = warden.guest.members.get(&pid).map_or(0, |member| member.pid);
     tracing::info!(pid, %home, local_pid, "a guest arrived");
     let outcome = warden.serve(&listener, &news);
+    if !matches!(outcome, Stop::End(End::Gone)) {
+        warden.tell_cause();
+    }
     // Whoever owns the process, a guest does not outlive the connection to its home.
     tracee::body::kill(warden.guest.init);
     warden.answer_leave(match &outcome {
@@ -283,6 +291,20 @@ impl Warden {
             },
         };
         connections::say(&mut stream, &event);
+    }
+
+    /// The guest has ended here and nobody at home has told it to: its home hears why.
+    fn tell_cause(&mut self) {
+        let lives =
+            |member: &Member| procinfo::stat(member.pid).is_ok_and(|stat| !matches!(stat.state, b'Z' | b'X'));
+        if self.guest.members.values().any(lives) {
+            return;
+        }
+        let cause = wall::cause(self.session);
+        tracing::error!(name = self.name, home = %self.home, cause, "the guest has ended");
+        let ended = session::Ended { cause: cause.to_owned() };
+        // Its home may be gone too; it then finds out by itself.
+        let _ = self.sender.put(Kind::Ended, &[&session::encode(&ended)]);
     }
 
     fn usage(&self, member: &Member) -> Status {

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use wire::peer::{KIND_PEER_ANSWER, KIND_PEER_REQUEST, PeerAnswer, PeerRequest};
 
-fn still_answers(node: &Node) {
+pub(crate) fn still_answers(node: &Node) {
     assert_eq!(good(&mut node.om(&["nodes"])).matches(" up ").count(), 1);
 }
 
@@ -28,13 +28,13 @@ fn throw(node: &Node, bytes: &[u8]) {
     }
 }
 
-fn identity(authority: &Authority, number: u16) -> Identity {
+pub(crate) fn identity(authority: &Authority, number: u16) -> Identity {
     let issued = authority.issue(NodeId::new(number).unwrap(), "n").unwrap();
     Identity::from_pem(authority.ca_pem(), &issued.cert_pem, &issued.key_pem).unwrap()
 }
 
 /// The cluster's real authority, to make members that nobody invited.
-fn authority(node: &Node) -> Authority {
+pub(crate) fn authority(node: &Node) -> Authority {
     let read = |file| std::fs::read_to_string(node.directory.join(file)).unwrap();
     Authority::from_pem(&read("ca.pem"), &read("ca.key")).unwrap()
 }
@@ -196,4 +196,69 @@ fn a_second_daemon_does_not_start_and_does_no_harm() {
     let output =
         std::process::Command::new(world::omd()).args(["--config", "/no/such/file"]).output().unwrap();
     assert!(world::text(&output).contains("/no/such/file"));
+}
+
+/// What another user of the machine tries on the files and sockets of a node.
+const INTRUSIONS: &[&str] = &[
+    "ls run/keeper",
+    "ls run/warden",
+    "cat node.key",
+    "cat ca.key",
+    "ls state/invites/*",
+    "ln -s /etc/passwd run/keeper/1.sock",
+    "ln -s /etc/passwd run/warden/00000000000000000000000000000000.sock",
+    "ln -s /etc/passwd run/new.sock",
+    "ln -s /etc/passwd cache/files/x",
+    "mv run/omd.sock run/old.sock",
+    "rm -f run/omd.sock",
+    "rmdir run/warden",
+    "cp /etc/passwd omd.toml",
+];
+
+#[test]
+fn another_user_of_the_machine_gets_in_nowhere() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can become another user");
+        return;
+    }
+    let base = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(base.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let node = Node::found(base.path(), "alpha");
+    std::fs::set_permissions(&node.directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::create_dir_all(node.directory.join("cache/files")).unwrap();
+    good(&mut node.om(&["ps"]));
+    good(world::om().args(["invite", "--name", "beta", "--config"]).arg(node.config()));
+    for line in INTRUSIONS {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", line]).current_dir(&node.directory).uid(65534).gid(65534);
+        assert!(!shell.output().unwrap().status.success(), "another user may: {line}");
+    }
+    still_answers(&node);
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_not_used() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give a directory away");
+        return;
+    }
+    let base = tempfile::tempdir().unwrap();
+    let mut node = Node::found(base.path(), "alpha");
+    node.stop();
+    let run = node.directory.join("run");
+    let refused = |node: &Node| {
+        let output =
+            std::process::Command::new(world::omd()).arg("--config").arg(node.config()).output().unwrap();
+        assert!(!output.status.success());
+        assert!(world::text(&output).contains("remove it"), "{}", world::text(&output));
+    };
+    std::os::unix::fs::chown(&run, Some(65534), Some(65534)).unwrap();
+    refused(&node);
+    let elsewhere = base.path().join("elsewhere");
+    std::fs::rename(&run, &elsewhere).unwrap();
+    std::os::unix::fs::chown(&elsewhere, Some(0), Some(0)).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &run).unwrap();
+    refused(&node);
 }

@@ -4,4 +4,5 @@
 mod agents;
 mod cluster;
 mod hostile;
+mod session;
 mod world;

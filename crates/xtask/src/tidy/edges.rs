@@ -16,7 +16,7 @@ const TIERS: &[(&[&str], &[&[&str]])] = &[
     (&["node", "lab"], &[WORDS, CORE, KERNEL_EDGE, &["net"]]),
     (&["omd"], &[&["model", "node"]]),
     // Making and joining a cluster is the library's; its tests speak to daemons directly.
-    (&["om"], &[&["control", "model", "lab", "net", "node", "wire"]]),
+    (&["om"], &[&["control", "image", "model", "lab", "net", "node", "wire"]]),
     (&["suite"], &[&["control", "model"]]),
     (&["xtask"], &[]),
 ];
