@@ -182,7 +182,7 @@ impl Keeper {
         let (stat, status) = (procinfo::stat(pid), procinfo::status(pid));
         let (Ok(stat), Ok(status)) = (stat, status) else { return Err(Error::Ended) };
         let memory_bytes = match &self.place {
-            Place::Home => stat.resident_pages * 4096,
+            Place::Home | Place::Lost => stat.resident_pages * 4096,
             Place::Away(away) => away.status.memory_bytes,
         };
         let offer = Offer {

@@ -43,10 +43,15 @@ use wire::session::{self, Hold, Kind, Wish};
 /// How often the keeper looks whether its process is stopped at home.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long a process may take from losing its memory, when it ends, to counting as ended.
+const DYING: Duration = Duration::from_millis(200);
+
 /// Where the process is.
 enum Place {
     Home,
     Away(Box<Away>),
+    /// Nobody knows, and it was ended for that.
+    Lost,
 }
 
 /// What a move was like.
@@ -74,7 +79,10 @@ struct Keeper {
 
 /// Serves one process until it is at home for good or ended.
 pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(), Error> {
-    let pidfd = open_process(process)?;
+    let Some(pidfd) = open_process(process)? else {
+        tracing::info!(pid = process.pid, "it has ended before it was looked at");
+        return Ok(());
+    };
     let mut keeper = Keeper {
         process,
         files: Files::default(),
@@ -96,15 +104,22 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         keeper.wait(&reception, &pidfd)?;
-        if readable(&pidfd) {
+        if ends_within(&pidfd, Duration::ZERO) {
             keeper.farewell("it has ended");
+            // Whoever was told that the order was taken is owed an answer.
+            while !reception.close() {
+                if let Some((mut asker, _)) = reception.order() {
+                    asker.failed(process.pid, keeper.setup.config.node.id, &journey::Error::Ended);
+                }
+                reception.done(keeper.status());
+            }
             return Ok(());
         }
         if let Some((asker, request)) = reception.order() {
-            keeper.serve(&reception, asker, request);
+            keeper.serve(&reception, &pidfd, asker, request);
         }
-        keeper.hear(&reception);
-        keeper.grant_wish(&reception);
+        keeper.hear(&reception, &pidfd);
+        keeper.grant_wish(&reception, &pidfd);
         keeper.watch_stops();
         reception.tell(keeper.status());
         let idle = matches!(keeper.place, Place::Home) && (keeper.travelled || Instant::now() > deadline);
@@ -114,21 +129,23 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
     }
 }
 
-fn open_process(process: ProcessId) -> Result<OwnedFd, Error> {
+/// A handle of the process; nothing when it has ended meanwhile.
+fn open_process(process: ProcessId) -> Result<Option<OwnedFd>, Error> {
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
     let pid = Pid::from_raw(process.pid).ok_or(Error::Missing("keep a process without a pid"))?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(Error::system("open the process"))?;
+    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(rustix::io::Errno::SRCH) => return Ok(None),
+        other => other.map_err(Error::system("open the process"))?,
+    };
     // Only now is the pid this process's for good.
-    let stat = procinfo::stat(process.pid).map_err(Error::system("look at the process"))?;
-    if stat.start_ticks != process.start_ticks {
-        return Err(Error::Missing("find the process: its pid belongs to another one now"));
-    }
-    Ok(pidfd)
+    let stat = procinfo::stat(process.pid);
+    Ok(stat.is_ok_and(|stat| stat.start_ticks == process.start_ticks).then_some(pidfd))
 }
 
-fn readable(fd: &impl AsFd) -> bool {
-    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+fn ends_within(pidfd: &OwnedFd, patience: Duration) -> bool {
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+    poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
 }
 
 impl Keeper {
@@ -148,20 +165,32 @@ impl Keeper {
     }
 
     /// Carries out an order.
-    fn serve(&mut self, reception: &Reception, mut asker: Asker, request: AgentRequest) {
+    fn serve(&mut self, reception: &Reception, pidfd: &OwnedFd, mut asker: Asker, request: AgentRequest) {
         let (node, outcome) = match request {
             AgentRequest::MoveTo { node, address } => match &self.place {
                 Place::Home => (node, self.depart(node, address, &mut asker)),
                 Place::Away(_) => (node, self.move_on(node, address, &mut asker)),
+                Place::Lost => (node, Err(journey::Error::Ended)),
             },
             _ => (self.setup.config.node.id, self.come_home(&mut asker)),
         };
+        let outcome = outcome.map_err(|error| self.excuse(error, pidfd));
         if outcome.is_ok() {
             self.moved();
         }
         // Who asked may ask again as soon as it hears of the end.
         reception.done(self.status());
         self.report(node, outcome, &mut asker);
+    }
+
+    /// What failed because the process was ending is no failure, unless it was ended here.
+    fn excuse(&self, error: journey::Error, pidfd: &OwnedFd) -> journey::Error {
+        let has_reason = !error.to_refusal().reasons.0.is_empty();
+        if matches!(self.place, Place::Lost) || has_reason || !ends_within(pidfd, DYING) {
+            return error;
+        }
+        tracing::debug!(pid = self.process.pid, error = chain(&error), "it ended on its way");
+        journey::Error::Ended
     }
 
     /// Counts a move. What is known is written down at home: the keeper may end there.
@@ -214,7 +243,7 @@ impl Keeper {
     }
 
     /// Takes in what the warden said besides calls.
-    fn hear(&mut self, reception: &Reception) {
+    fn hear(&mut self, reception: &Reception, pidfd: &OwnedFd) {
         while let Place::Away(away) = &mut self.place {
             let Some(notice) = away.notices.next() else { return };
             let frame = match notice {
@@ -225,13 +254,13 @@ impl Keeper {
                     return;
                 }
             };
-            if let Err(error) = self.heed(&frame, reception) {
+            if let Err(error) = self.heed(&frame, reception, pidfd) {
                 tracing::error!(pid = self.process.pid, error = chain(&error), "what the host asked failed");
             }
         }
     }
 
-    fn heed(&mut self, frame: &net::Frame, reception: &Reception) -> journey::Result<()> {
+    fn heed(&mut self, frame: &net::Frame, reception: &Reception, pidfd: &OwnedFd) -> journey::Result<()> {
         match Kind::new(frame.kind) {
             Some(Kind::Status) => {
                 let (status, _) = session::decode(&frame.payload)?;
@@ -246,7 +275,7 @@ impl Keeper {
                     *self.home_comings.entry(call_name(nr).to_owned()).or_default() += 1;
                 }
                 self.wish = Some(wish);
-                self.grant_wish(reception);
+                self.grant_wish(reception, pidfd);
                 Ok(())
             }
             Some(Kind::File) => self.give_file(&frame.payload),
@@ -255,13 +284,13 @@ impl Keeper {
     }
 
     /// Brings the process home if it waits for that. While it is held at home it goes on waiting.
-    fn grant_wish(&mut self, reception: &Reception) {
+    fn grant_wish(&mut self, reception: &Reception, pidfd: &OwnedFd) {
         if self.wish.is_none() || self.refuse_if_held(Destination::Home).is_err() {
             return;
         }
         reception.tell(KeeperStatus { moving: true, ..self.status() });
         let (pid, wish) = (self.process.pid, self.wish.take());
-        match self.come_home(&mut Asker::nobody()) {
+        match self.come_home(&mut Asker::nobody()).map_err(|error| self.excuse(error, pidfd)) {
             Ok(trip) => {
                 self.moved();
                 tracing::info!(pid, ?wish, freeze = ?trip.freeze, "came home");
@@ -271,6 +300,7 @@ impl Keeper {
                 tracing::debug!(pid, ?wish, error = chain(&error), "it could not come home yet");
                 self.wish = wish;
             }
+            Err(journey::Error::Ended) => tracing::info!(pid, ?wish, "it ended on its way home"),
             Err(error) => tracing::error!(pid, ?wish, error = chain(&error), "it could not come home"),
         }
     }
@@ -300,8 +330,10 @@ impl Keeper {
     /// The host is lost for good: nobody knows how far the remote got, so the process must not go on.
     fn give_up(&mut self) {
         let pid = nix::unistd::Pid::from_raw(self.process.pid);
+        tracing::error!(pid = self.process.pid, "it is ended, for nobody knows how far it is");
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
         self.farewell("its host is lost");
+        self.place = Place::Lost;
     }
 
     /// Tells the host that there is nothing to host any more.
