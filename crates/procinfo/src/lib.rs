@@ -10,7 +10,7 @@ mod stat;
 mod status;
 
 pub use maps::{Mapping, maps, maps_with_flags};
-pub use stat::{Stat, stat, thread_stat};
+pub use stat::{Stat, stat, stat_in, thread_stat};
 pub use status::{Status, status};
 
 use std::io;
