@@ -29,6 +29,7 @@ const PEACE: &str = "/tmp/torture/peace";
 #[derive(Debug)]
 pub struct Ground {
     lab: Lab,
+    born: Vec<Footprint>,
 }
 
 impl Ground {
@@ -38,7 +39,9 @@ impl Ground {
             return Err(Error::TooFewNodes(nodes));
         }
         let lab = Lab::up(&Spec { programs, ..Spec::new(name, nodes) })?;
-        Ok(Ground { lab })
+        let state = lab.state();
+        let born = footprint::settled(|| Footprint::of_all(&state.name, &state.nodes));
+        Ok(Ground { lab, born })
     }
 
     pub(crate) fn lab(&self) -> &Lab {
@@ -57,6 +60,12 @@ impl Ground {
     /// Takes the lab down.
     pub fn down(self) -> Result<()> {
         Ok(self.lab.down()?)
+    }
+
+    /// What all tortures until now have left behind, and the lab did not have when it was made.
+    pub fn remains(&self) -> Vec<String> {
+        self.forget_the_dead();
+        footprint::remains(&self.born, || self.footprints()).0
     }
 
     /// Runs the command in peace and under torture, and compares.
