@@ -186,9 +186,11 @@ impl Warden {
         };
         let info = self.reveal(siginfo_words(&raw));
         if self.leaving.is_some() {
-            // It travels with the process and is taken at its destination.
+            // It travels with the process and is taken at its destination, or is raised there again.
             let thread = &mut self.guest.threads[index];
-            thread.stash.push(info);
+            if !tracee::fault::comes_again(&info) {
+                thread.stash.push(info);
+            }
             thread.parked = true;
             return Ok(());
         }
