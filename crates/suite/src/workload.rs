@@ -33,6 +33,8 @@ pub struct Workload {
     pub on_terminal: bool,
     /// What may differ.
     pub masks: &'static [&'static str],
+    /// Mean rest of a mover between two moves, milliseconds.
+    pub every_ms: u64,
 }
 
 const fn workload(
@@ -42,7 +44,7 @@ const fn workload(
     line: &'static str,
     size: [u32; 2],
 ) -> Workload {
-    Workload { name, needs, brought, line, size, on_terminal: false, masks: &[] }
+    Workload { name, needs, brought, line, size, on_terminal: false, masks: &[], every_ms: 10 }
 }
 
 /// All of them.
@@ -66,13 +68,17 @@ pub const WORKLOADS: &[Workload] = &[
         "exec {python} workday.py {size}",
         [20, 150],
     ),
-    workload(
-        "gcc-sqlite",
-        &["cc"],
-        &[Bring::Package("libsqlite3-sys", "sqlite3/sqlite3.c")],
-        "exec gcc -O2 -c sqlite3.c -o sqlite3.o && echo {size}",
-        [1, 1],
-    ),
+    Workload {
+        // Each move of the compiler carries some hundred megabytes: more often, and it would do nothing but travel.
+        every_ms: 500,
+        ..workload(
+            "gcc-sqlite",
+            &["cc"],
+            &[Bring::Package("libsqlite3-sys", "sqlite3/sqlite3.c")],
+            "for round in $(seq {size}); do gcc -O2 -c sqlite3.c -o sqlite3.o; done",
+            [1, 3],
+        )
+    },
     workload(
         "make-bzip2",
         &["cc", "make"],
@@ -88,13 +94,17 @@ pub const WORKLOADS: &[Workload] = &[
         "{python} song.py {size} song.wav && lame --quiet -q 2 song.wav song.mp3",
         [60, 400],
     ),
-    workload(
-        "bash-plumbing",
-        &["bash"],
-        &[Bring::Guest("plumbing.sh")],
-        "exec bash plumbing.sh {size} 2> errors",
-        [40, 300],
-    ),
+    Workload {
+        // It tells the pid of a killed one.
+        masks: &["line [0-9]+: +[0-9]+ Killed"],
+        ..workload(
+            "bash-plumbing",
+            &["bash"],
+            &[Bring::Guest("plumbing.sh")],
+            "exec bash plumbing.sh {size} 2> errors",
+            [40, 300],
+        )
+    },
     Workload {
         on_terminal: true,
         ..workload(
@@ -154,7 +164,7 @@ impl Workload {
             terminal: self.on_terminal,
             brought,
             masks,
-            every: Duration::from_millis(10),
+            every: Duration::from_millis(self.every_ms),
             time_limit: Duration::from_secs(if is_long() { 1200 } else { 180 }),
             ..Plan::new(["sh", "-c", &line], seed)
         })
