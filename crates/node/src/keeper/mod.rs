@@ -330,7 +330,10 @@ impl Keeper {
     /// The host is lost for good: nobody knows how far the remote got, so the process must not go on.
     fn give_up(&mut self) {
         let pid = nix::unistd::Pid::from_raw(self.process.pid);
-        tracing::error!(pid = self.process.pid, "it is ended, for nobody knows how far it is");
+        // It may have ended by itself in the middle of its move, and then nothing was lost.
+        if procinfo::stat(self.process.pid).is_ok_and(|stat| !matches!(stat.state, b'Z' | b'X')) {
+            tracing::error!(pid = self.process.pid, "it is ended, for nobody knows how far it is");
+        }
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
         self.farewell("its host is lost");
         self.place = Place::Lost;

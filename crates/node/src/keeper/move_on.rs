@@ -41,7 +41,7 @@ impl Keeper {
         // Signals that are caught from here on wait in the slots for the new host.
         let mut old = away.calls.disconnect().ok_or(Error::Ending)?;
         old.put(Kind::Flushed, &[])?;
-        match hand_over(&mut giver, away, node, &mut old, sender, receiver) {
+        match hand_over(&mut giver, self.process.pid, away, node, &mut old, sender, receiver) {
             Ok(bytes) => Ok(Trip { freeze: frozen_at.elapsed(), total: begun.elapsed(), bytes }),
             Err(error) => {
                 let owner = giver.fail();
@@ -59,6 +59,7 @@ impl Keeper {
 /// Lets the new host have the process. After a failure the giver knows whose it is.
 fn hand_over(
     giver: &mut Giver,
+    pid: i32,
     away: &mut away::Away,
     node: NodeId,
     old: &mut Sender,
@@ -76,7 +77,7 @@ fn hand_over(
     giver.step(GiverInput::Started)?;
     let _ = old.put(Kind::Release, &[]);
     away.calls.connect(Some(sender));
-    away.notices = away::listen(Arc::clone(&away.calls), receiver)?;
+    away.notices = away::listen(pid, Arc::clone(&away.calls), receiver)?;
     away.node = node;
     Ok(bytes)
 }
