@@ -58,8 +58,8 @@ pub const WORKLOADS: &[Workload] = &[
             Bring::Guest("sendsig"),
             Bring::Guest("signalled.sh"),
         ],
-        "exec bash signalled.sh . {size}00000 {size}00",
-        [20, 200],
+        "exec bash signalled.sh . {size}00000 {size}0",
+        [100, 600],
     ),
     workload(
         "python",
@@ -92,7 +92,7 @@ pub const WORKLOADS: &[Workload] = &[
         &["python3", "lame"],
         &[Bring::Guest("song.py")],
         "{python} song.py {size} song.wav && lame --quiet -q 2 song.wav song.mp3",
-        [60, 400],
+        [20, 120],
     ),
     Workload {
         // It tells the pid of a killed one.
@@ -128,7 +128,7 @@ pub const WORKLOADS: &[Workload] = &[
         &["cc"],
         &[Bring::Guest("threads1000")],
         "for round in $(seq {size}); do ./threads1000 20; ./threads1000 2; done",
-        [3, 30],
+        [1, 10],
     ),
     workload(
         "forktree200",

@@ -13,6 +13,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Bytes that a daemon's memory may grow in one torture: what its allocator keeps for next time.
 const DAEMON_GROWTH_BYTES_MAX: u64 = 16 << 20;
 const PAGE_BYTES: u64 = 4096;
+/// The group of all labs of this machine.
+const LABS: &str = "openmosix-lab";
 
 /// One node's, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,11 +96,13 @@ impl Footprint {
             if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 continue;
             }
-            let inner = path.iter().skip_while(|part| *part != "openmosix-lab").nth(1);
+            // The group of all labs comes and goes with them.
+            let inner = path.iter().skip_while(|part| *part != LABS).nth(1);
             if inner.is_some_and(|other| other != lab) {
                 continue;
             }
-            if path.iter().any(|part| part.to_string_lossy().contains("openmosix")) {
+            let ours = entry.file_name().to_string_lossy().contains("openmosix") && entry.file_name() != LABS;
+            if inner.is_some() || ours {
                 self.add(format!("cgroup {}", path.display()));
             }
             self.cgroups(&path, lab);
