@@ -70,7 +70,7 @@ pub const WORKLOADS: &[Workload] = &[
     ),
     Workload {
         // Each move of the compiler carries some hundred megabytes: more often, and it would do nothing but travel.
-        every_ms: 500,
+        every_ms: 1500,
         ..workload(
             "gcc-sqlite",
             &["cc"],

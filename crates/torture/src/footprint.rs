@@ -3,7 +3,7 @@
 use lab::NodeState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -89,24 +89,13 @@ impl Footprint {
         }
     }
 
-    /// Groups with our name in theirs; those of other labs are no concern of this one.
-    fn cgroups(&mut self, directory: &Path, lab: &str) {
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            let path: PathBuf = entry.path();
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
-            // The group of all labs comes and goes with them.
-            let inner = path.iter().skip_while(|part| *part != LABS).nth(1);
-            if inner.is_some_and(|other| other != lab) {
-                continue;
-            }
-            let ours = entry.file_name().to_string_lossy().contains("openmosix") && entry.file_name() != LABS;
-            if inner.is_some() || ours {
+    /// The groups of this lab; those of guests are found by [`groups_of`].
+    fn cgroups(&mut self, root: &Path, lab: &str) {
+        walk(root, &mut |path| {
+            if path.iter().skip_while(|part| *part != LABS).nth(1).is_some_and(|name| name == lab) {
                 self.add(format!("cgroup {}", path.display()));
             }
-            self.cgroups(&path, lab);
-        }
+        });
     }
 
     /// What is there now and was not before, or the other way round.
@@ -127,6 +116,28 @@ impl Footprint {
             ));
         }
         changes
+    }
+}
+
+/// The groups that guests of these sessions have left. Other labs have such groups in the same place.
+pub(crate) fn groups_of(sessions: &BTreeSet<String>, node: &NodeState) -> Vec<String> {
+    let mut left = Vec::new();
+    walk(&node.seen_from_outside("/sys/fs/cgroup"), &mut |path| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        if name.is_some_and(|name| sessions.contains(&name)) {
+            left.push(format!("cgroup {} of a guest", path.display()));
+        }
+    });
+    left
+}
+
+/// Every directory below one.
+fn walk(directory: &Path, visit: &mut dyn FnMut(&Path)) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            visit(&entry.path());
+            walk(&entry.path(), visit);
+        }
     }
 }
 

@@ -95,9 +95,10 @@ impl Ground {
         let torture_seconds = began.elapsed().as_secs_f64();
         let tally = movers.into_tally();
         self.forget_the_dead();
-        let (remains, after) = footprint::remains(&before, || self.footprints());
+        let (mut remains, after) = footprint::remains(&before, || self.footprints());
         // After the last agent has ended: what it said last may be the most interesting.
         let entries = journal.entries()?;
+        remains.extend(footprint::groups_of(&entries.sessions, self.home()));
         let (peace_files, moved_files) = (Tree::of(&peace)?, Tree::of(&scratch)?);
         let differences = compare::differences((&calm, &peace_files), (&moved, &moved_files), &plan.masks)?;
         Ok(Report::new(Counts {

@@ -2,7 +2,7 @@
 
 use crate::error::{Doing, Result};
 use lab::NodeState;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
@@ -27,6 +27,8 @@ pub(crate) struct Entries {
     pub(crate) errors: Vec<String>,
     /// How often each call (or other cause) brought a process home.
     pub(crate) home_comings: BTreeMap<String, u64>,
+    /// The sessions of guests, by which their groups are named.
+    pub(crate) sessions: BTreeSet<String>,
     /// The last lines of every log, for the reader of a failure.
     pub(crate) last: Vec<String>,
 }
@@ -67,6 +69,8 @@ impl Entries {
                 *self.home_comings.entry(cause).or_default() += 1;
             }
         }
+        let sockets = text.split("/warden/").skip(1).filter_map(|rest| rest.split_once(".sock"));
+        self.sessions.extend(sockets.map(|(session, _)| session.to_owned()));
         let lines: Vec<&str> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
         self.last.extend(last.iter().map(|line| format!("{node}: {line}")));
@@ -96,10 +100,12 @@ mod tests {
              2026-01-01T00:00:00Z  INFO node::keeper: came home pid=35 wish=Some(Expelled) freeze=1.4ms\n\
              2026-01-01T00:00:00Z  INFO node::keeper: moved pid=35 node=2\n\
              2026-01-01T00:00:00Z ERROR node::keeper: the host is lost pid=35\n\
+             2026-01-01T00:00:00Z  INFO node::agents: agent started pid=9 socket=/run/openmosix/warden/a1b2.sock\n\
              thread 'main' panicked at x.rs:1:1:\n",
         );
         assert_eq!(entries.home_comings, BTreeMap::from([("execve".into(), 2), ("expelled".into(), 1)]));
         assert_eq!(entries.errors.len(), 2);
-        assert_eq!(entries.last.len(), 6);
+        assert_eq!(entries.last.len(), 7);
+        assert_eq!(entries.sessions, BTreeSet::from(["a1b2".to_owned()]));
     }
 }
