@@ -46,9 +46,9 @@ impl Process {
         uid == 0 || self.uids.iter().take(3).all(|own| *own == uid)
     }
 
-    /// It is still the process that was meant, not another that got its pid.
-    pub fn is_still(&self) -> bool {
-        Process::read(self.id.pid).is_some_and(|now| now.id == self.id)
+    /// It is no more, or no more than something for its parent to collect; a process that got its pid is another one.
+    pub fn has_ended(&self) -> bool {
+        !Process::read(self.id.pid).is_some_and(|now| now.id == self.id && !matches!(now.state, 'Z' | 'X'))
     }
 
     /// It runs the program that this process runs, whatever its path is now.
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn this_process_reads_itself() {
         let own = Process::read(std::process::id() as i32).unwrap();
-        assert!(own.is_still() && own.is_our_program() && !own.kernel_thread);
+        assert!(!own.has_ended() && own.is_our_program() && !own.kernel_thread);
         assert_eq!(own.uids[1], rustix::process::geteuid().as_raw());
         assert_eq!(Process::read(0), None);
         assert_eq!(Process::read(-1), None);

@@ -1,5 +1,6 @@
 //! `om lab`: a virtual cluster on this machine, made of namespaces.
 
+use crate::torture::{self, Torture};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
@@ -40,6 +41,12 @@ enum Action {
     },
     /// Take a lab down, with everything that runs in it.
     Down,
+    /// Run a command twice in a lab of its own, once while it and all it starts is moved about at random, and compare.
+    ///
+    /// Compared are standard output and error, the end, and the files in the scratch directory, where the command starts
+    /// (also in $OM_SCRATCH). Standard input is read once and given to both runs. The exit code is 1 if anything differs,
+    /// breaks, or is left behind.
+    Torture(Torture),
 }
 
 #[derive(Args)]
@@ -99,6 +106,7 @@ impl LabCommand {
         match &self.action {
             Action::Up(options) => options.json,
             Action::Ls { json } => *json,
+            Action::Torture(options) => options.json,
             Action::Exec(_) | Action::Down => false,
         }
     }
@@ -120,6 +128,7 @@ fn act(command: LabCommand) -> Result<ExitCode> {
             Lab::find(name)?.down()?;
             Ok(ExitCode::SUCCESS)
         }
+        Action::Torture(options) => torture::run(named, options),
     }
 }
 

@@ -9,6 +9,7 @@ mod lab;
 mod membership;
 mod mosrun;
 mod tables;
+mod torture;
 
 use arguments::Command;
 use clap::Parser as _;

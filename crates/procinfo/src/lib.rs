@@ -10,7 +10,7 @@ mod stat;
 mod status;
 
 pub use maps::{Mapping, maps, maps_with_flags, parse_maps, parse_smaps};
-pub use stat::{Stat, parse_stat, stat, thread_stat};
+pub use stat::{Stat, parse_stat, stat, stat_in, thread_stat};
 pub use status::{Status, parse_status, status};
 
 use std::io;

@@ -2,6 +2,7 @@
 
 use crate::malformed;
 use std::io;
+use std::path::Path;
 
 /// The fields of a process's or thread's stat that somebody needs, in the kernel's units.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,11 @@ impl Stat {
 /// The stat of a process.
 pub fn stat(pid: i32) -> io::Result<Stat> {
     parse_stat(&std::fs::read(format!("/proc/{pid}/stat"))?)
+}
+
+/// The stat of a process as another mount of `/proc` shows it, like one of another pid namespace.
+pub fn stat_in(proc: &Path, pid: i32) -> io::Result<Stat> {
+    parse_stat(&std::fs::read(proc.join(pid.to_string()).join("stat"))?)
 }
 
 /// The stat of one thread.

@@ -76,6 +76,7 @@ pub const GUESTS: &[Guest] = &[
         ..steps("xz", &["xz", "-T2", "-1", "--block-size=1000000", "-c"], &["xz"])
     },
     steps("loop", &["{guests}/loop"], &["cc"]),
+    steps("faults", &["{guests}/faults"], &["cc"]),
     steps("compute", &["{guests}/compute"], &["cc"]),
     steps("compute-static", &["{guests}/compute-static"], &["musl-gcc"]),
     steps("go", &["{guests}/compute-go"], &["go"]),

@@ -4,7 +4,10 @@
 //! runs. A [`Run`] is one guest in one [`Place`]: natively on this machine, or on a node of a [`Cluster`]. The guest
 //! must not notice the difference: what it prints, its exit status and its files are compared with a native run.
 //!
-//! The crate calls `om` as a user does, by its command line; it shares no code with what it tests but the words.
+//! A [`Workload`] is an ordinary program at work, for torture.
+//!
+//! The crate calls `om` as a user does, by its command line; it shares no code with what it tests but the words, and the
+//! crate `torture`, which asks daemons as a tool does.
 #![forbid(unsafe_code)]
 
 mod catalog;
@@ -14,9 +17,11 @@ mod needs;
 mod om;
 mod place;
 mod run;
+mod source;
 mod stream;
 mod terminal;
 mod trial;
+mod workload;
 mod workshop;
 mod world;
 
@@ -29,6 +34,7 @@ pub use place::{Place, Said};
 pub use run::{Input, Run};
 pub use stream::Stream;
 pub use trial::{is_long, main, trial};
+pub use workload::{Bring, WORKLOADS, Workload};
 pub use workshop::Workshop;
 pub use world::{Stop, World};
 

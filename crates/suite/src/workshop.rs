@@ -73,7 +73,7 @@ fn build(source: &Path, guests: &Path) -> Result<()> {
             let script = format!("as --32 -o {to}/{stem}.o {from} && ld -m elf_i386 {to}/{stem}.o -o \"$0\"");
             compile(source, guests, &stem, &["sh", "-c", &script])?;
         }
-        Some("py" | "pl" | "sh" | "awk") => {
+        Some("py" | "pl" | "sh" | "awk" | "java") => {
             let copy = guests.join(source.file_name().unwrap_or_default());
             if is_older(&copy, source) {
                 replace(&copy, |path| Ok(fs::copy(source, path).map(|_| ())?))?;

@@ -4,6 +4,7 @@
 //! caught before its first instruction, and gets what a newborn has: its maker's registers, with 0 as the result.
 
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::inject::inside;
 use kernel::memory;
 use kernel::ptrace::{self, Registers, Wait};
@@ -145,6 +146,8 @@ fn step_over(maker: i32, after: u64) -> Result<i32> {
                     _ => {}
                 }
             }
+            // Not delivered: it comes again.
+            Wait::Signal(signal) if fault::hides_trap(maker, signal)? => {}
             Wait::Signal(signal) => return Err(Error::Trapped { pid: maker, signal }),
             Wait::Event | Wait::GroupStop(_) | Wait::Other(_) => {}
         }

@@ -5,6 +5,7 @@
 
 use crate::clocks::own_clocks;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::inject::{Injector, inside};
 use crate::layout::Layout;
 use crate::registers;
@@ -193,7 +194,8 @@ fn ask_process(injector: &Injector) -> Result<Facts> {
 
 fn thread(injector: &Injector, snapshot: &Snapshot, shared: &[Siginfo], known: &Known) -> Result<Thread> {
     let (pid, tid) = (injector.pid(), snapshot.tid);
-    let private = pending(tid, false)?;
+    let mut private = pending(tid, false)?;
+    private.retain(|info| !fault::comes_again(info));
     let deliverable =
         private.iter().chain(shared).any(|info| snapshot.mask >> (signal_of(info) - 1) & 1 == 0);
     let mut batch = injector.batch();

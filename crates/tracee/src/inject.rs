@@ -11,6 +11,7 @@
 //! ```
 
 use crate::error::{Error, Result};
+use crate::fault;
 use kernel::ptrace::{self, Registers, Wait};
 use kernel::{Errno, memory};
 use procinfo::Mapping;
@@ -239,6 +240,8 @@ pub(crate) fn step_syscall(
         ptrace::step(tid).map_err(Error::kernel("stepping", tid))?;
         match crate::stop::wait_until(tid, deadline)? {
             Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(tid)),
+            // Not delivered: it comes again. The trap of the step waits behind it.
+            Wait::Signal(signal) if fault::hides_trap(tid, signal)? => continue,
             Wait::Signal(signal) if signal != libc::SIGTRAP => {
                 return Err(Error::Trapped { pid: tid, signal });
             }
@@ -259,6 +262,8 @@ fn run_to_trap(tid: i32) -> Result<Vec<i32>> {
         ptrace::resume(tid, 0).map_err(Error::kernel("resuming", tid))?;
         match crate::stop::wait_until(tid, deadline)? {
             Wait::Signal(libc::SIGTRAP) => return Ok(born),
+            // Not delivered: it comes again.
+            Wait::Signal(signal) if fault::hides_trap(tid, signal)? => {}
             Wait::Signal(signal) => return Err(Error::Trapped { pid: tid, signal }),
             Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(tid)),
             Wait::Other(libc::PTRACE_EVENT_CLONE) => {

@@ -10,6 +10,7 @@ pub mod clocks;
 mod constraints;
 pub mod deputy;
 mod error;
+pub mod fault;
 pub mod guest;
 pub mod inject;
 pub mod layout;

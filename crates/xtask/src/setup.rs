@@ -22,6 +22,13 @@ const NEEDED: &[(&str, &str)] = &[
     ("tmux", "tmux"),
     ("ip", "iproute2"),
     ("setpriv", "util-linux"),
+    ("make", "make"),
+    ("pgrep", "procps"),
+    ("javac", "default-jdk-headless"),
+    ("lame", "lame"),
+    ("redis-server", "redis-server"),
+    ("redis-benchmark", "redis-tools"),
+    ("sqlite3", "sqlite3"),
 ];
 
 /// Provides everything that the tests use.

@@ -31,7 +31,8 @@ pub(crate) enum Profile {
 }
 
 /// The test programs of the suite, in the order in which their failures are worth reading.
-const SUITE: &[&str] = &["worlds", "away", "home_again", "refusals", "stress", "ports", "wall", "hostile"];
+const SUITE: &[&str] =
+    &["worlds", "away", "home_again", "refusals", "stress", "ports", "wall", "hostile", "torture"];
 
 /// Runs everything; success only if nothing failed. The last line is the tally, also when nothing could be built.
 pub(crate) fn run(length: Length, only: Option<String>) -> Result<ExitCode> {

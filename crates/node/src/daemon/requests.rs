@@ -271,11 +271,18 @@ impl Daemon {
             let kind = if unknown { FailureKind::NotFound } else { FailureKind::Refused };
             return Err(Event::Failed { kind, message, reasons });
         }
-        if !process.is_still() {
+        let ended = || {
             let text = format!("process {pid} has just ended");
-            return Err(failed_for(ReasonCode::NoSuchProcess, FailureKind::NotFound, &text));
+            failed_for(ReasonCode::NoSuchProcess, FailureKind::NotFound, &text)
+        };
+        if process.has_ended() {
+            return Err(ended());
         }
         let conversation = self.agents.keeper(process.id).map_err(|error| {
+            // A keeper whose process has ended ends, too.
+            if process.has_ended() {
+                return ended();
+            }
             failed(FailureKind::Broken, &format!("cannot reach the keeper of process {pid}: {error}"))
         })?;
         Ok((conversation, request))

@@ -4,6 +4,8 @@ use super::{Daemon, lines};
 use crate::Error;
 use control::{Event, FailureKind, Request};
 use model::ReasonCode;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use std::io::{BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -24,8 +26,10 @@ pub(super) fn serve(daemon: &Arc<Daemon>, listener: &UnixListener) {
                 continue;
             }
         };
-        let Ok(caller) = rustix::net::sockopt::socket_peercred(&stream) else { continue };
-        let uid = caller.uid.as_raw();
+        // Not by a type that wants a pid: a caller from another pid namespace, like one outside of a lab's node, has none
+        // here and is somebody all the same.
+        let Ok(caller) = getsockopt(&stream, PeerCredentials) else { continue };
+        let uid = caller.uid();
         let places = if uid == 0 { &daemon.root_tools } else { &daemon.tools };
         let Some(slot) = places.take() else {
             daemon.counts.tool_turned_away.add();

@@ -5,6 +5,7 @@ use crate::journey::{Error, Result};
 use crate::spin::{Worth, spin};
 use model::NodeId;
 use net::{Frame, Receiver};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -47,6 +48,8 @@ pub(super) struct Notices {
     /// Buffers of frames that are done with: fresh ones would cost as many page faults as the pages in them.
     spare: mpsc::Sender<Vec<u8>>,
     wake: OwnedFd,
+    /// The process that is asked about: nobody answers for one that has ended.
+    process: RefCell<Option<OwnedFd>>,
     /// What came of its own accord while an answer was due.
     later: RefCell<VecDeque<Frame>>,
 }
@@ -55,6 +58,11 @@ impl Notices {
     /// Becomes readable when a frame may be there.
     pub(super) fn wake(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
+    }
+
+    /// From now on answers are about this process.
+    pub(super) fn watch(&self, pid: i32) {
+        *self.process.borrow_mut() = super::member::open_pid(pid).ok();
     }
 
     /// The next frame, if one is here.
@@ -105,10 +113,32 @@ impl Notices {
     }
 
     fn receive(&self, patience: Duration) -> Result<Frame> {
-        match self.frames.recv_timeout(patience) {
-            Ok(frame) => frame,
-            Err(mpsc::RecvTimeoutError::Timeout) => Err(net::Error::TimedOut.into()),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(Error::Ending),
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.frames.try_recv() {
+                Ok(frame) => {
+                    // There may be more.
+                    let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+                    return frame;
+                }
+                Err(TryRecvError::Disconnected) => return Err(Error::Ending),
+                Err(TryRecvError::Empty) => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(net::Error::TimedOut.into());
+            }
+            let process = self.process.borrow();
+            let mut fds = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
+            fds.extend(process.iter().map(|process| PollFd::new(process.as_fd(), PollFlags::POLLIN)));
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let waited = poll(&mut fds, timeout);
+            let mut ready = fds.iter().map(|fd| fd.any() == Some(true));
+            let (woken, ended) = (ready.next() == Some(true), ready.next() == Some(true));
+            if waited.is_ok() && ended && !woken {
+                return Err(Error::Ended);
+            }
+            let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         }
     }
 }
@@ -119,9 +149,10 @@ impl crate::journey::Inlet for &Notices {
     }
 }
 
-/// Begins to read a host's channel: calls go to the slots at once, everything else to the keeper.
-pub(super) fn listen(calls: Arc<Calls>, mut receiver: Receiver) -> Result<Notices> {
+/// Begins to read the channel of a process's host: calls go to the slots at once, everything else to the keeper.
+pub(super) fn listen(pid: i32, calls: Arc<Calls>, mut receiver: Receiver) -> Result<Notices> {
     use rustix::event::{EventfdFlags, eventfd};
+    let process = RefCell::new(super::member::open_pid(pid).ok());
     let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
         .map_err(|errno| Error::Io { what: "making an event", source: errno.into() })?;
     let ring = wake.try_clone().map_err(Error::io("making an event"))?;
@@ -136,7 +167,7 @@ pub(super) fn listen(calls: Arc<Calls>, mut receiver: Receiver) -> Result<Notice
         let _ = rustix::io::write(&ring, &1u64.to_ne_bytes());
     };
     std::thread::Builder::new().name("channel".into()).spawn(read).map_err(Error::io("starting a thread"))?;
-    Ok(Notices { frames, spare, wake, later: RefCell::default() })
+    Ok(Notices { frames, spare, wake, process, later: RefCell::default() })
 }
 
 fn read_frames(

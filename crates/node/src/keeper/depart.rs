@@ -165,7 +165,7 @@ impl Keeper {
         let gaps = deputy::dispensable(base, &slots, &image);
         calls.unmap_in_time(within(private.map(|area| (area.start, area.length())), &gaps));
         calls.unmap_in_time(gaps);
-        let notices = away::listen(Arc::clone(&calls), receiver)?;
+        let notices = away::listen(pid, Arc::clone(&calls), receiver)?;
         let server = {
             let calls = Arc::clone(&calls);
             let serve = move || {

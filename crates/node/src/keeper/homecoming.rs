@@ -34,8 +34,12 @@ impl Keeper {
         let Place::Away(away) = &mut self.place else {
             return Err(super::depart::refusal(model::ReasonCode::SameNode.into()));
         };
+        away.notices.watch(pid);
         away.calls.send(Kind::Quiesce, &[&session::encode(&Which { pid })])?;
         hear_quiet(away)?;
+        // What it made before it stood still stays away, and is known by now.
+        self.hear_news();
+        let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
         let frozen_at = Instant::now();
         let mut taker = Taker::new(Word::Taker);
         let mut stopped = None;

@@ -6,6 +6,7 @@ use model::{NodeId, ProcessId};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 use wire::session::{Status, Wish};
 
 /// One process of a family.
@@ -26,15 +27,16 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// A process that is at home.
-    pub(super) fn open(process: ProcessId) -> Result<Member, Error> {
-        let pidfd = open_pid(process.pid).map_err(Error::system("open the process"))?;
+    /// A process that is at home; nothing when it has ended meanwhile.
+    pub(super) fn open(process: ProcessId) -> Result<Option<Member>, Error> {
+        let pidfd = match open_pid(process.pid) {
+            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            other => other.map_err(Error::system("open the process"))?,
+        };
         // Only now is the pid this process's for good.
-        let stat = procinfo::stat(process.pid).map_err(Error::system("look at the process"))?;
-        if stat.start_ticks != process.start_ticks {
-            return Err(Error::Missing("find the process: its pid belongs to another one now"));
-        }
-        Ok(Member::new(process, pidfd))
+        let stat = procinfo::stat(process.pid);
+        let same = stat.is_ok_and(|stat| stat.start_ticks == process.start_ticks);
+        Ok(same.then(|| Member::new(process, pidfd)))
     }
 
     /// A process that was just forked. Its parent has not heard of it yet, so its pid is its own.
@@ -76,8 +78,13 @@ impl Member {
     }
 
     pub(super) fn has_ended(&self) -> bool {
+        self.ends_within(Duration::ZERO)
+    }
+
+    pub(super) fn ends_within(&self, patience: Duration) -> bool {
         let mut fds = [PollFd::new(self.pidfd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+        poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
     }
 
     /// What the daemon is told, if `node` runs it and `forwarded` calls have come from there.
@@ -129,7 +136,7 @@ impl Member {
     }
 }
 
-fn open_pid(pid: i32) -> rustix::io::Result<OwnedFd> {
+pub(super) fn open_pid(pid: i32) -> rustix::io::Result<OwnedFd> {
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
     pidfd_open(Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?, PidfdFlags::empty())
 }

@@ -50,6 +50,9 @@ use wire::session::{self, Ended, Hold, Kind, Lost, Status, Which, Wish, WishOf};
 /// How often the keeper looks whether its process is stopped at home.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long a process may take from losing its memory, when it ends, to counting as ended.
+const DYING: Duration = Duration::from_millis(200);
+
 /// Where the process is.
 enum Place {
     Home,
@@ -76,7 +79,10 @@ struct Keeper {
 
 /// Serves a process and its descendants until all are at home for good or ended.
 pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(), Error> {
-    let mut first = Member::open(process)?;
+    let Some(mut first) = Member::open(process)? else {
+        tracing::info!(pid = process.pid, "it has ended before it was looked at");
+        return Ok(());
+    };
     if let Some(before) = history::of(&setup.config.paths, process) {
         first.remember(before);
     }
@@ -102,6 +108,12 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
         reception.tell(keeper.statuses());
         if keeper.members.is_empty() {
             keeper.farewell();
+            // Whoever was told that an order was taken is owed an answer.
+            while !reception.close() {
+                if let Some((asker, request)) = reception.order() {
+                    keeper.serve(&reception, asker, request);
+                }
+            }
             return Ok(());
         }
         let idle = matches!(keeper.place, Place::Home) && (keeper.travelled || Instant::now() > deadline);
@@ -207,6 +219,7 @@ impl Keeper {
             AgentRequest::MoveTo { .. } => by_way_of_home(self, &mut asker),
             _ => self.come_home(pid, &mut asker),
         };
+        let outcome = outcome.map_err(|error| self.excuse(pid, error));
         if outcome.is_ok() {
             self.moved(pid);
         }
@@ -220,6 +233,18 @@ impl Keeper {
 
     fn is_at(&self, node: NodeId) -> bool {
         matches!(&self.place, Place::Away(away) if away.node == node)
+    }
+
+    /// What failed because the process was ending is no failure, unless it was ended here.
+    fn excuse(&self, pid: i32, error: journey::Error) -> journey::Error {
+        let has_reason = !error.to_refusal().reasons.0.is_empty();
+        // One that was ended here is no member any more.
+        let dying = |member: &Member| member.ends_within(DYING);
+        if has_reason || !self.members.get(&pid).is_some_and(dying) {
+            return error;
+        }
+        tracing::debug!(pid, error = chain(&error), "it ended on its way");
+        journey::Error::Ended
     }
 
     /// Counts a move. What is known is written down at home: the keeper may end there.
@@ -342,7 +367,7 @@ impl Keeper {
         });
         reception.tell(busy.collect());
         let Some(wish) = self.members.get_mut(&pid).and_then(|member| member.wish.take()) else { return };
-        match self.come_home(pid, &mut Asker::nobody()) {
+        match self.come_home(pid, &mut Asker::nobody()).map_err(|error| self.excuse(pid, error)) {
             Ok(trip) => {
                 self.moved(pid);
                 tracing::info!(pid, ?wish, freeze = ?trip.freeze, "came home");
@@ -354,6 +379,7 @@ impl Keeper {
                     member.wish = Some(wish);
                 }
             }
+            Err(journey::Error::Ended) => tracing::info!(pid, ?wish, "it ended on its way home"),
             Err(error) => tracing::error!(pid, ?wish, error = chain(&error), "it could not come home"),
         }
     }

@@ -40,6 +40,7 @@ impl Keeper {
         let order = MoveOn { node, address, session };
         away.calls.send(Kind::MoveOn, &[&session::encode(&order)])?;
         expect(&mut &away.notices, Kind::MoveOn, "the word that the files are there")?;
+        away.notices.watch(pid);
         away.calls.send(Kind::Quiesce, &[&session::encode(&Which { pid })])?;
         hear_quiet(away)?;
         // What it made before it stood still is known by now.
@@ -92,7 +93,7 @@ fn hand_over(
     giver.step(GiverInput::Started)?;
     let _ = old.put(Kind::Release, &[]);
     away.calls.connect(Some(sender));
-    away.notices = away::listen(Arc::clone(&away.calls), receiver)?;
+    away.notices = away::listen(pid, Arc::clone(&away.calls), receiver)?;
     away.node = node;
     Ok(bytes)
 }

@@ -193,13 +193,17 @@ impl Warden {
         let info = self.reveal(siginfo_words(&raw));
         if matches!(self.guest.threads[index].waits, Waits::Delivery(_)) {
             // It is taken when the newborn is there; the thread stands where it can be.
-            self.guest.threads[index].stash.push(info);
+            if !tracee::fault::comes_again(&info) {
+                self.guest.threads[index].stash.push(info);
+            }
             return self.deliver_newborn(index);
         }
         if self.leaves(index) {
-            // It travels with the process and is taken at its destination.
+            // It travels with the process and is taken at its destination, or is raised there again.
             let thread = &mut self.guest.threads[index];
-            thread.stash.push(info);
+            if !tracee::fault::comes_again(&info) {
+                thread.stash.push(info);
+            }
             thread.parked = true;
             return Ok(());
         }

@@ -14,10 +14,12 @@ const TIERS: &[(&[&str], &[&[&str]])] = &[
     (KERNEL_EDGE, &[WORDS, KERNEL_EDGE]),
     (&["net"], &[WORDS]),
     (&["node", "lab"], &[WORDS, CORE, KERNEL_EDGE, &["net"]]),
+    // It moves processes in labs by asking daemons, as tools do, and looks at what is left.
+    (&["torture"], &[WORDS, KERNEL_EDGE, &["lab"]]),
     (&["omd"], &[&["model", "node"]]),
     // Making and joining a cluster is the library's; its tests speak to daemons directly.
-    (&["om"], &[&["control", "image", "model", "lab", "net", "node", "wire"]]),
-    (&["suite"], &[&["control", "model"]]),
+    (&["om"], &[&["control", "image", "model", "lab", "net", "node", "torture", "wire"]]),
+    (&["suite"], &[&["control", "model", "torture"]]),
     (&["xtask"], &[]),
 ];
 
