@@ -135,6 +135,11 @@ impl Cluster {
         command
     }
 
+    /// The name of the lab.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The first node, where guests are started.
     pub fn home(&self) -> Place<'_> {
         Place::Node(self, NODES[0])

@@ -17,6 +17,7 @@ mod run;
 mod stream;
 mod terminal;
 mod trial;
+mod trouble;
 mod workshop;
 mod world;
 

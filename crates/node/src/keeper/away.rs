@@ -3,7 +3,7 @@
 use super::calls::Calls;
 use crate::journey::{Error, Result};
 use model::NodeId;
-use net::{Frame, Receiver};
+use net::{Frame, Reader};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -37,7 +37,9 @@ impl Away {
     /// Ends the threads. The deputy is no longer served.
     pub(super) fn end(self) {
         self.calls.end();
-        self.calls.connect(None);
+        if let Some(line) = self.calls.disconnect() {
+            line.part();
+        }
         let _ = self.server.join();
     }
 }
@@ -116,12 +118,12 @@ impl Notices {
 
 impl crate::journey::Inlet for &Notices {
     fn take(&mut self) -> Result<Frame> {
-        self.wait(Duration::from_secs(model::limits::PEER_SILENCE_SECONDS))
+        self.wait(Duration::from_secs(model::limits::STEP_SECONDS))
     }
 }
 
 /// Begins to read a host's channel: calls go to the slots at once, everything else to the keeper.
-pub(super) fn listen(calls: Arc<Calls>, mut receiver: Receiver) -> Result<Notices> {
+pub(super) fn listen(calls: Arc<Calls>, mut receiver: Reader) -> Result<Notices> {
     use rustix::event::{EventfdFlags, eventfd};
     let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
         .map_err(|errno| Error::Io { what: "making an event", source: errno.into() })?;
@@ -142,7 +144,7 @@ pub(super) fn listen(calls: Arc<Calls>, mut receiver: Receiver) -> Result<Notice
 
 fn read_frames(
     calls: &Calls,
-    receiver: &mut Receiver,
+    receiver: &mut Reader,
     sender: &SyncSender<Result<Frame>>,
     spares: &mpsc::Receiver<Vec<u8>>,
     ring: &OwnedFd,

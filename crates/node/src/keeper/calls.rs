@@ -8,6 +8,7 @@
 
 use crate::journey::transfer::Outlet;
 use crate::journey::{Error, Result};
+use net::Line;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -51,7 +52,7 @@ pub(crate) struct Calls {
     tids: Vec<i32>,
     entries: Entries,
     slots: Vec<Mutex<SlotState>>,
-    sender: Mutex<Option<net::Sender>>,
+    sender: Mutex<Option<Line>>,
     housekeeping: Mutex<VecDeque<(u64, u64)>>,
     forwarded: AtomicU64,
     ending: AtomicBool,
@@ -80,13 +81,13 @@ impl Calls {
     }
 
     /// Frames for the warden go here from now on; `None` while there is none.
-    pub(crate) fn connect(&self, sender: Option<net::Sender>) {
-        *lock(&self.sender) = sender;
+    pub(crate) fn connect(&self, line: Option<Line>) {
+        *lock(&self.sender) = line;
         self.shared.ring();
     }
 
-    /// Takes the sender back: nothing is sent until the next [`Calls::connect`].
-    pub(crate) fn disconnect(&self) -> Option<net::Sender> {
+    /// Takes the line back: nothing is sent until the next [`Calls::connect`].
+    pub(crate) fn disconnect(&self) -> Option<Line> {
         lock(&self.sender).take()
     }
 
@@ -104,7 +105,7 @@ impl Calls {
     /// Sends one frame to the warden.
     pub(crate) fn send(&self, kind: Kind, parts: &[&[u8]]) -> Result<()> {
         match lock(&self.sender).as_mut() {
-            Some(sender) => sender.put(kind, parts),
+            Some(line) => line.put(kind, parts),
             None => Err(Error::Ending),
         }
     }

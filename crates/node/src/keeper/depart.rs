@@ -7,12 +7,12 @@ use super::calls::Calls;
 use super::requests::Asker;
 use super::{Keeper, Place, Trip, away};
 use crate::journey::transfer::{self, expect, files_of};
-use crate::journey::{Error, Outlet, Result};
+use crate::journey::{Error, Outlet, Result, line};
 use crate::{machine, peers};
 use image::Process;
 use migration::{Giver, GiverInput, Owner, Word};
 use model::{NodeId, Reason, ReasonCode, Reasons, Session};
-use net::{Channel, Receiver, Route, Sender};
+use net::{Channel, Dial, Line, Reader, Receiver, Route, Sender};
 use procinfo::Mapping;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -69,7 +69,7 @@ impl Keeper {
     /// Moves the process from home to `node`. On failure it goes on at home, or has ended if it may no longer.
     pub(super) fn depart(&mut self, node: NodeId, address: SocketAddr, asker: &mut Asker) -> Result<Trip> {
         let mut giver = Giver::new(Word::Giver);
-        self.give(&mut giver, node, address, asker).inspect_err(|_| self.abide_by(giver.fail()))
+        self.give(&mut giver, node, address, asker).inspect_err(|error| self.abide_by(giver.fail(), error))
     }
 
     fn give(
@@ -83,18 +83,18 @@ impl Keeper {
         let pid = self.process.pid;
         refuse_if(tracee::constraints(pid))?;
         let session = self.offer(node, address)?;
-        let (mut sender, mut receiver) =
-            self.connect(node, address, session, Role::Keeper { brings: true })?;
+        let mut host = self.connect(node, address, session, Role::Keeper { brings: true })?;
+        let (sender, receiver) = (&mut host.halves.0, &mut host.halves.1);
         let before = procinfo::maps_with_flags(pid).map_err(Error::io("reading the mappings"))?;
         let early = layout::read(pid, &before, &mut self.files)?;
         let mut offered = files_of(&early.areas, early.executable, &self.files);
-        transfer::send_files(&mut sender, &mut receiver, &offered, &mut |done, total| {
+        transfer::send_files(sender, receiver, &offered, &mut |done, total| {
             asker.progress("files", done, total);
         })?;
-        let ahead = transfer::compare_clocks(&mut sender, &mut receiver)?;
+        let ahead = transfer::compare_clocks(sender, receiver)?;
         let status = procinfo::status(pid).map_err(|_| Error::Ended)?;
         let known_as = (pid, status.uids[1], status.gids[1]);
-        transfer::make_body(&mut sender, &mut receiver, pid, known_as, ahead)?;
+        transfer::make_body(sender, receiver, pid, known_as, ahead)?;
         let waiting = super::waiting::observe(pid);
 
         let frozen_at = Instant::now();
@@ -113,24 +113,24 @@ impl Keeper {
             .filter(|file| !offered.iter().any(|known| known.id == file.id))
             .collect();
         if !late.is_empty() {
-            transfer::send_files(&mut sender, &mut receiver, &late, &mut |_, _| {})?;
+            transfer::send_files(sender, receiver, &late, &mut |_, _| {})?;
             offered.extend(late);
         }
-        let sent = transfer::send_image(&mut sender, &mut image, ahead);
-        transfer::heard(&mut receiver, sent)?;
+        let sent = transfer::send_image(sender, &mut image, ahead);
+        transfer::heard(receiver, sent)?;
         let mut source = Source::scan(pid, &image.areas)?;
-        let sent = transfer::send_pages(&mut sender, &mut source, &image, &mut |done, total| {
+        let sent = transfer::send_pages(sender, &mut source, &image, &mut |done, total| {
             asker.progress("memory", done, total);
-            transfer::listen(&mut receiver)
+            transfer::listen(receiver)
         });
-        let bytes = transfer::heard(&mut receiver, sent)?;
+        let bytes = transfer::heard(receiver, sent)?;
         let tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
         let slots_base = slots_hole(&before, injector, tids.len() as u32)?;
         let slots = deputy::prepare(injector, slots_base, tids.len() as u32)?;
         let shared =
             Shared::map(&slots.memory, slots.base, slots.count).map_err(Error::io("mapping the slots"))?;
         frozen.slots = Some(slots);
-        expect(&mut receiver, Kind::Prepared, "the word that the remote is ready")?;
+        let (mut line, mut reader) = host.attach()?;
         frozen.giver.step(GiverInput::Prepared)?;
 
         shared.prepare();
@@ -143,21 +143,21 @@ impl Keeper {
         }
         frozen.giver.step(GiverInput::Speak)?;
         let commit = Commit { signals: vec![0; tids.len()] };
-        sender.put(Kind::Commit, &[&session::encode(&commit)])?;
+        line.put(Kind::Commit, &[&session::encode(&commit)])?;
         let (base, entries) = (injector.base(), injector.entries());
         frozen.injector = None;
         drop(frozen.stopped.take());
-        let started = expect(&mut receiver, Kind::Started, "the word that the remote runs")?;
+        let started = expect(&mut reader, Kind::Started, "the word that the remote runs")?;
         session::decode::<Started>(&started.payload)?;
         frozen.giver.step(GiverInput::Started)?;
         let freeze = frozen_at.elapsed();
         let calls = Arc::new(Calls::new(shared, pid, tids, entries));
-        calls.connect(Some(sender));
+        calls.connect(Some(line));
         let private = image.areas.iter().filter(|area| area.backing == image::Backing::Anonymous);
         let gaps = deputy::dispensable(base, &slots, &image);
         calls.unmap_in_time(within(private.map(|area| (area.start, area.length())), &gaps));
         calls.unmap_in_time(gaps);
-        let notices = away::listen(Arc::clone(&calls), receiver)?;
+        let notices = away::listen(Arc::clone(&calls), reader)?;
         let server = {
             let calls = Arc::clone(&calls);
             let serve = move || {
@@ -210,13 +210,31 @@ impl Keeper {
         address: SocketAddr,
         session: Session,
         role: Role,
-    ) -> Result<(Sender, Receiver)> {
+    ) -> Result<Host> {
         let channel =
             Channel::connect(&self.setup.identity, address, Route::Session(session), node, ASK_PATIENCE)?;
         let (mut sender, receiver) = channel.split();
         let hello = Hello { version: session::VERSION, role, process: self.process };
         sender.put(Kind::Hello, &[&session::encode(&hello)])?;
-        Ok((sender, receiver))
+        let dial = Dial { identity: self.setup.identity.clone(), address, peer: node };
+        Ok(Host { dial, pid: self.process.pid, session, halves: (sender, receiver) })
+    }
+}
+
+/// A warden that is about to say that it is ready.
+pub(super) struct Host {
+    dial: Dial,
+    pid: i32,
+    session: Session,
+    /// The connection to it.
+    pub(super) halves: (Sender, Receiver),
+}
+
+impl Host {
+    /// Hears that it is ready. From here on a cut is survived: it must not come between both sides and the word.
+    pub(super) fn attach(mut self) -> Result<(Line, Reader)> {
+        expect(&mut self.halves.1, Kind::Prepared, "the word that the remote is ready")?;
+        Ok(Line::calling(self.halves, self.session, self.dial, line::log(self.pid))?)
     }
 }
 

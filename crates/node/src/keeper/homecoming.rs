@@ -6,6 +6,7 @@
 use super::away::Away;
 use super::requests::Asker;
 use super::{Keeper, Place, Trip};
+use crate::journey::error::chain;
 use crate::journey::transfer::{self, ImageParts, expect};
 use crate::journey::{Error, Inlet, Result};
 use image::{FileId, Process};
@@ -60,7 +61,7 @@ impl Keeper {
                         away.calls.send(Kind::Resume, &[])?;
                     }
                     // It is neither a deputy nor a process, and does not run until it is dead.
-                    Owner::Unknown | Owner::Here => self.give_up(),
+                    Owner::Unknown | Owner::Here => self.give_up(&chain(&error)),
                 }
                 Err(error)
             }

@@ -220,8 +220,7 @@ impl Keeper {
             let frame = match notice {
                 Ok(frame) => frame,
                 Err(error) => {
-                    tracing::error!(pid = self.process.pid, error = chain(&error), "the host is lost");
-                    self.give_up();
+                    self.give_up(&chain(&error));
                     return;
                 }
             };
@@ -290,16 +289,23 @@ impl Keeper {
 
     /// After a failed hand-over away from where the process was: if it is not there any more, nobody here could serve it
     /// elsewhere, and it ends.
-    fn abide_by(&mut self, owner: Owner) {
+    fn abide_by(&mut self, owner: Owner, error: &journey::Error) {
         match owner {
             Owner::Here => {}
-            Owner::There | Owner::Unknown => self.give_up(),
+            Owner::There | Owner::Unknown => self.give_up(&chain(error)),
         }
     }
 
     /// The host is lost for good: nobody knows how far the remote got, so the process must not go on.
-    fn give_up(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.process.pid);
+    fn give_up(&mut self, cause: &str) {
+        let (pid, name) = (self.process.pid, procinfo::name(self.process.pid, self.process.pid));
+        let node = match &self.place {
+            Place::Away(away) => away.node,
+            Place::Home => self.setup.config.node.id,
+        };
+        let name = name.unwrap_or_default();
+        tracing::error!(pid, name, %node, cause, "ended with SIGKILL: nobody could tell how far it is");
+        let pid = nix::unistd::Pid::from_raw(pid);
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
         self.farewell("its host is lost");
     }

@@ -3,6 +3,7 @@
 //! The old host sends the process itself; the keeper only introduces the two, gives the word, and lets the calls go to
 //! the new one. What a failure means is the [`Giver`]'s to say, which the keeper is for the old host.
 
+use super::depart::Host;
 use super::homecoming::hear_quiet;
 use super::requests::Asker;
 use super::{Keeper, Place, Trip, away};
@@ -10,7 +11,7 @@ use crate::journey::transfer::expect;
 use crate::journey::{Error, Outlet, Result};
 use migration::{Giver, GiverInput, Owner, Word};
 use model::{Destination, NodeId, ReasonCode};
-use net::{Receiver, Sender};
+use net::Line;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,7 +26,7 @@ impl Keeper {
         }
         self.refuse_if_held(Destination::Node(node))?;
         let session = self.offer(node, address)?;
-        let (sender, receiver) = self.connect(node, address, session, Role::Keeper { brings: false })?;
+        let host = self.connect(node, address, session, Role::Keeper { brings: false })?;
         let mut giver = Giver::new(Word::Giver);
         asker.progress("files", 0, 0);
         let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
@@ -41,7 +42,7 @@ impl Keeper {
         // Signals that are caught from here on wait in the slots for the new host.
         let mut old = away.calls.disconnect().ok_or(Error::Ending)?;
         old.put(Kind::Flushed, &[])?;
-        match hand_over(&mut giver, away, node, &mut old, sender, receiver) {
+        match hand_over(&mut giver, away, node, &mut old, host) {
             Ok(bytes) => Ok(Trip { freeze: frozen_at.elapsed(), total: begun.elapsed(), bytes }),
             Err(error) => {
                 let owner = giver.fail();
@@ -49,7 +50,7 @@ impl Keeper {
                     old.put(Kind::Resume, &[])?;
                     away.calls.connect(Some(old));
                 }
-                self.abide_by(owner);
+                self.abide_by(owner, &error);
                 Err(error)
             }
         }
@@ -61,22 +62,21 @@ fn hand_over(
     giver: &mut Giver,
     away: &mut away::Away,
     node: NodeId,
-    old: &mut Sender,
-    mut sender: Sender,
-    mut receiver: Receiver,
+    old: &mut Line,
+    host: Host,
 ) -> Result<u64> {
     let sent = expect(&mut &away.notices, Kind::Sent, "the word that all was sent")?;
     let bytes = session::decode::<Sent>(&sent.payload)?.0.bytes;
-    expect(&mut receiver, Kind::Prepared, "the word that the remote is ready")?;
+    let (mut line, mut reader) = host.attach()?;
     giver.step(GiverInput::Prepared)?;
     let commit = Commit { signals: away.calls.signals_sent() };
     giver.step(GiverInput::Speak)?;
-    sender.put(Kind::Commit, &[&session::encode(&commit)])?;
-    expect(&mut receiver, Kind::Started, "the word that the remote runs")?;
+    line.put(Kind::Commit, &[&session::encode(&commit)])?;
+    expect(&mut reader, Kind::Started, "the word that the remote runs")?;
     giver.step(GiverInput::Started)?;
     let _ = old.put(Kind::Release, &[]);
-    away.calls.connect(Some(sender));
-    away.notices = away::listen(Arc::clone(&away.calls), receiver)?;
+    away.calls.connect(Some(line));
+    away.notices = away::listen(Arc::clone(&away.calls), reader)?;
     away.node = node;
     Ok(bytes)
 }

@@ -6,8 +6,10 @@
 use super::connections::{self, Guestbook, Wanted};
 use super::guest::{Guest, Sleep};
 use super::memory::GuestMemory;
+use super::reception::Reception;
 use crate::Setup;
 use crate::journey::cache::Cache;
+use crate::journey::line::{self, Link};
 use crate::journey::transfer::{self, ImageParts};
 use crate::journey::{Error, Outlet, Result};
 use image::{FileId, Process, Resume};
@@ -15,11 +17,12 @@ use kernel::ptrace;
 use migration::{Taker, TakerInput, Word};
 use model::limits::PEER_SILENCE_SECONDS;
 use model::{NodeId, Session};
-use net::{Receiver, Sender};
+use net::Line;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracee::body::{self, Body, FIRST_FILE, Plan};
 use tracee::inject::{self, Injector};
@@ -34,8 +37,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A process that has arrived and runs.
 pub(super) struct Arrived {
     pub(super) guest: Guest,
-    pub(super) sender: Sender,
-    pub(super) receiver: Receiver,
+    pub(super) link: Link,
+    pub(super) reception: Reception,
     pub(super) files: layout::Files,
     pub(super) cache: Cache,
 }
@@ -84,14 +87,37 @@ pub(super) fn arrive(
     let unfinished = received?;
     let finished = finish(unfinished);
     let mut guest = tell(&mut keeper, finished)?;
-    let outcome = begin(&mut guest, &mut keeper);
-    if let Err(error) = outcome {
-        body::kill(guest.init);
-        return Err(error);
+    let line = attach(&mut guest, setup, home, session, listener, keeper);
+    let begun = line.and_then(|(mut link, reception)| {
+        begin(&mut guest, &mut link)?;
+        Ok((link, reception))
+    });
+    match begun {
+        Ok((link, reception)) => Ok(Arrived { guest, link, reception, files, cache }),
+        Err(error) => {
+            body::kill(guest.init);
+            Err(error)
+        }
     }
-    keeper.receiver.set_timeout(None)?;
-    let Guestbook { sender, receiver, .. } = keeper;
-    Ok(Arrived { guest, sender, receiver, files, cache })
+}
+
+/// Says that the guest is ready. From here on a cut is survived, on both sides: it must not come between them and the
+/// word.
+fn attach(
+    guest: &mut Guest,
+    setup: &Setup,
+    home: NodeId,
+    session: Session,
+    listener: &UnixListener,
+    mut keeper: Guestbook,
+) -> Result<(Link, Reception)> {
+    let prepared = session::encode(&Prepared { local_pid: guest.pid });
+    keeper.sender.put(Kind::Prepared, &[&prepared])?;
+    let (line, reader) = Line::called((keeper.sender, keeper.receiver), session, line::log(guest.image.pid))?;
+    let line = Arc::new(line);
+    let reception = Reception::open(listener, setup.identity.clone(), home, &line)
+        .map_err(Error::io("beginning to answer the daemon"))?;
+    Ok((Link::new(line, reader), reception))
 }
 
 /// Tells the other side of a failure, and waits until it has heard: closing with unread frames would reset the
@@ -393,12 +419,11 @@ fn remember_calls(guest: &mut Guest) {
 }
 
 /// Waits for the word and lets the guest run.
-fn begin(guest: &mut Guest, keeper: &mut Guestbook) -> Result<()> {
+fn begin(guest: &mut Guest, link: &mut Link) -> Result<()> {
     let local_pid = guest.pid;
     let mut taker = Taker::new(Word::Giver);
     taker.step(TakerInput::Complete)?;
-    keeper.sender.put(Kind::Prepared, &[&session::encode(&Prepared { local_pid })])?;
-    let frame = transfer::expect(&mut keeper.receiver, Kind::Commit, "the word to begin")?;
+    let frame = transfer::expect(link, Kind::Commit, "the word to begin")?;
     let (commit, _) = session::decode::<Commit>(&frame.payload)?;
     if commit.signals.len() != guest.threads.len() {
         return Err(session::Malformed("word to begin").into());
@@ -414,5 +439,5 @@ fn begin(guest: &mut Guest, keeper: &mut Guestbook) -> Result<()> {
             errno,
         })?;
     }
-    keeper.sender.put(Kind::Started, &[&session::encode(&Started { local_pid })])
+    link.put(Kind::Started, &[&session::encode(&Started { local_pid })])
 }

@@ -120,14 +120,14 @@ impl Warden {
         let header =
             CallHeader { slot: index as u32, seq: thread.seq, signals_seen: thread.signals_seen, call };
         thread.waits = Waits::Call { notification, outstanding };
-        Ok(self.sender.put(Kind::Call, &[&session::encode(&header), &input])?)
+        Ok(self.link.put(Kind::Call, &[&session::encode(&header), &input])?)
     }
 
     /// The process is to come home and make this call there.
     pub(super) fn wish_home(&mut self, index: usize, notification: &Notification) -> Step {
         self.guest.threads[index].waits = Waits::Home { notification: notification.id };
         let wish = Wish::Call { nr: notification.nr as u32 };
-        Ok(self.sender.put(Kind::Wish, &[&session::encode(&wish)])?)
+        Ok(self.link.put(Kind::Wish, &[&session::encode(&wish)])?)
     }
 
     /// Answers a call of a thread, which waits for nothing any more.
@@ -287,7 +287,7 @@ impl Warden {
                 }
                 self.guest.threads[index].waits = Waits::Home { notification };
                 let wish = Wish::Call { nr: outstanding.row.nr };
-                Ok(self.sender.put(Kind::Wish, &[&session::encode(&wish)])?)
+                Ok(self.link.put(Kind::Wish, &[&session::encode(&wish)])?)
             }
             Interruption::Unhandled => self.restart(index, notification, &outstanding, RESTART_ALWAYS),
             // The thread has been told to stop, and does so before it could see the code.
@@ -351,7 +351,7 @@ impl Warden {
         }
         outstanding.cancelled = true;
         let cancel = CancelCall { slot: index as u32, seq };
-        Ok(self.sender.put(Kind::Cancel, &[&session::encode(&cancel)])?)
+        Ok(self.link.put(Kind::Cancel, &[&session::encode(&cancel)])?)
     }
 }
 

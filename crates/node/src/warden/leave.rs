@@ -66,9 +66,9 @@ impl Warden {
         match self.send_files_ahead(&order) {
             Ok(onward) => {
                 self.onward = Some(onward);
-                Ok(self.sender.put(Kind::MoveOn, &[])?)
+                Ok(self.link.put(Kind::MoveOn, &[])?)
             }
-            Err(error) => Ok(self.sender.put(Kind::Refused, &[&session::encode(&error.to_refusal())])?),
+            Err(error) => Ok(self.link.put(Kind::Refused, &[&session::encode(&error.to_refusal())])?),
         }
     }
 
@@ -97,7 +97,7 @@ impl Warden {
         if self.guest.threads.iter().any(|thread| matches!(thread.waits, Waits::Stop)) {
             let reasons = model::Reasons(vec![model::ReasonCode::Stopped.into()]);
             let refusal = Refusal { message: reasons.to_string(), reasons };
-            return Ok(self.sender.put(Kind::Refused, &[&session::encode(&refusal)])?);
+            return Ok(self.link.put(Kind::Refused, &[&session::encode(&refusal)])?);
         }
         let before = procinfo::maps_with_flags(self.guest.pid).unwrap_or_default();
         let mut giver = Giver::new(Word::Taker);
@@ -124,7 +124,7 @@ impl Warden {
             && quiet
         {
             leaving.is_quiet = true;
-            self.sender.put(Kind::Quiet, &[])?;
+            self.link.put(Kind::Quiet, &[])?;
         }
         Ok(())
     }
@@ -138,17 +138,17 @@ impl Warden {
         let sent = self.capture(&mut leaving).and_then(|image| match &mut onward {
             Some(onward) => send(&mut onward.sender, image, onward.ahead, self.guest.pid),
             // At home its clocks are those of its home again.
-            None => send(&mut self.sender, image, Clocks::default(), self.guest.pid),
+            None => send(&mut self.link, image, Clocks::default(), self.guest.pid),
         });
         self.leaving = Some(leaving);
         match sent {
             Ok(bytes) if onward.is_some() => {
                 // The connection stays open until the process is released or stays.
                 self.onward = onward;
-                Ok(self.sender.put(Kind::Sent, &[&session::encode(&Sent { bytes })])?)
+                Ok(self.link.put(Kind::Sent, &[&session::encode(&Sent { bytes })])?)
             }
             Ok(_) => Ok(()),
-            Err(error) => Ok(self.sender.put(Kind::Refused, &[&session::encode(&error.to_refusal())])?),
+            Err(error) => Ok(self.link.put(Kind::Refused, &[&session::encode(&error.to_refusal())])?),
         }
     }
 
@@ -268,7 +268,7 @@ impl Warden {
     }
 }
 
-fn send(sender: &mut Sender, mut image: Process, ahead: Clocks, pid: i32) -> Result<u64> {
+fn send(sender: &mut impl Outlet, mut image: Process, ahead: Clocks, pid: i32) -> Result<u64> {
     transfer::send_image(sender, &mut image, ahead)?;
     let mut source = Source::scan(pid, &image.areas)?;
     transfer::send_pages(sender, &mut source, &image, &mut |_, _| Ok(()))

@@ -15,12 +15,14 @@ mod connections;
 mod guest;
 mod leave;
 mod memory;
+mod reception;
 mod signals;
 mod special;
 mod threads;
 
 use crate::journey::cache::{Cache, Incoming};
 use crate::journey::error::chain;
+use crate::journey::line::Link;
 use crate::journey::{self, Outlet};
 use crate::{Error, Setup};
 use connections::Wanted;
@@ -28,10 +30,10 @@ use control::{Answer, Event, WardenStatus};
 use guest::Guest;
 use leave::{Leaving, Onward};
 use model::{NodeId, Session};
-use net::{Receiver, Sender};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use reception::Reception;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
@@ -70,8 +72,9 @@ struct Warden {
     home: NodeId,
     name: String,
     guest: Guest,
-    sender: Sender,
-    receiver: Receiver,
+    /// The line to its home.
+    link: Link,
+    reception: Reception,
     files: Files,
     cache: Cache,
     incoming: Option<Incoming>,
@@ -112,8 +115,8 @@ pub fn run(
         home,
         name,
         guest: arrived.guest,
-        sender: arrived.sender,
-        receiver: arrived.receiver,
+        link: arrived.link,
+        reception: arrived.reception,
         files: arrived.files,
         cache: arrived.cache,
         incoming: None,
@@ -125,8 +128,8 @@ pub fn run(
         sent_away: None,
     };
     tracing::info!(pid, %home, local_pid = warden.guest.pid, "a guest arrived");
-    let outcome = warden.serve(&listener, &news);
-    // Whoever owns the process, a guest does not outlive the connection to its home.
+    let outcome = warden.serve(&news);
+    // Whoever owns the process, a guest does not outlive the line to its home.
     tracee::body::kill(warden.guest.init);
     warden.answer_leave(match &outcome {
         Stop::End(End::Gone) => None,
@@ -140,21 +143,23 @@ pub fn run(
 }
 
 impl Warden {
-    fn serve(&mut self, listener: &UnixListener, news: &SignalFd) -> Stop {
+    fn serve(&mut self, news: &SignalFd) -> Stop {
         loop {
-            if let Err(stop) = self.turn(listener, news) {
+            if let Err(stop) = self.turn(news) {
                 return stop;
             }
         }
     }
 
     /// Waits for something and deals with it.
-    fn turn(&mut self, listener: &UnixListener, news: &SignalFd) -> Step {
+    fn turn(&mut self, news: &SignalFd) -> Step {
+        let [line, connection] = self.link.wakes();
         let mut fds = [
             PollFd::new(self.guest.listener.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.receiver.as_fd(), PollFlags::POLLIN),
+            PollFd::new(connection, PollFlags::POLLIN),
+            PollFd::new(line, PollFlags::POLLIN),
             PollFd::new(news.as_fd(), PollFlags::POLLIN),
-            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.reception.wake(), PollFlags::POLLIN),
         ];
         let timeout = PollTimeout::try_from(STATUS_EVERY).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
@@ -162,13 +167,14 @@ impl Warden {
             Err(errno) => return Err(journey::Error::io("waiting")(errno.into()).into()),
         }
         let filter_gone = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
-        let [calls, frames, news_ready, daemon] =
+        let [calls, frames, line, news_ready, daemon] =
             fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
         let due = self.reported.elapsed() >= STATUS_EVERY;
         if calls {
             self.take_notification()?;
         }
-        if frames {
+        // Once in a while in any case: silence is found by looking.
+        if frames || line || due || self.link.holds_bytes() {
             self.take_frames()?;
         }
         if news_ready {
@@ -180,7 +186,7 @@ impl Warden {
             self.take_news()?;
         }
         if daemon {
-            self.take_request(listener);
+            self.take_request();
         }
         if self.sent_away.as_ref().is_some_and(|(_, since)| since.elapsed() > LEAVE_PATIENCE) {
             self.answer_leave(Some("its home was told and has not taken it yet; it will when it can"));
@@ -192,9 +198,9 @@ impl Warden {
     }
 
     fn take_frames(&mut self) -> Step {
-        while let Some(frame) = self.receiver.try_recv()? {
+        while let Some(frame) = self.link.try_recv()? {
             self.take_frame(&frame)?;
-            if !self.receiver.holds_bytes() {
+            if !self.link.holds_bytes() {
                 break;
             }
         }
@@ -224,19 +230,17 @@ impl Warden {
         }
     }
 
-    fn take_request(&mut self, listener: &UnixListener) {
-        match connections::accept(listener) {
+    fn take_request(&mut self) {
+        match self.reception.question() {
             Some(Wanted::Status(mut stream)) => connections::say_status(&mut stream, &self.status()),
             Some(Wanted::Leave(stream)) => {
                 self.answer_leave(Some("somebody else asked, too"));
                 self.sent_away = Some((stream, Instant::now()));
-                if let Err(error) = self.sender.put(Kind::Wish, &[&session::encode(&Wish::Expelled)]) {
+                if let Err(error) = self.link.put(Kind::Wish, &[&session::encode(&Wish::Expelled)]) {
                     self.answer_leave(Some(&chain(&error)));
                 }
             }
-            Some(Wanted::Connection(_)) | None => {
-                tracing::debug!("a connection that is not due");
-            }
+            Some(Wanted::Connection(_)) | None => {}
         }
     }
 
@@ -282,6 +286,6 @@ impl Warden {
     fn report(&mut self) -> Step {
         self.reported = Instant::now();
         let status = self.usage();
-        Ok(self.sender.put(Kind::Status, &[&session::encode(&status)])?)
+        Ok(self.link.put(Kind::Status, &[&session::encode(&status)])?)
     }
 }

@@ -92,7 +92,7 @@ impl Warden {
         }
         thread.signals_seen = header.number.wrapping_add(1);
         let seen = SignalSeen { slot: header.slot, tail: thread.signals_seen };
-        self.sender.put(Kind::SignalSeen, &[&session::encode(&seen)])?;
+        self.link.put(Kind::SignalSeen, &[&session::encode(&seen)])?;
         let info = siginfo_words(raw);
         if let Some(leaving) = &mut self.leaving
             && leaving.is_quiet
@@ -216,7 +216,7 @@ impl Warden {
                 let thread = &mut self.guest.threads[index];
                 thread.stash.push(info);
                 thread.parked = true;
-                Ok(self.sender.put(Kind::Wish, &[&session::encode(&Wish::Signal { signal })])?)
+                Ok(self.link.put(Kind::Wish, &[&session::encode(&Wish::Signal { signal })])?)
             }
         }
     }
@@ -229,6 +229,6 @@ impl Warden {
         thread.waits = if kind == Kind::StopSelf { Waits::Stop } else { Waits::Death };
         let action = self.guest.actions.get(signal as usize - 1).copied().unwrap_or_default();
         let order = SignalOrder { slot: index as u32, seq: thread.seq, signal, action };
-        Ok(self.sender.put(kind, &[&session::encode(&order)])?)
+        Ok(self.link.put(kind, &[&session::encode(&order)])?)
     }
 }

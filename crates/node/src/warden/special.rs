@@ -50,7 +50,7 @@ impl Warden {
             signals_seen: thread.signals_seen,
             call,
         };
-        Ok(self.sender.put(Kind::Call, &[&session::encode(&header)])?)
+        Ok(self.link.put(Kind::Call, &[&session::encode(&header)])?)
     }
 
     /// A sleep runs here; when it began is known, for the case that the process moves in the middle of it.
@@ -87,7 +87,7 @@ impl Warden {
         thread.waits = Waits::Action { notification: notification.id, signal, action };
         let (slot, seq, signals_seen) = (index as u32, thread.seq, thread.signals_seen);
         let order = Action { slot, seq, signals_seen, signal, action };
-        Ok(self.sender.put(Kind::Action, &[&session::encode(&order)])?)
+        Ok(self.link.put(Kind::Action, &[&session::encode(&order)])?)
     }
 
     /// A private mapping of a file gets a copy of the file; everything else that is not plain memory goes home.
@@ -102,7 +102,7 @@ impl Warden {
         }
         self.guest.threads[index].waits = Waits::File { notification: notification.id, descriptor };
         let request = FileRequest { slot: index as u32, descriptor, send: false };
-        Ok(self.sender.put(Kind::File, &[&session::encode(&request)])?)
+        Ok(self.link.put(Kind::File, &[&session::encode(&request)])?)
     }
 
     /// The keeper says what is under a descriptor that a thread wants to map.
@@ -120,7 +120,7 @@ impl Warden {
             // Perhaps no file at all: its home knows what to answer.
             thread.waits = Waits::Home { notification };
             let wish = session::Wish::Call { nr: nix::libc::SYS_mmap as u32 };
-            return Ok(self.sender.put(Kind::Wish, &[&session::encode(&wish)])?);
+            return Ok(self.link.put(Kind::Wish, &[&session::encode(&wish)])?);
         };
         match self.cache.get(&entry.id) {
             Some(file) => {
@@ -135,13 +135,13 @@ impl Warden {
                     Err(_) => {
                         self.guest.threads[index].waits = Waits::Home { notification };
                         let wish = session::Wish::Call { nr: nix::libc::SYS_mmap as u32 };
-                        Ok(self.sender.put(Kind::Wish, &[&session::encode(&wish)])?)
+                        Ok(self.link.put(Kind::Wish, &[&session::encode(&wish)])?)
                     }
                 }
             }
             None => {
                 let request = FileRequest { slot: answer.slot, descriptor, send: true };
-                Ok(self.sender.put(Kind::File, &[&session::encode(&request)])?)
+                Ok(self.link.put(Kind::File, &[&session::encode(&request)])?)
             }
         }
     }
