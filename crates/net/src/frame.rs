@@ -19,11 +19,13 @@ pub(crate) const KIND_SEEN: u16 = u16::MAX;
 pub(crate) const KIND_RESUME: u16 = u16::MAX - 1;
 /// Nobody here knows the session.
 pub(crate) const KIND_UNKNOWN: u16 = u16::MAX - 2;
+/// The speaker has ended the session: nobody has to wait for it. Empty.
+pub(crate) const KIND_OVER: u16 = u16::MAX - 3;
 
 /// One message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
-    /// What it is; the numbers are `wire`'s. 0 and the three largest are the channel's own.
+    /// What it is; the numbers are `wire`'s. 0 and the four largest are the channel's own.
     pub kind: u16,
     /// Its bytes.
     pub payload: Vec<u8>,

@@ -16,7 +16,7 @@
 //! Lock order: `out`, then `desk`. `out` is held while a frame is written, which takes as long as the peer does not read;
 //! so who reads never waits for `out`, and both sides can write at once without waiting for each other for ever.
 
-use crate::frame::KIND_RESUME;
+use crate::frame::{KIND_OVER, KIND_RESUME};
 use crate::ledger::{Due, Generation, Greeting, Inbox, Outbox, Violation};
 use crate::pulse;
 use crate::reader::Reader;
@@ -192,7 +192,7 @@ impl Line {
         self.0.readmit(channel)
     }
 
-    /// Ends the session after all that was sent; the peer has to find out by itself.
+    /// Ends the session after all that was sent, for both sides.
     pub fn end(&self) {
         self.0.hang_up();
     }
@@ -333,7 +333,7 @@ impl Shared {
         self.finish(&mut desk, why);
     }
 
-    fn finish(&self, desk: &mut Desk, why: &str) {
+    pub(crate) fn finish(&self, desk: &mut Desk, why: &str) {
         if !matches!(desk.state, State::Over(_)) {
             desk.state = State::Over(why.to_owned());
         }
@@ -423,7 +423,9 @@ impl Shared {
 
     /// Ends the session after all that was sent. The reader sees the end when the peer has closed, too.
     fn hang_up(&self) {
-        if let Some(sender) = lock(&self.out).sender.take() {
+        if let Some(mut sender) = lock(&self.out).sender.take() {
+            // Where that does not get through, the peer waits as long as after a cut.
+            let _ = sender.send(KIND_OVER, &[]);
             sender.finish();
         }
         self.end("it was ended here");

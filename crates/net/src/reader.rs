@@ -1,6 +1,6 @@
 //! The receiving end of a session.
 
-use crate::frame::KIND_SEEN;
+use crate::frame::{KIND_OVER, KIND_SEEN};
 use crate::ledger::Due;
 use crate::line::{Shared, State};
 use crate::{Error, Frame, Receiver};
@@ -152,6 +152,10 @@ fn taken(shared: &Shared, generation: u64, kind: u16, payload: &[u8]) -> Result<
     }
     if !desk.generation.is(generation) {
         return Ok(Taken::Stale);
+    }
+    if kind == KIND_OVER {
+        shared.finish(&mut desk, "the other side ended it");
+        return Ok(Taken::Own);
     }
     if kind == KIND_SEEN {
         let received = payload.try_into().map(u64::from_le_bytes);

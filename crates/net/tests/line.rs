@@ -189,7 +189,7 @@ fn nothing_is_lost_or_doubled_wherever_the_connection_is_cut() {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let budget = (state >> 33) as usize % 600_000;
                 weather.cut_after.store(
-                    if budget % 3 == 0 { 700 + budget % 5000 } else { 5000 + budget % 300_000 },
+                    if budget.is_multiple_of(3) { 700 + budget % 5000 } else { 5000 + budget % 300_000 },
                     SeqCst,
                 );
                 thread::sleep(Duration::from_millis(budget as u64 % 10));
