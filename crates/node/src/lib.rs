@@ -15,6 +15,8 @@ pub mod counts;
 pub mod daemon;
 pub mod eligibility;
 mod error;
+pub mod fault;
+mod held;
 mod history;
 mod journey;
 pub mod keeper;

@@ -9,6 +9,7 @@
 
 mod catalog;
 mod cluster;
+mod counting;
 mod journey;
 mod needs;
 mod om;
@@ -23,6 +24,7 @@ mod world;
 
 pub use catalog::{Feed, GUESTS, Guest, RESTARTS, guest, restart};
 pub use cluster::Cluster;
+pub use counting::Counting;
 pub use journey::{Finished, data, native, travel};
 pub use needs::missing;
 pub use om::{Move, Refusal, find};
@@ -30,7 +32,7 @@ pub use place::{Place, Said};
 pub use run::{Input, Run};
 pub use stream::Stream;
 pub use trial::{is_long, main, trial};
-pub use workshop::Workshop;
+pub use workshop::{Workshop, faulty_programs};
 pub use world::{Stop, World};
 
 use std::time::Duration;

@@ -48,6 +48,38 @@ impl Cluster {
         number.with_context(|| format!("no number in '{said}'"))
     }
 
+    /// Kills the daemon of a node; its agents go on.
+    pub fn kill_daemon(&self, node: &str) -> Result<()> {
+        self.place(node)
+            .must("ps -eo pid=,comm= | awk '$2 == \"omd\" { print $1 }' | xargs -r kill -9")
+            .map(drop)
+    }
+
+    /// Starts the daemon of a node again, of this program, and waits until it answers.
+    pub fn start_daemon(&self, node: &str, program: &str) -> Result<()> {
+        let start = "--config /etc/openmosix/omd.toml </dev/null >>/var/log/openmosix/omd.log 2>&1 &";
+        self.place(node).must(&format!("setsid {program} {start}"))?;
+        let deadline = Instant::now() + SOON;
+        while self.place(node).shell("om ps --json")?.status != 0 {
+            ensure!(Instant::now() < deadline, "the daemon of {node} does not answer: {}", self.logs());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Kills the agents of a kind on a node; gives their number.
+    pub fn kill_agents(&self, node: &str, kind: &str) -> Result<usize> {
+        // The body and the init that a warden makes bear its name until they have their own; so does their parent.
+        let list = format!(
+            "ps -eo pid=,ppid=,comm= | awk '$3 == \"omd-{kind}\" {{ parent[$1] = $2 }} \
+             END {{ for (pid in parent) if (!(parent[pid] in parent)) print pid }}'"
+        );
+        let pids = self
+            .place(node)
+            .must(&format!("{list} | tee /tmp/killed | xargs -r kill -9; cat /tmp/killed"))?;
+        Ok(pids.lines().count())
+    }
+
     /// What agents and guests have left anywhere.
     pub fn remains(&self) -> Result<String> {
         let mut remains = String::new();

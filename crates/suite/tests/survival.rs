@@ -7,7 +7,7 @@ use rand::{RngExt as _, SeedableRng};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use suite::{Cluster, Input, RUN_MAX, Run, SOON, Stop, World, guest, is_long, main as run, trial};
+use suite::{Cluster, Counting, RUN_MAX, Run, SOON, Stop, World, guest, is_long, main as run, trial};
 
 /// Bytes that go through the pump.
 const PUMPED: usize = 40_000_000;
@@ -115,21 +115,6 @@ fn pump_in(cluster: &Cluster, cuts: u32) -> Result<()> {
     cluster.nothing_remains(GONE)
 }
 
-const COUNTING: &str = "
-import os, sys
-print('ready', flush=True)
-sum, count = 0, 0
-with open(sys.argv[1], 'w') as file:
-    while not os.path.exists(sys.argv[1] + '.stop'):
-        count += 1
-        sum += count
-        file.write('%d\\n' % count); file.flush()
-        os.write(1, b'%d\\n' % count)
-numbers = [int(line) for line in open(sys.argv[1])]
-assert numbers == list(range(1, count + 1)), 'the file has holes'
-print('the end', count, flush=True)
-";
-
 fn counting_under_cuts(cuts: u32) -> Result<()> {
     let cluster = Cluster::up(&[])?;
     let outcome = counting_in(&cluster, cuts);
@@ -137,11 +122,7 @@ fn counting_under_cuts(cuts: u32) -> Result<()> {
 }
 
 fn counting_in(cluster: &Cluster, cuts: u32) -> Result<()> {
-    let place = cluster.home();
-    let scratch = place.scratch()?;
-    let words = ["/usr/bin/python3", "-c", COUNTING, &format!("{scratch}/count")].map(str::to_owned);
-    let mut run = Run::command(place, &words, Input::Pipes, String::new())?;
-    run.expect("ready", 0)?;
+    let mut counting = Counting::start(cluster, Duration::ZERO)?;
     let (done, made) = (AtomicBool::new(false), AtomicU32::new(0));
     let mut counts = (0, 0);
     std::thread::scope(|scope| -> Result<()> {
@@ -150,21 +131,14 @@ fn counting_in(cluster: &Cluster, cuts: u32) -> Result<()> {
             done.store(true, Ordering::SeqCst);
             outcome
         });
-        let moved = move_about(&mut run, 84, || done.load(Ordering::SeqCst));
+        let moved = move_about(&mut counting.run, 84, || done.load(Ordering::SeqCst));
         done.store(true, Ordering::SeqCst);
         counts = moved?;
         troubled.join().map_err(|_| anyhow::anyhow!("the trouble panicked"))?
     })?;
-    place.must(&format!("touch {scratch}/count.stop"))?;
-    let (status, output) = run.end(RUN_MAX)?;
-    let output = String::from_utf8_lossy(&output).into_owned();
-    ensure!(status == 0, "it ended with {status}: {}", run.said());
-    let lines: Vec<&str> = output.lines().skip(1).collect();
-    let (end, numbers) = lines.split_last().context("it printed nothing")?;
-    let wanted = (1..=numbers.len()).map(|number| number.to_string());
-    ensure!(wanted.eq(numbers.iter().map(|line| (*line).to_owned())), "what it printed has holes or doubles");
-    ensure!(*end == format!("the end {}", numbers.len()), "{end}");
-    println!("{made:?} cuts, {} moves, {} that failed, counted to {}", counts.0, counts.1, numbers.len());
+    counting.goes_on(SOON)?;
+    let count = counting.finish()?;
+    println!("{made:?} cuts, {} moves, {} that failed, counted to {count}", counts.0, counts.1);
     ensure!(counts.0 > 0 && made.load(Ordering::SeqCst) >= cuts, "{counts:?}");
     cluster.nothing_remains(GONE)
 }

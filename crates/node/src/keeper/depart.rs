@@ -6,10 +6,12 @@
 use super::calls::Calls;
 use super::requests::Asker;
 use super::{Keeper, Place, Trip, away};
+use crate::fault::{self, Point};
 use crate::journey::transfer::{self, expect, files_of};
 use crate::journey::{Error, Outlet, Result, line};
-use crate::{machine, peers};
+use crate::{held, machine, peers};
 use image::Process;
+use kernel::ptrace;
 use migration::{Giver, GiverInput, Owner, Word};
 use model::{NodeId, Reason, ReasonCode, Reasons, Session};
 use net::{Channel, Dial, Line, Reader, Receiver, Route, Sender};
@@ -69,7 +71,11 @@ impl Keeper {
     /// Moves the process from home to `node`. On failure it goes on at home, or has ended if it may no longer.
     pub(super) fn depart(&mut self, node: NodeId, address: SocketAddr, asker: &mut Asker) -> Result<Trip> {
         let mut giver = Giver::new(Word::Giver);
-        self.give(&mut giver, node, address, asker).inspect_err(|error| self.abide_by(giver.fail(), error))
+        let given = self.give(&mut giver, node, address, asker);
+        given.inspect_err(|error| {
+            self.abide_by(giver.fail(), error);
+            held::forget(&self.setup.config.paths, self.process.pid);
+        })
     }
 
     fn give(
@@ -83,6 +89,7 @@ impl Keeper {
         let pid = self.process.pid;
         refuse_if(tracee::constraints(pid))?;
         let session = self.offer(node, address)?;
+        fault::at(&self.setup.config.paths, Point::KeeperOffered)?;
         let mut host = self.connect(node, address, session, Role::Keeper { brings: true })?;
         let (sender, receiver) = (&mut host.halves.0, &mut host.halves.1);
         let before = procinfo::maps_with_flags(pid).map_err(Error::io("reading the mappings"))?;
@@ -91,11 +98,15 @@ impl Keeper {
         transfer::send_files(sender, receiver, &offered, &mut |done, total| {
             asker.progress("files", done, total);
         })?;
+        fault::at(&self.setup.config.paths, Point::KeeperFiles)?;
         let ahead = transfer::compare_clocks(sender, receiver)?;
         let status = procinfo::status(pid).map_err(|_| Error::Ended)?;
         let known_as = (pid, status.uids[1], status.gids[1]);
         transfer::make_body(sender, receiver, pid, known_as, ahead)?;
+        fault::at(&self.setup.config.paths, Point::KeeperBody)?;
         let waiting = super::waiting::observe(pid);
+        // From here on its keeper's death is its own.
+        held::note(&self.setup.config.paths, self.process, node).map_err(|_| Error::Ending)?;
 
         let frozen_at = Instant::now();
         let mut frozen = Frozen {
@@ -107,6 +118,7 @@ impl Keeper {
             instruction: 0,
         };
         let mut image = freeze(pid, &mut frozen, &before, waiting, &mut self.files)?;
+        fault::at(&self.setup.config.paths, Point::KeeperFrozen)?;
         let Some(injector) = &frozen.injector else { return Err(Error::Ending) };
         let late: Vec<_> = files_of(&image.areas, image.executable, &self.files)
             .into_iter()
@@ -118,12 +130,14 @@ impl Keeper {
         }
         let sent = transfer::send_image(sender, &mut image, ahead);
         transfer::heard(receiver, sent)?;
+        fault::at(&self.setup.config.paths, Point::KeeperImage)?;
         let mut source = Source::scan(pid, &image.areas)?;
         let sent = transfer::send_pages(sender, &mut source, &image, &mut |done, total| {
             asker.progress("memory", done, total);
             transfer::listen(receiver)
         });
         let bytes = transfer::heard(receiver, sent)?;
+        fault::at(&self.setup.config.paths, Point::KeeperPages)?;
         let tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
         let slots_base = slots_hole(&before, injector, tids.len() as u32)?;
         let slots = deputy::prepare(injector, slots_base, tids.len() as u32)?;
@@ -132,14 +146,16 @@ impl Keeper {
         frozen.slots = Some(slots);
         let (mut line, mut reader) = host.attach()?;
         frozen.giver.step(GiverInput::Prepared)?;
+        fault::at(&self.setup.config.paths, Point::KeeperPrepared)?;
 
         shared.prepare();
         shared.claim().map_err(Error::io("becoming the keeper"))?;
         let Some(slots) = frozen.slots.take() else { return Err(Error::Ending) };
-        if let Err(error) = deputy::become_deputy(injector, &tids, &image, &slots) {
+        let hollow = deputy::become_deputy(injector, &tids, &image, &slots).map_err(Error::from);
+        if let Err(error) = hollow.and_then(|()| fault::at(&self.setup.config.paths, Point::KeeperHollow)) {
             undo_deputy(injector, &image, &tids);
             frozen.slots = Some(slots);
-            return Err(error.into());
+            return Err(error);
         }
         frozen.giver.step(GiverInput::Speak)?;
         let commit = Commit { signals: vec![0; tids.len()] };
@@ -147,9 +163,11 @@ impl Keeper {
         let (base, entries) = (injector.base(), injector.entries());
         frozen.injector = None;
         drop(frozen.stopped.take());
+        fault::at(&self.setup.config.paths, Point::KeeperCommitted)?;
         let started = expect(&mut reader, Kind::Started, "the word that the remote runs")?;
         session::decode::<Started>(&started.payload)?;
         frozen.giver.step(GiverInput::Started)?;
+        fault::at(&self.setup.config.paths, Point::KeeperStarted)?;
         let freeze = frozen_at.elapsed();
         let calls = Arc::new(Calls::new(shared, pid, tids, entries));
         calls.connect(Some(line));
@@ -249,6 +267,14 @@ fn freeze(
     let stopped = Stopped::freeze(pid, STOP_PATIENCE)?;
     let tids = stopped.tids().to_vec();
     frozen.stopped = Some(stopped);
+    for &tid in &tids {
+        // With the stub half in it, it must not run without us.
+        ptrace::set_options(tid, ptrace::OPTION_EXITKILL).map_err(|errno| tracee::Error::Kernel {
+            what: "binding it to its keeper",
+            pid: tid,
+            errno,
+        })?;
+    }
     frozen.giver.step(GiverInput::Stopped)?;
     for &tid in &tids {
         frozen.snapshots.push(Snapshot::take(tid)?);

@@ -6,6 +6,9 @@
 use super::away::Away;
 use super::requests::Asker;
 use super::{Keeper, Place, Trip};
+use crate::config::Paths;
+use crate::fault::{self, Point};
+use crate::held;
 use crate::journey::error::chain;
 use crate::journey::transfer::{self, ImageParts, expect};
 use crate::journey::{Error, Inlet, Result};
@@ -37,16 +40,25 @@ impl Keeper {
         };
         away.calls.send(Kind::Quiesce, &[])?;
         hear_quiet(away)?;
+        let paths = &self.setup.config.paths;
         let frozen_at = Instant::now();
         let mut taker = Taker::new(Word::Taker);
         let mut stopped = None;
-        let filled = still(self.process.pid, away)
-            .and_then(|still| fill(&mut taker, away, stopped.insert(still), &self.files, asker));
+        let filled = fault::at(paths, Point::KeeperQuiesced)
+            .and_then(|()| still(self.process.pid, away))
+            .and_then(|still| {
+                let still = stopped.insert(still);
+                fault::at(paths, Point::KeeperFlushed)?;
+                fill(&mut taker, away, still, (&self.files, paths), asker)
+            });
         match filled {
             Ok(bytes) => {
                 drop(stopped.take());
+                // It is whole, and needs nobody.
+                held::forget(paths, self.process.pid);
                 let freeze = frozen_at.elapsed();
                 let _ = away.calls.send(Kind::Release, &[]);
+                let _ = fault::at(paths, Point::KeeperReleased);
                 if let Place::Away(away) = std::mem::replace(&mut self.place, Place::Home) {
                     self.forwarded += away.calls.forwarded();
                     away.end();
@@ -121,7 +133,8 @@ fn stop_deputy(pid: i32, away: &Away) -> Result<Stopped> {
     let deadline = Instant::now() + STOP_PATIENCE;
     let tids = away.calls.tids().to_vec();
     for &tid in &tids {
-        ptrace::seize(tid, 0).map_err(kernel_error("seizing the deputy", tid))?;
+        // Half filled, it must not run without us.
+        ptrace::seize(tid, ptrace::OPTION_EXITKILL).map_err(kernel_error("seizing the deputy", tid))?;
     }
     // From here on the guard lets go of all of them, whatever happens.
     for &tid in &tids {
@@ -147,7 +160,13 @@ fn kernel_error(what: &'static str, pid: i32) -> impl FnOnce(kernel::Errno) -> E
 
 /// Receives the process and fills the deputy with it. On success the threads may run; after a failure the taker knows
 /// whose the process is.
-fn fill(taker: &mut Taker, away: &Away, stopped: &Stopped, files: &Files, asker: &mut Asker) -> Result<u64> {
+fn fill(
+    taker: &mut Taker,
+    away: &Away,
+    stopped: &Stopped,
+    (files, paths): (&Files, &Paths),
+    asker: &mut Asker,
+) -> Result<u64> {
     let mut inlet = &away.notices;
     let image = receive_image(&mut inlet)?;
     let pid = stopped.pid();
@@ -156,8 +175,10 @@ fn fill(taker: &mut Taker, away: &Away, stopped: &Stopped, files: &Files, asker:
         return Err(session::Malformed("image: its threads are not the deputy's").into());
     }
     let tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
+    fault::at(paths, Point::KeeperFill)?;
     let (injector, descriptors) = enter(away, &image, files, pid)?;
     taker.step(TakerInput::Word)?;
+    fault::at(paths, Point::KeeperTaken)?;
     let (bytes, registers) = rebuild_in(&injector, &image, &descriptors, &tids, &mut inlet, asker)?;
     let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
     let own = (injector.base(), injector.base() + inject::AREA_BYTES);
@@ -168,6 +189,7 @@ fn fill(taker: &mut Taker, away: &Away, stopped: &Stopped, files: &Files, asker:
     for ((thread, &tid), raw) in image.threads.iter().zip(&tids).zip(&registers) {
         rebuild::thread_registers(tid, thread, raw)?;
     }
+    fault::at(paths, Point::KeeperFilled)?;
     taker.step(TakerInput::Complete)?;
     Ok(bytes)
 }

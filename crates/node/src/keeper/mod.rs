@@ -25,7 +25,7 @@ mod waiting;
 
 use crate::journey;
 use crate::journey::error::chain;
-use crate::{Error, Setup, history};
+use crate::{Error, Setup, held, history};
 use away::Away;
 use control::{AgentRequest, KeeperStatus};
 use migration::Owner;
@@ -159,6 +159,7 @@ impl Keeper {
         if outcome.is_ok() {
             self.moved();
         }
+        self.note();
         // Who asked may ask again as soon as it hears of the end.
         reception.done(self.status());
         self.report(node, outcome, &mut asker);
@@ -174,6 +175,19 @@ impl Keeper {
             && let Err(error) = history::keep(&self.setup.config.paths, &self.status())
         {
             tracing::warn!(pid = self.process.pid, %error, "its moves are forgotten");
+        }
+    }
+
+    /// Notes down where the process is, for the case that this keeper dies.
+    fn note(&self) {
+        let paths = &self.setup.config.paths;
+        match &self.place {
+            Place::Home => held::forget(paths, self.process.pid),
+            Place::Away(away) => {
+                if let Err(error) = held::note(paths, self.process, away.node) {
+                    tracing::warn!(pid = self.process.pid, %error, "where it is cannot be noted down");
+                }
+            }
         }
     }
 
@@ -263,6 +277,7 @@ impl Keeper {
         match self.come_home(&mut Asker::nobody()) {
             Ok(trip) => {
                 self.moved();
+                self.note();
                 tracing::info!(pid, ?wish, freeze = ?trip.freeze, "came home");
             }
             // Stopped meanwhile, before anything was done: it waits on.
@@ -312,6 +327,7 @@ impl Keeper {
 
     /// Tells the host that there is nothing to host any more.
     fn farewell(&mut self, why: &str) {
+        held::forget(&self.setup.config.paths, self.process.pid);
         tracing::info!(pid = self.process.pid, why, "the keeper ends");
         if let Place::Away(away) = std::mem::replace(&mut self.place, Place::Home) {
             let _ = away.calls.send(Kind::Gone, &[]);

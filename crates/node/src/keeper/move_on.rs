@@ -7,6 +7,8 @@ use super::depart::Host;
 use super::homecoming::hear_quiet;
 use super::requests::Asker;
 use super::{Keeper, Place, Trip, away};
+use crate::config::Paths;
+use crate::fault::{self, Point};
 use crate::journey::transfer::expect;
 use crate::journey::{Error, Outlet, Result};
 use migration::{Giver, GiverInput, Owner, Word};
@@ -34,6 +36,8 @@ impl Keeper {
         let order = MoveOn { node, address, session };
         away.calls.send(Kind::MoveOn, &[&session::encode(&order)])?;
         expect(&mut &away.notices, Kind::MoveOn, "the word that the files are there")?;
+        let paths = &self.setup.config.paths;
+        fault::at(paths, Point::KeeperMoveOn)?;
         away.calls.send(Kind::Quiesce, &[])?;
         hear_quiet(away)?;
         giver.step(GiverInput::Stopped)?;
@@ -42,7 +46,9 @@ impl Keeper {
         // Signals that are caught from here on wait in the slots for the new host.
         let mut old = away.calls.disconnect().ok_or(Error::Ending)?;
         old.put(Kind::Flushed, &[])?;
-        match hand_over(&mut giver, away, node, &mut old, host) {
+        let quiesced = fault::at(paths, Point::KeeperOnQuiesced);
+        let handed = quiesced.and_then(|()| hand_over(paths, &mut giver, away, node, &mut old, host));
+        match handed {
             Ok(bytes) => Ok(Trip { freeze: frozen_at.elapsed(), total: begun.elapsed(), bytes }),
             Err(error) => {
                 let owner = giver.fail();
@@ -59,6 +65,7 @@ impl Keeper {
 
 /// Lets the new host have the process. After a failure the giver knows whose it is.
 fn hand_over(
+    paths: &Paths,
     giver: &mut Giver,
     away: &mut away::Away,
     node: NodeId,
@@ -67,13 +74,17 @@ fn hand_over(
 ) -> Result<u64> {
     let sent = expect(&mut &away.notices, Kind::Sent, "the word that all was sent")?;
     let bytes = session::decode::<Sent>(&sent.payload)?.0.bytes;
+    fault::at(paths, Point::KeeperOnSent)?;
     let (mut line, mut reader) = host.attach()?;
     giver.step(GiverInput::Prepared)?;
+    fault::at(paths, Point::KeeperOnPrepared)?;
     let commit = Commit { signals: away.calls.signals_sent() };
     giver.step(GiverInput::Speak)?;
     line.put(Kind::Commit, &[&session::encode(&commit)])?;
+    fault::at(paths, Point::KeeperOnCommitted)?;
     expect(&mut reader, Kind::Started, "the word that the remote runs")?;
     giver.step(GiverInput::Started)?;
+    fault::at(paths, Point::KeeperOnStarted)?;
     let _ = old.put(Kind::Release, &[]);
     away.calls.connect(Some(line));
     away.notices = away::listen(Arc::clone(&away.calls), reader)?;

@@ -8,6 +8,7 @@ use super::guest::{Guest, Sleep};
 use super::memory::GuestMemory;
 use super::reception::Reception;
 use crate::Setup;
+use crate::fault::{self, Point};
 use crate::journey::cache::Cache;
 use crate::journey::line::{self, Link};
 use crate::journey::transfer::{self, ImageParts};
@@ -70,6 +71,7 @@ pub(super) fn arrive(
 ) -> Result<Arrived> {
     let mut keeper =
         meet(setup, listener, |book| book.peer == home && matches!(book.hello.role, Role::Keeper { .. }))?;
+    fault::at(&setup.config.paths, Point::WardenMet)?;
     let silence = Some(Duration::from_secs(PEER_SILENCE_SECONDS));
     keeper.receiver.set_timeout(silence)?;
     let cache = Cache::open(&setup.config.paths.cache)?;
@@ -89,7 +91,7 @@ pub(super) fn arrive(
     let mut guest = tell(&mut keeper, finished)?;
     let line = attach(&mut guest, setup, home, session, listener, keeper);
     let begun = line.and_then(|(mut link, reception)| {
-        begin(&mut guest, &mut link)?;
+        begin(setup, &mut guest, &mut link)?;
         Ok((link, reception))
     });
     match begun {
@@ -181,6 +183,7 @@ fn receive(
             (Some(Kind::Embody), None) => {
                 let (wanted, _) = session::decode::<Embody>(&payload)?;
                 drop(early.take());
+                fault::at(&setup.config.paths, Point::WardenBody)?;
                 early = Some(Empty::make(setup, session, cache, files, wanted, &offered_ids)?);
                 from.sender.put(Kind::Embodied, &[])?;
             }
@@ -188,8 +191,10 @@ fn receive(
                 if let Some(image) = parts.take(&payload)? {
                     let body = embody(setup, session, cache, files, image, early.take())?;
                     let body = unfinished.insert(body);
+                    fault::at(&setup.config.paths, Point::WardenImage)?;
                     let received = transfer::receive_pages(&mut from.receiver, &mut body.sink);
                     received.map_err(|error| cause(error, body.body.pid))?;
+                    fault::at(&setup.config.paths, Point::WardenPages)?;
                     break;
                 }
             }
@@ -419,16 +424,18 @@ fn remember_calls(guest: &mut Guest) {
 }
 
 /// Waits for the word and lets the guest run.
-fn begin(guest: &mut Guest, link: &mut Link) -> Result<()> {
+fn begin(setup: &Setup, guest: &mut Guest, link: &mut Link) -> Result<()> {
     let local_pid = guest.pid;
     let mut taker = Taker::new(Word::Giver);
     taker.step(TakerInput::Complete)?;
+    fault::at(&setup.config.paths, Point::WardenPrepared)?;
     let frame = transfer::expect(link, Kind::Commit, "the word to begin")?;
     let (commit, _) = session::decode::<Commit>(&frame.payload)?;
     if commit.signals.len() != guest.threads.len() {
         return Err(session::Malformed("word to begin").into());
     }
     taker.step(TakerInput::Word)?;
+    fault::at(&setup.config.paths, Point::WardenCommitted)?;
     for (thread, signals) in guest.threads.iter_mut().zip(commit.signals) {
         thread.signals_seen = signals;
         thread.parked = false;
@@ -439,5 +446,6 @@ fn begin(guest: &mut Guest, link: &mut Link) -> Result<()> {
             errno,
         })?;
     }
-    link.put(Kind::Started, &[&session::encode(&Started { local_pid })])
+    link.put(Kind::Started, &[&session::encode(&Started { local_pid })])?;
+    fault::at(&setup.config.paths, Point::WardenStarted)
 }

@@ -7,6 +7,7 @@
 use super::guest::Waits;
 use super::signals::is_directed;
 use super::{End, Step, Stop, Warden};
+use crate::fault::{self, Point};
 use crate::journey::transfer::{self, files_of};
 use crate::journey::{Error, Outlet, Result};
 use image::{Clocks, Process, Resume, Siginfo};
@@ -73,6 +74,7 @@ impl Warden {
     }
 
     fn send_files_ahead(&mut self, order: &MoveOn) -> Result<Onward> {
+        fault::at(&self.setup.config.paths, Point::WardenOnward)?;
         let route = Route::Session(order.session);
         let channel =
             Channel::connect(&self.setup.identity, order.address, route, order.node, CONNECT_PATIENCE)?;
@@ -99,6 +101,7 @@ impl Warden {
             let refusal = Refusal { message: reasons.to_string(), reasons };
             return Ok(self.link.put(Kind::Refused, &[&session::encode(&refusal)])?);
         }
+        fault::at(&self.setup.config.paths, Point::WardenQuiesce)?;
         let before = procinfo::maps_with_flags(self.guest.pid).unwrap_or_default();
         let mut giver = Giver::new(Word::Taker);
         giver.step(GiverInput::Stopped)?;
@@ -135,12 +138,17 @@ impl Warden {
             return Err(session::Malformed("word that nobody waits for").into());
         };
         let mut onward = self.onward.take();
-        let sent = self.capture(&mut leaving).and_then(|image| match &mut onward {
+        let captured = self.capture(&mut leaving);
+        let captured = captured
+            .and_then(|image| fault::at(&self.setup.config.paths, Point::WardenCaptured).map(|()| image));
+        let sent = captured.and_then(|image| match &mut onward {
             Some(onward) => send(&mut onward.sender, image, onward.ahead, self.guest.pid),
             // At home its clocks are those of its home again.
             None => send(&mut self.link, image, Clocks::default(), self.guest.pid),
         });
         self.leaving = Some(leaving);
+        let sent =
+            sent.and_then(|bytes| fault::at(&self.setup.config.paths, Point::WardenSent).map(|()| bytes));
         match sent {
             Ok(bytes) if onward.is_some() => {
                 // The connection stays open until the process is released or stays.
@@ -232,6 +240,7 @@ impl Warden {
             return Err(session::Malformed("word that nobody waits for").into());
         };
         leaving.giver.step(GiverInput::Started)?;
+        fault::at(&self.setup.config.paths, Point::WardenRelease)?;
         Err(Stop::End(End::Gone))
     }
 
@@ -241,6 +250,7 @@ impl Warden {
             return Err(session::Malformed("word that nobody waits for").into());
         };
         leaving.giver.step(GiverInput::Returned)?;
+        fault::at(&self.setup.config.paths, Point::WardenResume)?;
         self.onward = None;
         if let Some(captured) = leaving.captured {
             captured.injector.unmap(self.guest.pid, captured.instruction)?;
