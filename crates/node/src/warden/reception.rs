@@ -15,8 +15,10 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Questions that wait for the warden, at most; then the daemon waits.
+/// Questions that wait for the warden, at most.
 const QUESTIONS_MAX: usize = 8;
+/// After something that was no question: a listener that fails must not cost a CPU.
+const REST: Duration = Duration::from_millis(10);
 
 /// The warden's side.
 pub(super) struct Reception {
@@ -41,13 +43,13 @@ impl Reception {
             while line.strong_count() > 0 {
                 match connections::accept(&listener) {
                     Some(Wanted::Connection(socket)) => let_in(&identity, home, &line, socket),
+                    // Where too many wait already, whoever asks hears nothing: connections must not wait behind questions.
                     Some(question) => {
-                        if sender.send(question).is_err() {
-                            return;
+                        if sender.try_send(question).is_ok() {
+                            let _ = rustix::io::write(&ring, &1u64.to_ne_bytes());
                         }
-                        let _ = rustix::io::write(&ring, &1u64.to_ne_bytes());
                     }
-                    None => {}
+                    None => std::thread::sleep(REST),
                 }
             }
         };
