@@ -51,9 +51,10 @@ fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ("wire_session", "hello", framed(Frame::Hello, session::encode(&hello()))),
         ("wire_session", "files", framed(Frame::Files, session::encode(&session::Files(vec![entry, entry])))),
         ("wire_session", "pages", framed(Frame::Pages, session::encode(&session::Pages(vec![(0x1000, 0x2000)])))),
-        ("wire_session", "commit", framed(Frame::Commit, session::encode(&session::Commit { signals: vec![1, 2] }))),
+        ("wire_session", "commit", framed(Frame::Commit, session::encode(&commit()))),
+        ("wire_session", "birth", framed(Frame::Birth, session::encode(&birth()))),
         ("wire_session", "call", framed(Frame::Call, session::encode(&header))),
-        ("wire_session", "wish", framed(Frame::Wish, session::encode(&session::Wish::Call { nr: 59 }))),
+        ("wire_session", "wish", framed(Frame::Wish, session::encode(&session::WishOf { pid: 4711, wish: session::Wish::Call { nr: 59 } }))),
         (
             "wire_session",
             "move-on",
@@ -63,7 +64,7 @@ fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ("image", "two-areas", postcard::to_stdvec(&process(id))?),
         ("control_lines", "migrate", line(&Request::Migrate { pid: 5, to: Destination::Node(node) })),
         ("control_lines", "expel", line(&Request::Expel { pid: 5, home: node })),
-        ("control_lines", "move-to", line(&AgentRequest::MoveTo { node, address })),
+        ("control_lines", "move-to", line(&AgentRequest::MoveTo { pid: 4711, node, address })),
         ("procinfo", "maps", [b"\0".to_vec(), of_oneself("/proc/self/maps")?].concat()),
         ("procinfo", "smaps", [b"\x01".to_vec(), first_bytes(of_oneself("/proc/self/smaps")?)].concat()),
         ("procinfo", "stat", [b"\x02".to_vec(), of_oneself("/proc/self/stat")?].concat()),
@@ -171,6 +172,16 @@ fn process(id: FileId) -> Process {
         pending: Vec::new(),
         personality: 0,
         clocks: Clocks::default(),
+        shown: image::Shown::default(),
         limits: [(0, 0); 3],
     }
+}
+
+fn commit() -> session::Commit {
+    session::Commit { slots: 2048, threads: vec![session::Seat { tid: 4711, slot: 0, signals: 2 }] }
+}
+
+fn birth() -> session::BirthOrder {
+    let birth = session::Birth::Process { exit_signal: 17, sibling: false };
+    session::BirthOrder { slot: 0, seq: 3, signals_seen: 0, newborn: 1, birth }
 }

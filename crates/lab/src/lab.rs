@@ -1,6 +1,7 @@
 //! A running lab in the hands of a program: made, found, taken down.
 
 use crate::cgroup;
+use crate::cut::{self, Cable};
 use crate::daemon;
 use crate::ending::Ending;
 use crate::entry::Entry;
@@ -124,6 +125,18 @@ impl Lab {
         let mut command = self.enter(node)?.command(program)?;
         command.args(argv);
         Ok(command)
+    }
+
+    /// Cuts a node's network cable, or mends it. Nobody in the node is told.
+    pub fn set_cable(&self, node: &str, cable: Cable) -> Result<()> {
+        need_root()?;
+        cut::set_cable(&self.state, self.node(node)?, cable)
+    }
+
+    /// Ends every TCP connection of a node with other machines, on both sides; gives their number.
+    pub fn reset_connections(&self, node: &str) -> Result<usize> {
+        need_root()?;
+        cut::reset(&self.state, self.node(node)?)
     }
 
     /// Lets the lab outlive this program; [`Lab::find`] finds it again.

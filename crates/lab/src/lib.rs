@@ -20,6 +20,7 @@
 mod accounts;
 mod cgroup;
 mod credentials;
+mod cut;
 mod daemon;
 mod deal;
 mod ending;
@@ -43,6 +44,7 @@ mod supervisor;
 mod terminal;
 mod wiring;
 
+pub use cut::Cable;
 pub use ending::Ending;
 pub use entry::{Entry, Terminal};
 pub use error::{Error, Result};

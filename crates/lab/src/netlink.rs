@@ -3,7 +3,7 @@
 //! A library would bring more code than the half dozen messages here; layouts are those of
 //! rtnetlink(7), `linux/if_link.h` and `linux/pkt_sched.h`.
 
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socket};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -59,13 +59,22 @@ impl Request {
     }
 }
 
-/// `struct ifinfomsg` for a link by index (0: by attributes), switching it up or not.
+/// `struct ifinfomsg` for a link by index (0: by attributes), switching it up, or leaving that as it is.
 pub(crate) fn link_message(index: u32, up: bool) -> Vec<u8> {
     let flags = if up { libc::IFF_UP as u32 } else { 0 };
+    link_change(index, flags, flags)
+}
+
+/// The same, switching it off.
+pub(crate) fn link_off(index: u32) -> Vec<u8> {
+    link_change(index, 0, libc::IFF_UP as u32)
+}
+
+fn link_change(index: u32, flags: u32, changed: u32) -> Vec<u8> {
     let mut bytes = vec![libc::AF_UNSPEC as u8, 0, 0, 0];
     bytes.extend(index.to_ne_bytes());
     bytes.extend(flags.to_ne_bytes());
-    bytes.extend(flags.to_ne_bytes());
+    bytes.extend(changed.to_ne_bytes());
     bytes
 }
 
@@ -77,6 +86,12 @@ impl Socket {
     pub(crate) fn open() -> io::Result<Socket> {
         let flags = SockFlag::SOCK_CLOEXEC;
         Ok(Socket(socket(AddressFamily::Netlink, SockType::Raw, flags, None)?))
+    }
+
+    /// Opens a socket that tells of, and ends, connections of this process's network namespace (sock_diag(7)).
+    pub(crate) fn open_diagnostics() -> io::Result<Socket> {
+        let protocol = SockProtocol::NetlinkSockDiag;
+        Ok(Socket(socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?))
     }
 
     /// Sends a request and waits for the kernel's verdict.

@@ -35,11 +35,12 @@ pub(crate) fn open() -> Result<Socket> {
     Socket::open().doing(|| "open a netlink socket".to_owned())
 }
 
-fn switch_end(id: NodeId) -> String {
+/// What the switch calls its end of a node's cable.
+pub(crate) fn switch_end(id: NodeId) -> String {
     format!("n{id}")
 }
 
-fn index_of(name: &str) -> Result<u32> {
+pub(crate) fn index_of(name: &str) -> Result<u32> {
     if_nametoindex(name).doing(|| format!("find the network interface {name}"))
 }
 

@@ -50,3 +50,46 @@ pub const AGENT_SILENCE_SECONDS: u64 = 120;
 
 /// Seconds that an invitation to the cluster is valid.
 pub const INVITATION_SECONDS: u64 = 3600;
+
+/// Seconds without any progress after which the kernel gives up a connection: the limit of a move that is cut before its
+/// process is handed over, which stands still so long.
+pub const CONNECTION_SILENCE_SECONDS: u64 = 10;
+
+/// Bytes of frames that one end of a session keeps because the other has not acknowledged them.
+pub const UNACKNOWLEDGED_BYTES_MAX: usize = 8 << 20;
+
+/// Frames that one end of a session keeps because the other has not acknowledged them.
+pub const UNACKNOWLEDGED_FRAMES_MAX: usize = 4096;
+
+/// Frames after which the next frame takes an acknowledgement along.
+pub const ACKNOWLEDGE_FRAMES: u64 = 32;
+
+/// Bytes after which the next frame takes an acknowledgement along.
+pub const ACKNOWLEDGE_BYTES: u64 = 64 << 10;
+
+/// Seconds without a frame to send after which an end of a session shows that it lives.
+pub const HEARTBEAT_SECONDS: u64 = 2;
+
+/// Seconds without any byte after which a session's connection counts as cut.
+pub const LINE_SILENCE_SECONDS: u64 = 6;
+
+/// Seconds for which a session outlives its connection.
+pub const RESUME_SECONDS: u64 = 30;
+
+/// Seconds for which a host waits for a connection to come back: its home may notice the cut later than the host does.
+pub const RESUME_HOST_SECONDS: u64 = RESUME_SECONDS + LINE_SILENCE_SECONDS + 4;
+
+/// Seconds that one attempt to connect again may take.
+pub const RESUME_ATTEMPT_SECONDS: u64 = 3;
+
+/// Milliseconds before the second attempt to connect again; each pause is twice the one before.
+pub const RESUME_PAUSE_MS_MIN: u64 = 50;
+
+/// Milliseconds between two attempts to connect again, at most.
+pub const RESUME_PAUSE_MS_MAX: u64 = 1000;
+
+/// Seconds that an end of a session which is over waits for the other to hang up.
+pub const PARTING_SECONDS: u64 = 2;
+
+/// Seconds that a step of a move may take on the other side, a cut on the way included.
+pub const STEP_SECONDS: u64 = 60 + RESUME_HOST_SECONDS;

@@ -1,12 +1,12 @@
 //! Making a channel.
 
-use crate::frame::KIND_WELCOME;
+use crate::frame::{KIND_UNKNOWN, KIND_WELCOME};
 use crate::handshake::{self, Keys};
 use crate::receive::Receiver;
 use crate::send::Sender;
 use crate::{Error, Identity, Preamble, Route, verify};
 use model::NodeId;
-use model::limits::PEER_SILENCE_SECONDS;
+use model::limits::CONNECTION_SILENCE_SECONDS;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -54,6 +54,15 @@ impl Channel {
         Ok(Channel { peer, sender, receiver })
     }
 
+    /// Accepts a connection for a session that nobody here serves, and says so to whoever asks to go on with it.
+    pub fn deny(identity: &Identity, socket: TcpStream, timeout: Duration) -> Result<(), Error> {
+        let mut channel = Channel::accept(identity, socket, timeout)?;
+        channel.set_timeout(Some(timeout))?;
+        // It speaks first. Closing with its words unread would reset the connection, and ours be lost.
+        channel.recv()?;
+        channel.send(KIND_UNKNOWN, &[])
+    }
+
     /// Who is on the other side.
     pub fn peer(&self) -> NodeId {
         self.peer
@@ -86,16 +95,16 @@ impl std::fmt::Debug for Channel {
     }
 }
 
-/// Small frames leave at once, and a peer that vanished is noticed in half a minute.
+/// Small frames leave at once, and a peer that vanished is noticed soon, also while nothing is sent.
 pub(crate) fn tune(socket: &TcpStream) -> Result<(), Error> {
     use rustix::net::sockopt;
     socket.set_nonblocking(false)?;
     socket.set_nodelay(true)?;
     sockopt::set_socket_keepalive(socket, true)?;
-    sockopt::set_tcp_keepidle(socket, Duration::from_secs(PEER_SILENCE_SECONDS / 3))?;
-    sockopt::set_tcp_keepintvl(socket, Duration::from_secs(PEER_SILENCE_SECONDS / 6))?;
+    sockopt::set_tcp_keepidle(socket, Duration::from_secs(CONNECTION_SILENCE_SECONDS / 3))?;
+    sockopt::set_tcp_keepintvl(socket, Duration::from_secs(CONNECTION_SILENCE_SECONDS / 5))?;
     sockopt::set_tcp_keepcnt(socket, 4)?;
-    sockopt::set_tcp_user_timeout(socket, PEER_SILENCE_SECONDS as u32 * 1000)?;
+    sockopt::set_tcp_user_timeout(socket, CONNECTION_SILENCE_SECONDS as u32 * 1000)?;
     Ok(())
 }
 
@@ -112,7 +121,7 @@ fn peer_of(identity: &Identity, keys: &Keys) -> Result<NodeId, Error> {
 }
 
 fn halves(socket: TcpStream, keys: Keys) -> Result<(Sender, Receiver), Error> {
-    socket.set_write_timeout(Some(Duration::from_secs(PEER_SILENCE_SECONDS)))?;
+    socket.set_write_timeout(Some(Duration::from_secs(CONNECTION_SILENCE_SECONDS)))?;
     socket.set_read_timeout(None)?;
     let socket = Arc::new(socket);
     let schedule = Arc::new(keys.schedule);

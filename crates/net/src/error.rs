@@ -33,6 +33,12 @@ pub enum Error {
     /// The socket failed, or the connection was cut in the middle ([`io::ErrorKind::UnexpectedEof`]).
     #[error("use the connection: {0}")]
     Io(#[source] io::Error),
+    /// The peer's node does not know the session: whoever served it has ended.
+    #[error("go on with the session: nobody there knows it")]
+    UnknownSession,
+    /// The session is over; why is told to whoever asks first, and to everybody after.
+    #[error("go on with the session: {0}")]
+    Over(String),
     /// A certificate or key on disk or in memory is of no use.
     #[error("use {subject}: {detail}")]
     Identity {

@@ -11,13 +11,21 @@ use model::limits::FRAME_BYTES_MAX;
 pub(crate) const HEADER_BYTES: usize = 8;
 const VERSION: u8 = 1;
 
-/// The kind of the one frame that the channel sends for itself: the server's word that it accepted the client.
+/// The kind of the one frame that a channel sends for itself: the server's word that it accepted the client.
 pub(crate) const KIND_WELCOME: u16 = 0;
+/// How many frames of a session the speaker has received: an acknowledgement, and a sign of life.
+pub(crate) const KIND_SEEN: u16 = u16::MAX;
+/// The first frame, from both sides, of a connection that goes on with a session.
+pub(crate) const KIND_RESUME: u16 = u16::MAX - 1;
+/// Nobody here knows the session.
+pub(crate) const KIND_UNKNOWN: u16 = u16::MAX - 2;
+/// The speaker has ended the session: nobody has to wait for it. Empty.
+pub(crate) const KIND_OVER: u16 = u16::MAX - 3;
 
 /// One message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
-    /// What it is; the numbers are `wire`'s. 0 is the channel's own.
+    /// What it is; the numbers are `wire`'s. 0 and the four largest are the channel's own.
     pub kind: u16,
     /// Its bytes.
     pub payload: Vec<u8>,

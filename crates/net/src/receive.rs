@@ -4,7 +4,7 @@ use crate::Error;
 use crate::frame::{Frame, HEADER_BYTES, Header};
 use crate::record::{self, KeySchedule, RecordKey};
 use rustix::net::RecvFlags;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -33,6 +33,18 @@ pub struct Receiver {
     opened: Range<usize>,
     empty_records: u32,
     partial: Partial,
+    bytes_read: u64,
+}
+
+/// Breaks a connection for both of its halves, wherever they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Cord(Arc<TcpStream>);
+
+impl Cord {
+    pub(crate) fn pull(&self) {
+        // It fails only where the connection is gone already.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
 }
 
 /// The frame that is arriving.
@@ -67,7 +79,17 @@ impl Receiver {
             opened: 0..0,
             empty_records: 0,
             partial: Partial::default(),
+            bytes_read: 0,
         }
+    }
+
+    pub(crate) fn cord(&self) -> Cord {
+        Cord(Arc::clone(&self.socket))
+    }
+
+    /// Bytes that have come in so far: a frame may be long in coming.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.bytes_read
     }
 
     /// Waits for the next frame.
@@ -202,6 +224,7 @@ impl Receiver {
                 Ok((_, 0)) => return Err(Error::cut()),
                 Ok((_, count)) => {
                     self.sealed.end += count;
+                    self.bytes_read += count as u64;
                     return Ok(true);
                 }
                 Err(rustix::io::Errno::INTR) => {}

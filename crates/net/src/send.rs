@@ -1,7 +1,7 @@
 //! The sending half of a channel.
 
 use crate::Error;
-use crate::frame::{HEADER_BYTES, Header};
+use crate::frame::{HEADER_BYTES, Header, KIND_SEEN};
 use crate::record::{self, CONTENT_BYTES_MAX, KeySchedule, RecordKey};
 use rustix::net::SendFlags;
 use std::net::{Shutdown, TcpStream};
@@ -17,6 +17,9 @@ const GATHER_BYTES: usize = 256 << 10;
 const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 /// TLS 1.3 alert: warning, close_notify.
 const CLOSE_NOTIFY: [u8; 2] = [1, 0];
+
+/// A number of frames on the wire, as its own frame.
+const SEEN_BYTES: usize = HEADER_BYTES + 8;
 
 /// The sending half of a channel. Dropping it says nothing to the peer; [`Sender::close`] does.
 pub struct Sender {
@@ -48,13 +51,22 @@ impl Sender {
 
     /// Sends one frame whose payload is the parts in a row, and returns when the kernel has all of it.
     ///
-    /// Blocks while the peer does not read, at most [`model::limits::PEER_SILENCE_SECONDS`] without any progress. After an
+    /// Blocks while the peer does not read, at most [`model::limits::CONNECTION_SILENCE_SECONDS`] without any progress. After an
     /// error part of the frame may have gone out: the channel is of no more use.
     pub fn send(&mut self, kind: u16, parts: &[&[u8]]) -> Result<(), Error> {
+        self.send_with(None, kind, parts)
+    }
+
+    /// Sends one frame, and in front of it, in the same record, how many frames of the session were received.
+    pub(crate) fn send_with(&mut self, seen: Option<u64>, kind: u16, parts: &[&[u8]]) -> Result<(), Error> {
         let length = parts.iter().map(|part| part.len()).sum();
-        let header = Header::new(kind, length)?.encode();
-        let mut rest = Parts { head: &header, parts };
-        let mut left = HEADER_BYTES + length;
+        let mut head = [0; SEEN_BYTES + HEADER_BYTES];
+        let start = if seen.is_some() { 0 } else { SEEN_BYTES };
+        head[..SEEN_BYTES].copy_from_slice(&seen_frame(seen.unwrap_or_default())?);
+        head[SEEN_BYTES..].copy_from_slice(&Header::new(kind, length)?.encode());
+        let head = head.get(start..).unwrap_or_default();
+        let mut left = head.len() + length;
+        let mut rest = Parts { head, parts };
         while left > 0 {
             let content = left.min(CONTENT_BYTES_MAX);
             self.renew_key()?;
@@ -75,6 +87,12 @@ impl Sender {
             Err(error) if error.kind() != std::io::ErrorKind::NotConnected => Err(error.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Ends this direction after all that was sent; the peer reads the end of it, whatever that means to it.
+    pub(crate) fn finish(self) {
+        // It fails only where the connection is gone already.
+        let _ = self.socket.shutdown(Shutdown::Write);
     }
 
     /// Breaks the connection for both halves at once, also for a receiver that waits in another thread.
@@ -118,6 +136,13 @@ impl AsFd for Sender {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+fn seen_frame(received: u64) -> Result<[u8; SEEN_BYTES], Error> {
+    let mut bytes = [0; SEEN_BYTES];
+    bytes[..HEADER_BYTES].copy_from_slice(&Header::new(KIND_SEEN, 8)?.encode());
+    bytes[HEADER_BYTES..].copy_from_slice(&received.to_le_bytes());
+    Ok(bytes)
 }
 
 /// The header and the caller's buffers, as one run of bytes.

@@ -116,6 +116,20 @@ impl Agents {
         sockets(&self.paths.wardens()).iter().filter(|path| self.reach(path).is_some()).count()
     }
 
+    /// Removes the sockets of dead agents, without disturbing the others.
+    pub fn sweep(&self) {
+        // Whatever somebody listens on is in there, by the name that it was bound to.
+        let Ok(bound) = std::fs::read_to_string("/proc/net/unix") else { return };
+        for directory in [self.paths.keepers(), self.paths.wardens()] {
+            for path in sockets(&directory) {
+                let name = path.to_string_lossy();
+                if !bound.lines().any(|line| line.ends_with(&*name)) {
+                    self.reach(&path);
+                }
+            }
+        }
+    }
+
     fn start_keeper(&self, process: ProcessId, path: &Path) -> Result<(), Error> {
         let arguments = [
             "keeper".into(),
@@ -178,10 +192,11 @@ impl Agents {
             }
         };
         tracing::info!(pid = child.id(), socket = %path.display(), "agent started");
-        let (sockets, path) = (self.sockets.clone(), path.to_owned());
+        let (sockets, path, paths) = (self.sockets.clone(), path.to_owned(), self.paths.clone());
         std::thread::spawn(move || {
             let status = child.wait();
             forget(&path);
+            crate::held::settle(&paths);
             let _guard = sockets.lock().unwrap_or_else(PoisonError::into_inner);
             tracing::info!(pid = child.id(), ?status, "agent ended");
             // Its successor may be there already.

@@ -16,8 +16,10 @@ pub mod counts;
 pub mod daemon;
 pub mod eligibility;
 mod error;
+pub mod fault;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod held;
 mod history;
 mod journey;
 pub mod keeper;

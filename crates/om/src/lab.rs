@@ -4,11 +4,12 @@ use crate::torture::{self, Torture};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
-use lab::{CpuShare, Daemons, Lab, Memory, Rate, Spec, State, Terminal};
+use lab::{Cable, CpuShare, Daemons, Lab, Memory, Rate, Spec, State, Terminal};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The lab meant when none is named.
 const DEFAULT_NAME: &str = "lab";
@@ -16,6 +17,8 @@ const DEFAULT_NAME: &str = "lab";
 const DEFAULT_NODES: u16 = 3;
 /// Exit status of `exec` when the command could not be run, as a shell has it.
 const NOT_RUN: u8 = 127;
+/// Longest time of `cut --for`, seconds.
+const CUT_SECONDS_MAX: f64 = 86_400.0;
 
 /// `om lab`.
 #[derive(Args)]
@@ -38,6 +41,13 @@ enum Action {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Trouble a node's network: cut its cable, in silence, or reset its connections.
+    Cut(Cut),
+    /// Mend a node's cable.
+    Mend {
+        /// The node, like n1.
+        node: String,
     },
     /// Take a lab down, with everything that runs in it.
     Down,
@@ -78,6 +88,18 @@ struct Up {
 }
 
 #[derive(Args)]
+struct Cut {
+    /// The node, like n1.
+    node: String,
+    /// Mend the cable after so many seconds [default: leave it cut].
+    #[arg(long = "for", value_name = "SECONDS", conflicts_with = "reset", value_parser = seconds)]
+    time: Option<Duration>,
+    /// Leave the cable alone and end every connection of the node with other machines.
+    #[arg(long)]
+    reset: bool,
+}
+
+#[derive(Args)]
 struct Exec {
     /// User to run as, by the node's own name or number.
     #[arg(long, value_name = "USER", default_value = "root")]
@@ -100,6 +122,15 @@ fn rate(text: &str) -> lab::Result<MaybeRate> {
     if text == "none" { Ok(MaybeRate(None)) } else { text.parse().map(Some).map(MaybeRate) }
 }
 
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: Result<f64, _> = text.trim_end_matches('s').parse();
+    number
+        .ok()
+        .filter(|seconds| (0.0..=CUT_SECONDS_MAX).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| format!("'{text}' is no number of seconds from 0 to {CUT_SECONDS_MAX}"))
+}
+
 impl LabCommand {
     /// Whether the answer, or the failure, is to be printed as JSON.
     pub(crate) fn wants_json(&self) -> bool {
@@ -107,7 +138,7 @@ impl LabCommand {
             Action::Up(options) => options.json,
             Action::Ls { json } => *json,
             Action::Torture(options) => options.json,
-            Action::Exec(_) | Action::Down => false,
+            Action::Exec(_) | Action::Cut(_) | Action::Mend { .. } | Action::Down => false,
         }
     }
 }
@@ -124,6 +155,11 @@ fn act(command: LabCommand) -> Result<ExitCode> {
         Action::Up(options) => up(name, options),
         Action::Exec(options) => exec(name, &options),
         Action::Ls { json } => list(named, json),
+        Action::Cut(options) => cut(name, &options),
+        Action::Mend { node } => {
+            Lab::find(name)?.set_cable(&node, Cable::Whole)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Action::Down => {
             Lab::find(name)?.down()?;
             Ok(ExitCode::SUCCESS)
@@ -157,6 +193,20 @@ fn up(name: &str, options: Up) -> Result<ExitCode> {
     print(std::slice::from_ref(lab.state()), options.json)?;
     lab.wait_for(&ending);
     lab.down()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cut(name: &str, options: &Cut) -> Result<ExitCode> {
+    let lab = Lab::find(name)?;
+    if options.reset {
+        println!("{} connections reset", lab.reset_connections(&options.node)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    lab.set_cable(&options.node, Cable::Cut)?;
+    if let Some(time) = options.time {
+        std::thread::sleep(time);
+        lab.set_cable(&options.node, Cable::Whole)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

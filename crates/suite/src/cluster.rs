@@ -5,6 +5,7 @@ use crate::place::{Place, finish, wait};
 use crate::workshop::Workshop;
 use crate::{SOON, Stream};
 use anyhow::{Context as _, Result, bail};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -52,10 +53,14 @@ impl Cluster {
 
     /// A lab of its own, with these options of `om lab up`; dropped, it is gone.
     pub fn up(options: &[&str]) -> Result<Cluster> {
+        Cluster::up_from(&Workshop::open()?.programs, options)
+    }
+
+    /// The same, of other programs.
+    pub fn up_from(programs: &Path, options: &[&str]) -> Result<Cluster> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let workshop = Workshop::open()?;
         let name = format!("s{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut command = Command::new(workshop.programs.join("om"));
+        let mut command = Command::new(programs.join("om"));
         command.args(["lab", "--name", &name, "up", "--nodes", "3", "--foreground"]).args(options);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("failed to start om lab up")?;
@@ -133,6 +138,11 @@ impl Cluster {
         }
         command.arg(node).arg("--").args(arguments);
         command
+    }
+
+    /// The name of the lab.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The first node, where guests are started.

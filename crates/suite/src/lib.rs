@@ -12,6 +12,7 @@
 
 mod catalog;
 mod cluster;
+mod counting;
 mod journey;
 mod needs;
 mod om;
@@ -21,12 +22,14 @@ mod source;
 mod stream;
 mod terminal;
 mod trial;
+mod trouble;
 mod workload;
 mod workshop;
 mod world;
 
 pub use catalog::{Feed, GUESTS, Guest, RESTARTS, guest, restart};
 pub use cluster::Cluster;
+pub use counting::Counting;
 pub use journey::{Finished, data, native, travel};
 pub use needs::missing;
 pub use om::{Move, Refusal, find};
@@ -35,7 +38,7 @@ pub use run::{Input, Run};
 pub use stream::Stream;
 pub use trial::{is_long, main, trial};
 pub use workload::{Bring, WORKLOADS, Workload};
-pub use workshop::Workshop;
+pub use workshop::{Workshop, faulty_programs};
 pub use world::{Stop, World};
 
 use std::time::Duration;

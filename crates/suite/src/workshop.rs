@@ -28,6 +28,24 @@ impl Workshop {
     }
 }
 
+/// A directory with programs that have faults on demand, built for this.
+pub fn faulty_programs() -> Result<PathBuf> {
+    let programs = &Workshop::open()?.programs;
+    let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["build", "--quiet", "--package", "omd", "--bin", "omd-faults", "--features", "faults"]);
+    if programs.ends_with("release") {
+        build.arg("--release");
+    }
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    ensure!(build.status().context("failed to start cargo")?.success(), "failed to build omd-faults");
+    let faulty = programs.join("faulty");
+    fs::create_dir_all(&faulty).context("failed to make the directory of faulty programs")?;
+    for (from, to) in [("om", "om"), ("omd-faults", "omd")] {
+        replace(&faulty.join(to), |path| Ok(fs::copy(programs.join(from), path).map(|_| ())?))?;
+    }
+    Ok(faulty)
+}
+
 fn open() -> Result<Workshop> {
     let own = env::current_exe().context("failed to find our own program")?;
     // target/PROFILE/deps/TEST-HASH or target/PROFILE/PROGRAM.

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The payload of a frame is a header in postcard, its length before it as a `u32`, and then raw bytes where the kind
-//! has any. Numbers of kinds are never used again for something else.
+//! has any. Numbers of kinds are never used again for something else; 0 and the four largest are those of `net`.
 
 use crate::call::Call;
 use image::FileId;

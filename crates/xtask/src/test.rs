@@ -30,9 +30,27 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// The test programs of the suite, in the order in which their failures are worth reading.
-const SUITE: &[&str] =
-    &["worlds", "away", "home_again", "refusals", "stress", "ports", "wall", "hostile", "torture"];
+/// Two at a time: the guests sleep more than they compute, and more would make their clocks lie.
+const PAIRS: u8 = 2;
+/// Trials with a lab of their own each, which wait for connections to come back, or not to.
+const PATIENT: u8 = 4;
+
+/// The test programs of the suite, in the order in which their failures are worth reading, and how many of their trials run
+/// at a time.
+const SUITE: &[(&str, u8)] = &[
+    ("worlds", PAIRS),
+    ("away", PAIRS),
+    ("home_again", PAIRS),
+    ("refusals", PAIRS),
+    ("stress", PAIRS),
+    ("survival", PATIENT),
+    ("daemons", PATIENT),
+    ("faults", PATIENT),
+    ("ports", PAIRS),
+    ("wall", PAIRS),
+    ("hostile", PAIRS),
+    ("torture", PAIRS),
+];
 
 /// Runs everything; success only if nothing failed. The last line is the tally, also when nothing could be built.
 pub(crate) fn run(length: Length, only: Option<String>) -> Result<ExitCode> {
@@ -57,8 +75,8 @@ fn everything(length: Length, only: Option<&str>) -> Result<Tally> {
 
     let mark = format!("{}", std::process::id());
     let before = Snapshot::take(&mark);
-    for name in SUITE {
-        tally = tally.plus(suite(name, length, only, &mark)?);
+    for &(name, at_a_time) in SUITE {
+        tally = tally.plus(suite(name, at_a_time, length, only, &mark)?);
     }
     let leftovers = before.leftovers(&mark);
     leftovers.iter().for_each(|line| println!("leftover: {line}"));
@@ -90,11 +108,10 @@ fn unit_tests_of(packages: &[&str], profile: Profile) -> Result<Tally> {
     judged(&mut tests)
 }
 
-fn suite(name: &str, length: Length, only: Option<&str>, mark: &str) -> Result<Tally> {
+fn suite(name: &str, at_a_time: u8, length: Length, only: Option<&str>, mark: &str) -> Result<Tally> {
     println!("== {name}");
     let mut tests = cargo(&["test", "--release", "--package", "suite", "--test", name, "--"]);
-    // Two at a time: the guests sleep more than they compute, and more would make their clocks lie.
-    tests.arg("--test-threads=2").args(only);
+    tests.arg(format!("--test-threads={at_a_time}")).args(only);
     tests.env(RUN_MARK, mark).env("OM_BIN_DIR", root::programs());
     if length == Length::Long {
         tests.env("OM_SUITE_LONG", "1");

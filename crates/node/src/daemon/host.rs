@@ -1,6 +1,7 @@
 //! Deciding about guests.
 
 use super::Daemon;
+use crate::fault::{self, Point};
 use crate::machine;
 use model::limits::THREADS_MAX;
 use model::{NodeId, Reason, ReasonCode, Reasons, Session};
@@ -30,10 +31,16 @@ impl Daemon {
     pub(super) fn answer_offer(&self, peer: NodeId, offer: &Offer) -> PeerAnswer {
         let _guard = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reasons = self.reasons_against(peer, offer);
+        if fault::at(&self.setup.config.paths, Point::Offer).is_err() {
+            reasons.push(Reason::new(ReasonCode::Refused, "a fault on demand"));
+        }
         if reasons.is_empty() {
             let session = Session(rand::random());
             match self.agents.start_warden(session, offer.home, offer.process.pid, &offer.name) {
                 Ok(()) => {
+                    if fault::at(&self.setup.config.paths, Point::Accept).is_err() {
+                        return PeerAnswer::Refused(Reasons(reasons));
+                    }
                     self.counts.offers_accepted.add();
                     return PeerAnswer::Accepted { session };
                 }

@@ -47,8 +47,14 @@ fn route(daemon: &Arc<Daemon>, mut stream: TcpStream, from: SocketAddr) -> Resul
     match preamble.route {
         Route::Session(session) => {
             let path = daemon.setup.config.paths.wardens().join(format!("{session}.sock"));
-            agents::hand_over(&path, &stream).inspect_err(|_| daemon.counts.sessions_unknown.add())?;
-            daemon.counts.sessions_routed.add();
+            match agents::hand_over(&path, &stream) {
+                Ok(()) => daemon.counts.sessions_routed.add(),
+                Err(error) => {
+                    daemon.counts.sessions_unknown.add();
+                    tracing::warn!(%from, %error, "a connection for a guest that is not here");
+                    Channel::deny(&daemon.setup.identity, stream, HANDSHAKE)?;
+                }
+            }
             Ok(())
         }
         Route::Control => {

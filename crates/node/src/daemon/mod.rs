@@ -8,6 +8,7 @@ mod inbound;
 pub(crate) mod lines;
 mod requests;
 mod slots;
+mod sweep;
 mod tools;
 
 use crate::agents::Agents;
@@ -79,6 +80,7 @@ pub fn run(setup: Setup) -> Result<(), Error> {
     std::thread::spawn(move || tools::serve(&worker, &tools));
     let worker = daemon.clone();
     std::thread::spawn(move || inbound::serve(&worker, &nodes));
+    sweep::start(&daemon);
     let node = &daemon.setup.config.node;
     tracing::info!(id = %node.id, name = node.name, %listen, socket = %socket.display(), "ready");
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod cache;
 pub(crate) mod error;
+pub(crate) mod line;
 pub(crate) mod transfer;
 
 pub(crate) use error::{Error, Result};

@@ -4,7 +4,7 @@ use super::calls::{Calls, Taken};
 use crate::journey::{Error, Result};
 use crate::spin::{Worth, spin};
 use model::NodeId;
-use net::{Frame, Receiver};
+use net::{Frame, Reader};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -37,7 +37,9 @@ impl Away {
     /// Ends the threads. The deputy is no longer served.
     pub(super) fn end(self) {
         self.calls.end();
-        self.calls.connect(None);
+        if let Some(line) = self.calls.disconnect() {
+            line.part();
+        }
         let _ = self.server.join();
     }
 }
@@ -145,12 +147,12 @@ impl Notices {
 
 impl crate::journey::Inlet for &Notices {
     fn take(&mut self) -> Result<Frame> {
-        self.wait(Duration::from_secs(model::limits::PEER_SILENCE_SECONDS))
+        self.wait(Duration::from_secs(model::limits::STEP_SECONDS))
     }
 }
 
 /// Begins to read the channel of a process's host: calls go to the slots at once, everything else to the keeper.
-pub(super) fn listen(pid: i32, calls: Arc<Calls>, mut receiver: Receiver) -> Result<Notices> {
+pub(super) fn listen(pid: i32, calls: Arc<Calls>, mut receiver: Reader) -> Result<Notices> {
     use rustix::event::{EventfdFlags, eventfd};
     let process = RefCell::new(super::member::open_pid(pid).ok());
     let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
@@ -172,7 +174,7 @@ pub(super) fn listen(pid: i32, calls: Arc<Calls>, mut receiver: Receiver) -> Res
 
 fn read_frames(
     calls: &Calls,
-    receiver: &mut Receiver,
+    receiver: &mut Reader,
     sender: &SyncSender<Result<Frame>>,
     spares: &mpsc::Receiver<Vec<u8>>,
     ring: &OwnedFd,
@@ -203,10 +205,13 @@ fn read_frames(
 }
 
 /// The next frame, if it comes at once.
-fn spin_for_frame(receiver: &mut Receiver, payload: &mut Vec<u8>, worth: &mut Worth) -> Result<Option<u16>> {
+fn spin_for_frame(receiver: &mut Reader, payload: &mut Vec<u8>, worth: &mut Worth) -> Result<Option<u16>> {
     let mut number = None;
     spin(worth, || {
-        number = receiver.try_recv_into(payload)?;
+        number = receiver.try_recv()?.map(|frame| {
+            *payload = frame.payload;
+            frame.kind
+        });
         Ok::<_, Error>(number.is_some())
     })?;
     Ok(number)

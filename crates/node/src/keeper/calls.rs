@@ -9,6 +9,7 @@
 use super::slot::{News, Queued, SlotState, Tenant, Under};
 use crate::journey::transfer::Outlet;
 use crate::journey::{Error, Result};
+use net::Line;
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -58,7 +59,7 @@ pub(crate) struct Calls {
     pub(super) slots: Vec<Mutex<SlotState>>,
     /// Slots from this one on have never been used.
     pub(super) used: AtomicU32,
-    sender: Mutex<Option<net::Sender>>,
+    sender: Mutex<Option<Line>>,
     /// Slots whose process may become another program at any moment.
     pub(super) execs: Mutex<Vec<u32>>,
     news: Mutex<VecDeque<News>>,
@@ -129,13 +130,13 @@ impl Calls {
     }
 
     /// Frames for the warden go here from now on; `None` while there is none.
-    pub(crate) fn connect(&self, sender: Option<net::Sender>) {
-        *lock(&self.sender) = sender;
+    pub(crate) fn connect(&self, line: Option<Line>) {
+        *lock(&self.sender) = line;
         self.shared.ring();
     }
 
-    /// Takes the sender back: nothing is sent until the next [`Calls::connect`].
-    pub(crate) fn disconnect(&self) -> Option<net::Sender> {
+    /// Takes the line back: nothing is sent until the next [`Calls::connect`].
+    pub(crate) fn disconnect(&self) -> Option<Line> {
         lock(&self.sender).take()
     }
 
@@ -180,7 +181,7 @@ impl Calls {
     /// Sends one frame to the warden.
     pub(crate) fn send(&self, kind: Kind, parts: &[&[u8]]) -> Result<()> {
         match lock(&self.sender).as_mut() {
-            Some(sender) => sender.put(kind, parts),
+            Some(line) => line.put(kind, parts),
             None => Err(Error::Ending),
         }
     }

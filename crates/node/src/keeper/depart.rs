@@ -6,13 +6,15 @@
 use super::calls::Calls;
 use super::requests::Asker;
 use super::{Keeper, Place, Trip, away};
+use crate::fault::{self, Point};
 use crate::journey::transfer::{self, expect, files_of};
-use crate::journey::{Error, Outlet, Result};
-use crate::{machine, peers};
+use crate::journey::{Error, Outlet, Result, line};
+use crate::{held, machine, peers};
 use image::Process;
+use kernel::ptrace;
 use migration::{Giver, GiverInput, Owner, Word};
 use model::{NodeId, Reason, ReasonCode, Reasons, Session};
-use net::{Channel, Receiver, Route, Sender};
+use net::{Channel, Dial, Line, Reader, Receiver, Route, Sender};
 use procinfo::Mapping;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -78,7 +80,10 @@ impl Keeper {
     ) -> Result<Trip> {
         let mut giver = Giver::new(Word::Giver);
         let given = self.give(&mut giver, pid, node, address, asker);
-        given.inspect_err(|_| self.abide_by(pid, giver.fail()))
+        given.inspect_err(|error| {
+            self.abide_by(pid, giver.fail(), error);
+            held::forget(&self.setup.config.paths, pid);
+        })
     }
 
     fn give(
@@ -92,19 +97,25 @@ impl Keeper {
         let begun = Instant::now();
         refuse_if(crate::eligibility::lasting_constraints(pid))?;
         let session = self.offer(pid, node, address)?;
-        let (mut sender, mut receiver) =
-            self.connect(pid, node, address, session, Role::Keeper { brings: true })?;
+        fault::at(&self.setup.config.paths, Point::KeeperOffered)?;
+        let mut host = self.connect(pid, node, address, session, Role::Keeper { brings: true })?;
+        let (sender, receiver) = (&mut host.halves.0, &mut host.halves.1);
         let before = procinfo::maps_with_flags(pid).map_err(Error::io("reading the mappings"))?;
         let early = layout::read(pid, &before, &mut self.files)?;
         let mut offered = files_of(&early.areas, early.executable, &self.files);
-        transfer::send_files(&mut sender, &mut receiver, &offered, &mut |done, total| {
+        transfer::send_files(sender, receiver, &offered, &mut |done, total| {
             asker.progress("files", done, total);
         })?;
-        let ahead = transfer::compare_clocks(&mut sender, &mut receiver)?;
+        fault::at(&self.setup.config.paths, Point::KeeperFiles)?;
+        let ahead = transfer::compare_clocks(sender, receiver)?;
         let status = procinfo::status(pid).map_err(|_| Error::Ended)?;
         let known_as = (pid, status.uids[1], status.gids[1]);
-        transfer::make_body(&mut sender, &mut receiver, pid, known_as, ahead)?;
+        transfer::make_body(sender, receiver, pid, known_as, ahead)?;
+        fault::at(&self.setup.config.paths, Point::KeeperBody)?;
         let waiting = super::waiting::observe(pid);
+        // From here on its keeper's death is its own.
+        let process = self.members.get(&pid).ok_or(Error::Ended)?.process();
+        held::note(&self.setup.config.paths, process, node).map_err(|_| Error::Ending)?;
 
         let frozen_at = Instant::now();
         let mut frozen = Frozen {
@@ -116,56 +127,63 @@ impl Keeper {
             instruction: 0,
         };
         let mut image = freeze(pid, &mut frozen, &before, waiting, &mut self.files)?;
+        fault::at(&self.setup.config.paths, Point::KeeperFrozen)?;
         let Some(injector) = &frozen.injector else { return Err(Error::Ending) };
         let late: Vec<_> = files_of(&image.areas, image.executable, &self.files)
             .into_iter()
             .filter(|file| !offered.iter().any(|known| known.id == file.id))
             .collect();
         if !late.is_empty() {
-            transfer::send_files(&mut sender, &mut receiver, &late, &mut |_, _| {})?;
+            transfer::send_files(sender, receiver, &late, &mut |_, _| {})?;
             offered.extend(late);
         }
-        let sent = transfer::send_image(&mut sender, &mut image, ahead);
-        transfer::heard(&mut receiver, sent)?;
+        let sent = transfer::send_image(sender, &mut image, ahead);
+        transfer::heard(receiver, sent)?;
+        fault::at(&self.setup.config.paths, Point::KeeperImage)?;
         let mut source = Source::scan(pid, &image.areas)?;
-        let sent = transfer::send_pages(&mut sender, &mut source, &image, &mut |done, total| {
+        let sent = transfer::send_pages(sender, &mut source, &image, &mut |done, total| {
             asker.progress("memory", done, total);
-            transfer::listen(&mut receiver)
+            transfer::listen(receiver)
         });
-        let bytes = transfer::heard(&mut receiver, sent)?;
+        let bytes = transfer::heard(receiver, sent)?;
+        fault::at(&self.setup.config.paths, Point::KeeperPages)?;
         let tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
         let slots = make_slots(&before, injector, tids.len() as u32)?;
         let shared =
             Shared::map(&slots.memory, slots.base, slots.count).map_err(Error::io("mapping the slots"))?;
         frozen.slots = Some(slots);
-        expect(&mut receiver, Kind::Prepared, "the word that the remote is ready")?;
+        let (mut line, mut reader) = host.attach()?;
         frozen.giver.step(GiverInput::Prepared)?;
+        fault::at(&self.setup.config.paths, Point::KeeperPrepared)?;
 
         shared.prepare(tids.len() as u32);
         shared.claim().map_err(Error::io("becoming the keeper"))?;
         let calls = Arc::new(Calls::new(shared, pid, &tids, injector.entries())?);
         let Some(slots) = frozen.slots.take() else { return Err(Error::Ending) };
-        if let Err(error) = deputy::become_deputy(injector, &tids, &image, &slots) {
+        let hollow = deputy::become_deputy(injector, &tids, &image, &slots).map_err(Error::from);
+        if let Err(error) = hollow.and_then(|()| fault::at(&self.setup.config.paths, Point::KeeperHollow)) {
             undo_deputy(injector, &image, &tids);
             frozen.slots = Some(slots);
-            return Err(error.into());
+            return Err(error);
         }
         frozen.giver.step(GiverInput::Speak)?;
         let commit = calls.seats(pid);
-        sender.put(Kind::Commit, &[&session::encode(&commit)])?;
+        line.put(Kind::Commit, &[&session::encode(&commit)])?;
         let base = injector.base();
         frozen.injector = None;
         drop(frozen.stopped.take());
-        let started = expect(&mut receiver, Kind::Started, "the word that the remote runs")?;
+        fault::at(&self.setup.config.paths, Point::KeeperCommitted)?;
+        let started = expect(&mut reader, Kind::Started, "the word that the remote runs")?;
         session::decode::<Started>(&started.payload)?;
         frozen.giver.step(GiverInput::Started)?;
+        fault::at(&self.setup.config.paths, Point::KeeperStarted)?;
         let freeze = frozen_at.elapsed();
-        calls.connect(Some(sender));
+        calls.connect(Some(line));
         let private = image.areas.iter().filter(|area| area.backing == image::Backing::Anonymous);
         let gaps = deputy::dispensable(base, &slots, &image);
         calls.unmap_in_time(within(private.map(|area| (area.start, area.length())), &gaps));
         calls.unmap_in_time(gaps);
-        let notices = away::listen(pid, Arc::clone(&calls), receiver)?;
+        let notices = away::listen(pid, Arc::clone(&calls), reader)?;
         let server = {
             let calls = Arc::clone(&calls);
             let serve = move || {
@@ -217,14 +235,32 @@ impl Keeper {
         address: SocketAddr,
         session: Session,
         role: Role,
-    ) -> Result<(Sender, Receiver)> {
+    ) -> Result<Host> {
         let channel =
             Channel::connect(&self.setup.identity, address, Route::Session(session), node, ASK_PATIENCE)?;
         let (mut sender, receiver) = channel.split();
         let process = self.members.get(&pid).ok_or(Error::Ended)?.process();
         let hello = Hello { version: session::VERSION, role, process };
         sender.put(Kind::Hello, &[&session::encode(&hello)])?;
-        Ok((sender, receiver))
+        let dial = Dial { identity: self.setup.identity.clone(), address, peer: node };
+        Ok(Host { dial, pid, session, halves: (sender, receiver) })
+    }
+}
+
+/// A warden that is about to say that it is ready.
+pub(super) struct Host {
+    dial: Dial,
+    pid: i32,
+    session: Session,
+    /// The connection to it.
+    pub(super) halves: (Sender, Receiver),
+}
+
+impl Host {
+    /// Hears that it is ready. From here on a cut is survived: it must not come between both sides and the word.
+    pub(super) fn attach(mut self) -> Result<(Line, Reader)> {
+        expect(&mut self.halves.1, Kind::Prepared, "the word that the remote is ready")?;
+        Ok(Line::calling(self.halves, self.session, self.dial, line::log(self.pid))?)
     }
 }
 
@@ -240,6 +276,14 @@ fn freeze(
     stopped.leave_vdso(&tracee::vdso::code(before))?;
     let tids = stopped.tids().to_vec();
     frozen.stopped = Some(stopped);
+    for &tid in &tids {
+        // With the stub half in it, it must not run without us.
+        ptrace::set_options(tid, ptrace::OPTION_EXITKILL).map_err(|errno| tracee::Error::Kernel {
+            what: "binding it to its keeper",
+            pid: tid,
+            errno,
+        })?;
+    }
     frozen.giver.step(GiverInput::Stopped)?;
     for &tid in &tids {
         frozen.snapshots.push(Snapshot::take(tid)?);

@@ -6,6 +6,10 @@
 use super::away::Away;
 use super::requests::Asker;
 use super::{Keeper, Place, Trip};
+use crate::config::Paths;
+use crate::fault::{self, Point};
+use crate::held;
+use crate::journey::error::chain;
 use crate::journey::transfer::{self, ImageParts, expect};
 use crate::journey::{Error, Inlet, Result};
 use image::{FileId, Process};
@@ -40,16 +44,24 @@ impl Keeper {
         // What it made before it stood still stays away, and is known by now.
         self.hear_news();
         let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
+        let paths = &self.setup.config.paths;
         let frozen_at = Instant::now();
         let mut taker = Taker::new(Word::Taker);
         let mut stopped = None;
-        let filled = still(pid, away)
-            .and_then(|still| fill(&mut taker, away, stopped.insert(still), &self.files, asker));
+        let filled =
+            fault::at(paths, Point::KeeperQuiesced).and_then(|()| still(pid, away)).and_then(|still| {
+                let still = stopped.insert(still);
+                fault::at(paths, Point::KeeperFlushed)?;
+                fill(&mut taker, away, still, (&self.files, paths), asker)
+            });
         match filled {
             Ok(bytes) => {
                 drop(stopped.take());
+                // It is whole, and needs nobody.
+                held::forget(paths, pid);
                 let freeze = frozen_at.elapsed();
                 let _ = away.calls.send(Kind::Release, &[]);
+                let _ = fault::at(paths, Point::KeeperReleased);
                 if let Some(member) = self.members.get_mut(&pid) {
                     member.is_back(away.calls.forwarded(pid));
                 }
@@ -67,9 +79,7 @@ impl Keeper {
                         away.calls.send(Kind::Resume, &[])?;
                     }
                     // It is neither a deputy nor a process, and does not run until it is dead.
-                    Owner::Unknown | Owner::Here => {
-                        self.give_up_one(pid, "it could not be filled with what came home");
-                    }
+                    Owner::Unknown | Owner::Here => self.give_up_one(pid, &chain(&error)),
                 }
                 Err(error)
             }
@@ -128,7 +138,8 @@ fn stop_deputy(pid: i32, away: &Away) -> Result<Stopped> {
     let deadline = Instant::now() + STOP_PATIENCE;
     let tids = away.calls.tids(pid);
     for &tid in &tids {
-        ptrace::seize(tid, 0).map_err(kernel_error("seizing the deputy", tid))?;
+        // Half filled, it must not run without us.
+        ptrace::seize(tid, ptrace::OPTION_EXITKILL).map_err(kernel_error("seizing the deputy", tid))?;
     }
     // From here on the guard lets go of all of them, whatever happens.
     for &tid in &tids {
@@ -154,7 +165,13 @@ fn kernel_error(what: &'static str, pid: i32) -> impl FnOnce(kernel::Errno) -> E
 
 /// Receives the process and fills the deputy with it. On success the threads may run; after a failure the taker knows
 /// whose the process is.
-fn fill(taker: &mut Taker, away: &Away, stopped: &Stopped, files: &Files, asker: &mut Asker) -> Result<u64> {
+fn fill(
+    taker: &mut Taker,
+    away: &Away,
+    stopped: &Stopped,
+    (files, paths): (&Files, &Paths),
+    asker: &mut Asker,
+) -> Result<u64> {
     let mut inlet = &away.notices;
     let image = receive_image(&mut inlet)?;
     let pid = stopped.pid();
@@ -163,8 +180,10 @@ fn fill(taker: &mut Taker, away: &Away, stopped: &Stopped, files: &Files, asker:
         return Err(session::Malformed("image: its threads are not the deputy's").into());
     }
     let tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
+    fault::at(paths, Point::KeeperFill)?;
     let (injector, descriptors) = enter(away, &image, files, pid)?;
     taker.step(TakerInput::Word)?;
+    fault::at(paths, Point::KeeperTaken)?;
     let (bytes, registers) = rebuild_in(&injector, &image, &descriptors, &tids, &mut inlet, asker)?;
     let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
     let own = (injector.base(), injector.base() + inject::AREA_BYTES);
@@ -179,6 +198,7 @@ fn fill(taker: &mut Taker, away: &Away, stopped: &Stopped, files: &Files, asker:
         // Its home's clocks are the true ones, and there is no way back.
         tracing::error!(pid, "its clocks go back: its last host's were ahead of its home's");
     }
+    fault::at(paths, Point::KeeperFilled)?;
     taker.step(TakerInput::Complete)?;
     Ok(bytes)
 }

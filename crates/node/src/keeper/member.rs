@@ -128,8 +128,10 @@ impl Member {
     }
 
     /// Ends the process, visibly: nobody could go on with it.
-    pub(super) fn end(&self, why: &str) {
-        tracing::error!(pid = self.process.pid, why, "the process is ended with SIGKILL");
+    pub(super) fn end(&self, node: NodeId, cause: &str) {
+        let pid = self.process.pid;
+        let name = procinfo::name(pid, pid).unwrap_or_default();
+        tracing::error!(pid, name, %node, cause, "ended with SIGKILL: nobody could tell how far it is");
         if let Err(errno) = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL) {
             tracing::debug!(pid = self.process.pid, %errno, "it had ended already");
         }

@@ -31,7 +31,7 @@ mod waiting;
 
 use crate::journey;
 use crate::journey::error::chain;
-use crate::{Error, Setup, history};
+use crate::{Error, Setup, held, history};
 use away::Away;
 use control::{AgentRequest, KeeperStatus};
 use member::Member;
@@ -147,6 +147,7 @@ impl Keeper {
                     Ok(member) => {
                         tracing::debug!(pid, of, "born away");
                         self.members.insert(pid, member);
+                        self.note(pid);
                     }
                     Err(error) => {
                         tracing::debug!(pid, of, %error, "born and gone");
@@ -174,6 +175,7 @@ impl Keeper {
     fn part_with(&mut self, pid: i32, why: &str) {
         let Some(_) = self.members.remove(&pid) else { return };
         tracing::info!(pid, why, "a process leaves its keeper");
+        held::forget(&self.setup.config.paths, pid);
         self.let_go(pid);
         self.travelled = true;
     }
@@ -223,6 +225,7 @@ impl Keeper {
         if outcome.is_ok() {
             self.moved(pid);
         }
+        self.note(pid);
         // Who asked may ask again as soon as it hears of the end.
         reception.done(self.statuses());
         match outcome {
@@ -263,6 +266,19 @@ impl Keeper {
         if away {
             // The others stay away; this one is nobody's any more.
             self.members.remove(&pid);
+        }
+    }
+
+    /// Notes down where a process is, for the case that this keeper dies.
+    fn note(&self, pid: i32) {
+        let paths = &self.setup.config.paths;
+        match (&self.place, self.members.get(&pid)) {
+            (Place::Away(away), Some(member)) if !member.is_home => {
+                if let Err(error) = held::note(paths, member.process(), away.node) {
+                    tracing::warn!(pid, %error, "where it is cannot be noted down");
+                }
+            }
+            _ => held::forget(paths, pid),
         }
     }
 
@@ -338,8 +354,10 @@ impl Keeper {
             }
             Some(Kind::Lost) => {
                 let (Lost { pid, cause }, _) = session::decode(&frame.payload)?;
+                let node =
+                    if let Place::Away(away) = &self.place { away.node } else { self.setup.config.node.id };
                 if let Some(member) = self.members.get(&pid) {
-                    member.end(&format!("it has ended on its host: {}", shown(&cause)));
+                    member.end(node, &format!("it has ended on its host: {}", shown(&cause)));
                 }
                 Ok(())
             }
@@ -370,6 +388,7 @@ impl Keeper {
         match self.come_home(pid, &mut Asker::nobody()).map_err(|error| self.excuse(pid, error)) {
             Ok(trip) => {
                 self.moved(pid);
+                self.note(pid);
                 tracing::info!(pid, ?wish, freeze = ?trip.freeze, "came home");
             }
             // Stopped meanwhile, before anything was done: it waits on.
@@ -398,17 +417,19 @@ impl Keeper {
 
     /// After a failed hand-over away from where the process was: if it is not there any more, nobody here could serve it
     /// elsewhere, and it ends.
-    fn abide_by(&mut self, pid: i32, owner: Owner) {
+    fn abide_by(&mut self, pid: i32, owner: Owner, error: &journey::Error) {
         match owner {
             Owner::Here => {}
-            Owner::There | Owner::Unknown => self.give_up_one(pid, "nobody knows how far its move got"),
+            Owner::There | Owner::Unknown => self.give_up_one(pid, &chain(error)),
         }
     }
 
     /// Nobody knows how far the remote got, so the process must not go on.
     fn give_up_one(&mut self, pid: i32, why: &str) {
+        let home = self.setup.config.node.id;
+        let node = if let Place::Away(away) = &self.place { away.node } else { home };
         if let Some(member) = self.members.get(&pid) {
-            member.end(why);
+            member.end(node, why);
         }
         self.part_with(pid, why);
     }

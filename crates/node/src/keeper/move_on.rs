@@ -3,14 +3,17 @@
 //! The old host sends the process itself; the keeper only introduces the two, gives the word, and lets the calls go to
 //! the new one. What a failure means is the [`Giver`]'s to say, which the keeper is for the old host.
 
+use super::depart::Host;
 use super::homecoming::hear_quiet;
 use super::requests::Asker;
 use super::{Keeper, Place, Trip, away};
+use crate::config::Paths;
+use crate::fault::{self, Point};
 use crate::journey::transfer::expect;
 use crate::journey::{Error, Outlet, Result};
 use migration::{Giver, GiverInput, Owner, Word};
 use model::{Destination, NodeId, ReasonCode};
-use net::{Receiver, Sender};
+use net::Line;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,7 +35,7 @@ impl Keeper {
         }
         self.refuse_if_held(pid, Destination::Node(node))?;
         let session = self.offer(pid, node, address)?;
-        let (sender, receiver) = self.connect(pid, node, address, session, Role::Keeper { brings: false })?;
+        let host = self.connect(pid, node, address, session, Role::Keeper { brings: false })?;
         let mut giver = Giver::new(Word::Giver);
         asker.progress("files", 0, 0);
         let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
@@ -40,6 +43,8 @@ impl Keeper {
         let order = MoveOn { node, address, session };
         away.calls.send(Kind::MoveOn, &[&session::encode(&order)])?;
         expect(&mut &away.notices, Kind::MoveOn, "the word that the files are there")?;
+        let paths = &self.setup.config.paths;
+        fault::at(paths, Point::KeeperMoveOn)?;
         away.notices.watch(pid);
         away.calls.send(Kind::Quiesce, &[&session::encode(&Which { pid })])?;
         hear_quiet(away)?;
@@ -57,7 +62,10 @@ impl Keeper {
         // Signals that are caught from here on wait in the slots for the new host.
         let mut old = away.calls.disconnect().ok_or(Error::Ending)?;
         old.put(Kind::Flushed, &[])?;
-        match hand_over(&mut giver, away, pid, node, &mut old, sender, receiver) {
+        let paths = &self.setup.config.paths;
+        let quiesced = fault::at(paths, Point::KeeperOnQuiesced);
+        let handed = quiesced.and_then(|()| hand_over((paths, pid), &mut giver, away, node, &mut old, host));
+        match handed {
             Ok(bytes) => Ok(Some(Trip { freeze: frozen_at.elapsed(), total: begun.elapsed(), bytes })),
             Err(error) => {
                 let owner = giver.fail();
@@ -65,7 +73,7 @@ impl Keeper {
                     old.put(Kind::Resume, &[])?;
                     away.calls.connect(Some(old));
                 }
-                self.abide_by(pid, owner);
+                self.abide_by(pid, owner, &error);
                 Err(error)
             }
         }
@@ -74,26 +82,29 @@ impl Keeper {
 
 /// Lets the new host have the process. After a failure the giver knows whose it is.
 fn hand_over(
+    (paths, pid): (&Paths, i32),
     giver: &mut Giver,
     away: &mut away::Away,
-    pid: i32,
     node: NodeId,
-    old: &mut Sender,
-    mut sender: Sender,
-    mut receiver: Receiver,
+    old: &mut Line,
+    host: Host,
 ) -> Result<u64> {
     let sent = expect(&mut &away.notices, Kind::Sent, "the word that all was sent")?;
     let bytes = session::decode::<Sent>(&sent.payload)?.0.bytes;
-    expect(&mut receiver, Kind::Prepared, "the word that the remote is ready")?;
+    fault::at(paths, Point::KeeperOnSent)?;
+    let (mut line, mut reader) = host.attach()?;
     giver.step(GiverInput::Prepared)?;
+    fault::at(paths, Point::KeeperOnPrepared)?;
     let commit = away.calls.seats(pid);
     giver.step(GiverInput::Speak)?;
-    sender.put(Kind::Commit, &[&session::encode(&commit)])?;
-    expect(&mut receiver, Kind::Started, "the word that the remote runs")?;
+    line.put(Kind::Commit, &[&session::encode(&commit)])?;
+    fault::at(paths, Point::KeeperOnCommitted)?;
+    expect(&mut reader, Kind::Started, "the word that the remote runs")?;
     giver.step(GiverInput::Started)?;
+    fault::at(paths, Point::KeeperOnStarted)?;
     let _ = old.put(Kind::Release, &[]);
-    away.calls.connect(Some(sender));
-    away.notices = away::listen(pid, Arc::clone(&away.calls), receiver)?;
+    away.calls.connect(Some(line));
+    away.notices = away::listen(pid, Arc::clone(&away.calls), reader)?;
     away.node = node;
     Ok(bytes)
 }

@@ -6,9 +6,12 @@
 use super::connections::{self, Guestbook, Wanted};
 use super::guest::{Guest, Sleep, Thread};
 use super::memory::GuestMemory;
+use super::reception::Reception;
 use super::wall::Wall;
 use crate::Setup;
+use crate::fault::{self, Point};
 use crate::journey::cache::Cache;
+use crate::journey::line::{self, Link};
 use crate::journey::transfer::{self, ImageParts};
 use crate::journey::{Error, Outlet, Result};
 use image::{FileId, Process, Resume};
@@ -16,11 +19,12 @@ use kernel::ptrace;
 use migration::{Taker, TakerInput, Word};
 use model::limits::PEER_SILENCE_SECONDS;
 use model::{NodeId, Session};
-use net::{Receiver, Sender};
+use net::Line;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracee::body::{self, Body, FIRST_FILE, Plan};
 use tracee::inject::{self, Injector};
@@ -35,8 +39,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A process that has arrived and runs.
 pub(super) struct Arrived {
     pub(super) guest: Guest,
-    pub(super) sender: Sender,
-    pub(super) receiver: Receiver,
+    pub(super) link: Link,
+    pub(super) reception: Reception,
     pub(super) files: layout::Files,
     pub(super) cache: Cache,
 }
@@ -68,6 +72,7 @@ pub(super) fn arrive(
 ) -> Result<Arrived> {
     let mut keeper =
         meet(setup, listener, |book| book.peer == home && matches!(book.hello.role, Role::Keeper { .. }))?;
+    fault::at(&setup.config.paths, Point::WardenMet)?;
     let silence = Some(Duration::from_secs(PEER_SILENCE_SECONDS));
     keeper.receiver.set_timeout(silence)?;
     let cache = Cache::open(&setup.config.paths.cache)?;
@@ -85,14 +90,38 @@ pub(super) fn arrive(
     let unfinished = received?;
     let finished = finish(unfinished);
     let (mut guest, tids) = tell(&mut keeper, finished)?;
-    let outcome = begin(&mut guest, &tids, &mut keeper);
-    if let Err(error) = outcome {
-        body::kill(guest.init);
-        return Err(error);
+    let line = attach(&mut guest, setup, home, session, listener, keeper);
+    let begun = line.and_then(|(mut link, reception)| {
+        begin(setup, &mut guest, &tids, &mut link)?;
+        Ok((link, reception))
+    });
+    match begun {
+        Ok((link, reception)) => Ok(Arrived { guest, link, reception, files, cache }),
+        Err(error) => {
+            body::kill(guest.init);
+            Err(error)
+        }
     }
-    keeper.receiver.set_timeout(None)?;
-    let Guestbook { sender, receiver, .. } = keeper;
-    Ok(Arrived { guest, sender, receiver, files, cache })
+}
+
+/// Says that the guest is ready. From here on a cut is survived, on both sides: it must not come between them and the
+/// word.
+fn attach(
+    guest: &mut Guest,
+    setup: &Setup,
+    home: NodeId,
+    session: Session,
+    listener: &UnixListener,
+    mut keeper: Guestbook,
+) -> Result<(Link, Reception)> {
+    let (&pid, member) = guest.members.first_key_value().ok_or(Error::Ending)?;
+    let prepared = session::encode(&Prepared { local_pid: member.pid });
+    keeper.sender.put(Kind::Prepared, &[&prepared])?;
+    let (line, reader) = Line::called((keeper.sender, keeper.receiver), session, line::log(pid))?;
+    let line = Arc::new(line);
+    let reception = Reception::open(listener, setup.identity.clone(), home, &line)
+        .map_err(Error::io("beginning to answer the daemon"))?;
+    Ok((Link::new(line, reader), reception))
 }
 
 /// Tells the other side of a failure, and waits until it has heard: closing with unread frames would reset the
@@ -156,6 +185,7 @@ fn receive(
             (Some(Kind::Embody), None) => {
                 let (wanted, _) = session::decode::<Embody>(&payload)?;
                 drop(early.take());
+                fault::at(&setup.config.paths, Point::WardenBody)?;
                 early = Some(Empty::make(setup, session, cache, files, wanted, &offered_ids)?);
                 from.sender.put(Kind::Embodied, &[])?;
             }
@@ -163,9 +193,11 @@ fn receive(
                 if let Some(image) = parts.take(&payload)? {
                     let body = embody(setup, session, cache, files, image, early.take())?;
                     let body = unfinished.insert(body);
+                    fault::at(&setup.config.paths, Point::WardenImage)?;
                     let received =
                         transfer::receive_pages(&mut from.receiver, &mut body.sink, &body.image.areas);
                     received.map_err(|error| cause(error, body.body.pid))?;
+                    fault::at(&setup.config.paths, Point::WardenPages)?;
                     break;
                 }
             }
@@ -403,7 +435,7 @@ fn thread(of: i32, tid: i32, image: &image::Thread, memory: &GuestMemory) -> Thr
 }
 
 /// Waits for the word and lets the guest run.
-fn begin(guest: &mut Guest, tids: &[i32], keeper: &mut Guestbook) -> Result<()> {
+fn begin(setup: &Setup, guest: &mut Guest, tids: &[i32], link: &mut Link) -> Result<()> {
     let (&pid, member) = guest.members.first_key_value().ok_or(Error::Ending)?;
     let local_pid = member.pid;
     let threads: Vec<Thread> = member
@@ -415,12 +447,13 @@ fn begin(guest: &mut Guest, tids: &[i32], keeper: &mut Guestbook) -> Result<()> 
         .collect();
     let mut taker = Taker::new(Word::Giver);
     taker.step(TakerInput::Complete)?;
-    keeper.sender.put(Kind::Prepared, &[&session::encode(&Prepared { local_pid })])?;
-    let frame = transfer::expect(&mut keeper.receiver, Kind::Commit, "the word to begin")?;
+    fault::at(&setup.config.paths, Point::WardenPrepared)?;
+    let frame = transfer::expect(link, Kind::Commit, "the word to begin")?;
     let (commit, _) = session::decode::<Commit>(&frame.payload)?;
     let unseated = || session::Malformed("word to begin");
     guest.slots = commit.slots as usize;
     taker.step(TakerInput::Word)?;
+    fault::at(&setup.config.paths, Point::WardenCommitted)?;
     for mut thread in threads {
         let seat = commit.threads.iter().find(|seat| seat.tid == thread.home_tid).ok_or_else(unseated)?;
         if seat.slot >= commit.slots || seat.slot >= model::limits::FAMILY_THREADS_MAX {
@@ -436,5 +469,6 @@ fn begin(guest: &mut Guest, tids: &[i32], keeper: &mut Guestbook) -> Result<()> 
             errno,
         })?;
     }
-    keeper.sender.put(Kind::Started, &[&session::encode(&Started { local_pid })])
+    link.put(Kind::Started, &[&session::encode(&Started { local_pid })])?;
+    fault::at(&setup.config.paths, Point::WardenStarted)
 }

@@ -73,7 +73,7 @@ impl Warden {
         self.guest.threads.put(slot, unborn);
         let order =
             BirthOrder { slot: index as u32, seq, signals_seen, newborn: slot as u32, birth: wanted.kind };
-        Ok(self.sender.put(Kind::Birth, &[&session::encode(&order)])?)
+        Ok(self.link.put(Kind::Birth, &[&session::encode(&order)])?)
     }
 
     /// The home has answered: there is a tid, or there is none.
@@ -170,7 +170,7 @@ impl Warden {
         } else {
             self.guest.threads.remove(labour.slot);
             let lost = Lost { pid: home_tid, cause: "it could not be made there".to_owned() };
-            Ok(self.sender.put(Kind::Lost, &[&session::encode(&lost)])?)
+            Ok(self.link.put(Kind::Lost, &[&session::encode(&lost)])?)
         }
     }
 
@@ -203,7 +203,7 @@ impl Warden {
         thread.waits = Waits::Buried;
         thread.seq = thread.seq.wrapping_add(1);
         let end = ThreadEnd { slot: index as u32, seq: thread.seq };
-        Ok(self.sender.put(Kind::EndThread, &[&session::encode(&end)])?)
+        Ok(self.link.put(Kind::EndThread, &[&session::encode(&end)])?)
     }
 
     /// A process has ended here without its home's doing: its home ends it.
@@ -212,7 +212,7 @@ impl Warden {
             return Err(Stop::End(End::Died));
         }
         let lost = Lost { pid, cause: super::wall::cause(self.session).to_owned() };
-        self.sender.put(Kind::Lost, &[&session::encode(&lost)])?;
+        self.link.put(Kind::Lost, &[&session::encode(&lost)])?;
         self.part_with(pid)
     }
 
@@ -278,7 +278,7 @@ impl Warden {
         let input = std::mem::take(&mut call.input);
         let header = CallHeader { slot, seq, signals_seen, call };
         let order = ExecOrder { header, mask: status.blocked };
-        Ok(self.sender.put(Kind::Exec, &[&session::encode(&order), &input])?)
+        Ok(self.link.put(Kind::Exec, &[&session::encode(&order), &input])?)
     }
 
     /// It is the same program as before.

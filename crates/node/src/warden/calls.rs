@@ -127,7 +127,7 @@ impl Warden {
         let header =
             CallHeader { slot: index as u32, seq: thread.seq, signals_seen: thread.signals_seen, call };
         thread.waits = Waits::Call { notification, outstanding };
-        Ok(self.sender.put(Kind::Call, &[&session::encode(&header), &input])?)
+        Ok(self.link.put(Kind::Call, &[&session::encode(&header), &input])?)
     }
 
     /// The process is to come home and make this call there.
@@ -144,7 +144,7 @@ impl Warden {
     /// Asks that the process of a thread be brought home.
     pub(super) fn ask_home(&mut self, index: usize, wish: Wish) -> Step {
         let pid = self.guest.threads[index].of;
-        Ok(self.sender.put(Kind::Wish, &[&session::encode(&WishOf { pid, wish })])?)
+        Ok(self.link.put(Kind::Wish, &[&session::encode(&WishOf { pid, wish })])?)
     }
 
     /// Answers a call of a thread, which waits for nothing any more.
@@ -372,7 +372,7 @@ impl Warden {
         }
         outstanding.cancelled = true;
         let cancel = CancelCall { slot: index as u32, seq };
-        Ok(self.sender.put(Kind::Cancel, &[&session::encode(&cancel)])?)
+        Ok(self.link.put(Kind::Cancel, &[&session::encode(&cancel)])?)
     }
 }
 

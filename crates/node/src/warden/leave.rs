@@ -7,6 +7,7 @@
 use super::guest::Waits;
 use super::signals::is_directed;
 use super::{Step, Warden};
+use crate::fault::{self, Point};
 use crate::journey::transfer::{self, files_of};
 use crate::journey::{Error, Outlet, Result};
 use image::{Clocks, Process, Resume, Siginfo};
@@ -71,13 +72,14 @@ impl Warden {
         match self.send_files_ahead(&order) {
             Ok(onward) => {
                 self.onward = Some(onward);
-                Ok(self.sender.put(Kind::MoveOn, &[])?)
+                Ok(self.link.put(Kind::MoveOn, &[])?)
             }
-            Err(error) => Ok(self.sender.put(Kind::Refused, &[&session::encode(&error.to_refusal())])?),
+            Err(error) => Ok(self.link.put(Kind::Refused, &[&session::encode(&error.to_refusal())])?),
         }
     }
 
     fn send_files_ahead(&mut self, order: &MoveOn) -> Result<Onward> {
+        fault::at(&self.setup.config.paths, Point::WardenOnward)?;
         let route = Route::Session(order.session);
         let channel =
             Channel::connect(&self.setup.identity, order.address, route, order.node, CONNECT_PATIENCE)?;
@@ -120,7 +122,7 @@ impl Warden {
         self.onward = None;
         let reasons = model::Reasons(vec![reason]);
         let refusal = Refusal { message: reasons.to_string(), reasons };
-        Ok(self.sender.put(Kind::Refused, &[&session::encode(&refusal)])?)
+        Ok(self.link.put(Kind::Refused, &[&session::encode(&refusal)])?)
     }
 
     /// Tells every thread of a process to stop.
@@ -128,6 +130,7 @@ impl Warden {
         if let Some(reason) = self.held_back(pid) {
             return self.refuse_to_leave(reason);
         }
+        fault::at(&self.setup.config.paths, Point::WardenQuiesce)?;
         let here = self.guest.members.get(&pid).map_or(0, |member| member.pid);
         let before = procinfo::maps_with_flags(here).unwrap_or_default();
         let mut giver = Giver::new(Word::Taker);
@@ -172,7 +175,7 @@ impl Warden {
             && self.guest.is_quiet(leaving.pid)
         {
             leaving.is_quiet = true;
-            return Ok(self.sender.put(Kind::Quiet, &[])?);
+            return Ok(self.link.put(Kind::Quiet, &[])?);
         }
         // Mostly what was made with `vfork` becomes another program at once. If not, it may itself need what is held up
         // by this.
@@ -198,20 +201,25 @@ impl Warden {
         };
         let mut onward = self.onward.take();
         let here = self.guest.members.get(&leaving.pid).map_or(0, |member| member.pid);
-        let sent = self.capture(&mut leaving).and_then(|image| match &mut onward {
+        let captured = self.capture(&mut leaving);
+        let captured = captured
+            .and_then(|image| fault::at(&self.setup.config.paths, Point::WardenCaptured).map(|()| image));
+        let sent = captured.and_then(|image| match &mut onward {
             Some(onward) => send(&mut onward.sender, image, onward.ahead, here),
             // At home its clocks are those of its home again.
-            None => send(&mut self.sender, image, Clocks::default(), here),
+            None => send(&mut self.link, image, Clocks::default(), here),
         });
         self.leaving = Some(leaving);
+        let sent =
+            sent.and_then(|bytes| fault::at(&self.setup.config.paths, Point::WardenSent).map(|()| bytes));
         match sent {
             Ok(bytes) if onward.is_some() => {
                 // The connection stays open until the process is released or stays.
                 self.onward = onward;
-                Ok(self.sender.put(Kind::Sent, &[&session::encode(&Sent { bytes })])?)
+                Ok(self.link.put(Kind::Sent, &[&session::encode(&Sent { bytes })])?)
             }
             Ok(_) => Ok(()),
-            Err(error) => Ok(self.sender.put(Kind::Refused, &[&session::encode(&error.to_refusal())])?),
+            Err(error) => Ok(self.link.put(Kind::Refused, &[&session::encode(&error.to_refusal())])?),
         }
     }
 
@@ -301,6 +309,7 @@ impl Warden {
             return Err(session::Malformed("word that nobody waits for").into());
         };
         leaving.giver.step(GiverInput::Started)?;
+        fault::at(&self.setup.config.paths, Point::WardenRelease)?;
         let pid = leaving.pid;
         self.leaving = None;
         self.part_with(pid)
@@ -312,6 +321,7 @@ impl Warden {
             return Err(session::Malformed("word that nobody waits for").into());
         };
         leaving.giver.step(GiverInput::Returned)?;
+        fault::at(&self.setup.config.paths, Point::WardenResume)?;
         self.onward = None;
         if let Some(captured) = leaving.captured {
             captured.injector.unmap(captured.injector.pid(), captured.instruction)?;
@@ -341,7 +351,7 @@ impl Warden {
     }
 }
 
-fn send(sender: &mut Sender, mut image: Process, ahead: Clocks, pid: i32) -> Result<u64> {
+fn send(sender: &mut impl Outlet, mut image: Process, ahead: Clocks, pid: i32) -> Result<u64> {
     transfer::send_image(sender, &mut image, ahead)?;
     let mut source = Source::scan(pid, &image.areas)?;
     transfer::send_pages(sender, &mut source, &image, &mut |_, _| Ok(()))

@@ -16,6 +16,7 @@ mod connections;
 mod guest;
 mod leave;
 mod memory;
+mod reception;
 mod signals;
 mod special;
 mod threads;
@@ -23,6 +24,7 @@ mod wall;
 
 use crate::journey::cache::{Cache, Incoming};
 use crate::journey::error::chain;
+use crate::journey::line::Link;
 use crate::journey::{self, Outlet};
 use crate::spin::{Worth, spin};
 use crate::{Error, Setup};
@@ -31,10 +33,10 @@ use control::{Answer, Event, WardenStatus};
 use guest::{Guest, Member, Waits};
 use leave::{Leaving, Onward};
 use model::{NodeId, Session};
-use net::{Receiver, Sender};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use reception::Reception;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
@@ -76,8 +78,9 @@ struct Warden {
     home: NodeId,
     name: String,
     guest: Guest,
-    sender: Sender,
-    receiver: Receiver,
+    /// The line to its home.
+    link: Link,
+    reception: Reception,
     files: Files,
     cache: Cache,
     incoming: Option<Incoming>,
@@ -120,8 +123,8 @@ pub fn run(
         home,
         name,
         guest: arrived.guest,
-        sender: arrived.sender,
-        receiver: arrived.receiver,
+        link: arrived.link,
+        reception: arrived.reception,
         files: arrived.files,
         cache: arrived.cache,
         incoming: None,
@@ -134,11 +137,11 @@ pub fn run(
     };
     let local_pid = warden.guest.members.get(&pid).map_or(0, |member| member.pid);
     tracing::info!(pid, %home, local_pid, "a guest arrived");
-    let outcome = warden.serve(&listener, &news);
+    let outcome = warden.serve(&news);
     if !matches!(outcome, Stop::End(End::Gone)) {
         warden.tell_cause();
     }
-    // Whoever owns the process, a guest does not outlive the connection to its home.
+    // Whoever owns the process, a guest does not outlive the line to its home.
     tracee::body::kill(warden.guest.init);
     warden.answer_leave(match &outcome {
         Stop::End(End::Gone) => None,
@@ -152,22 +155,24 @@ pub fn run(
 }
 
 impl Warden {
-    fn serve(&mut self, listener: &UnixListener, news: &SignalFd) -> Stop {
+    fn serve(&mut self, news: &SignalFd) -> Stop {
         loop {
-            if let Err(stop) = self.turn(listener, news) {
+            if let Err(stop) = self.turn(news) {
                 return stop;
             }
         }
     }
 
     /// Waits for something and deals with it.
-    fn turn(&mut self, listener: &UnixListener, news: &SignalFd) -> Step {
+    fn turn(&mut self, news: &SignalFd) -> Step {
         self.spin_for_replies()?;
+        let [line, connection] = self.link.wakes();
         let mut fds = [
             PollFd::new(self.guest.listener.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.receiver.as_fd(), PollFlags::POLLIN),
+            PollFd::new(connection, PollFlags::POLLIN),
+            PollFd::new(line, PollFlags::POLLIN),
             PollFd::new(news.as_fd(), PollFlags::POLLIN),
-            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.reception.wake(), PollFlags::POLLIN),
         ];
         let timeout = PollTimeout::try_from(STATUS_EVERY).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
@@ -175,13 +180,14 @@ impl Warden {
             Err(errno) => return Err(journey::Error::io("waiting")(errno.into()).into()),
         }
         let filter_gone = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
-        let [calls, frames, news_ready, daemon] =
+        let [calls, frames, line, news_ready, daemon] =
             fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
         let due = self.reported.elapsed() >= STATUS_EVERY;
         if calls {
             self.take_notification()?;
         }
-        if frames {
+        // Once in a while in any case: silence is found by looking.
+        if frames || line || due || self.link.holds_bytes() {
             self.take_frames()?;
         }
         if news_ready {
@@ -193,7 +199,7 @@ impl Warden {
             self.take_news()?;
         }
         if daemon {
-            self.take_request(listener);
+            self.take_request();
         }
         if self.sent_away.as_ref().is_some_and(|(_, _, since)| since.elapsed() > LEAVE_PATIENCE) {
             self.answer_leave(Some("its home was told and has not taken it yet; it will when it can"));
@@ -214,10 +220,10 @@ impl Warden {
             return Ok(());
         }
         let mut frame = None;
-        let receiver = &mut self.receiver;
+        let link = &mut self.link;
         spin(&mut self.spinning, || {
-            frame = receiver.try_recv()?;
-            Ok::<_, net::Error>(frame.is_some())
+            frame = link.try_recv()?;
+            Ok::<_, journey::Error>(frame.is_some())
         })?;
         match frame {
             Some(frame) => self.take_frame(&frame),
@@ -226,9 +232,9 @@ impl Warden {
     }
 
     fn take_frames(&mut self) -> Step {
-        while let Some(frame) = self.receiver.try_recv()? {
+        while let Some(frame) = self.link.try_recv()? {
             self.take_frame(&frame)?;
-            if !self.receiver.holds_bytes() {
+            if !self.link.holds_bytes() {
                 break;
             }
         }
@@ -258,20 +264,18 @@ impl Warden {
         }
     }
 
-    fn take_request(&mut self, listener: &UnixListener) {
-        match connections::accept(listener) {
+    fn take_request(&mut self) {
+        match self.reception.question() {
             Some(Wanted::Status(mut stream)) => connections::say_statuses(&mut stream, &self.statuses()),
             Some(Wanted::Leave(stream, pid)) => {
                 self.answer_leave(Some("somebody else asked, too"));
                 self.sent_away = Some((stream, pid, Instant::now()));
                 let wish = WishOf { pid, wish: Wish::Expelled };
-                if let Err(error) = self.sender.put(Kind::Wish, &[&session::encode(&wish)]) {
+                if let Err(error) = self.link.put(Kind::Wish, &[&session::encode(&wish)]) {
                     self.answer_leave(Some(&chain(&error)));
                 }
             }
-            Some(Wanted::Connection(_)) | None => {
-                tracing::debug!("a connection that is not due");
-            }
+            Some(Wanted::Connection(_)) | None => {}
         }
     }
 
@@ -304,7 +308,7 @@ impl Warden {
         tracing::error!(name = self.name, home = %self.home, cause, "the guest has ended");
         let ended = session::Ended { cause: cause.to_owned() };
         // Its home may be gone too; it then finds out by itself.
-        let _ = self.sender.put(Kind::Ended, &[&session::encode(&ended)]);
+        let _ = self.link.put(Kind::Ended, &[&session::encode(&ended)]);
     }
 
     fn usage(&self, member: &Member) -> Status {
@@ -336,7 +340,7 @@ impl Warden {
     fn report(&mut self) -> Step {
         self.reported = Instant::now();
         for member in self.guest.members.values() {
-            self.sender.put(Kind::Status, &[&session::encode(&self.usage(member))])?;
+            self.link.put(Kind::Status, &[&session::encode(&self.usage(member))])?;
         }
         Ok(())
     }

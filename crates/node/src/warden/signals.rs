@@ -93,7 +93,7 @@ impl Warden {
         }
         thread.signals_seen = header.number.wrapping_add(1);
         let seen = SignalSeen { slot: header.slot, tail: thread.signals_seen };
-        self.sender.put(Kind::SignalSeen, &[&session::encode(&seen)])?;
+        self.link.put(Kind::SignalSeen, &[&session::encode(&seen)])?;
         let info = siginfo_words(raw);
         if let Some(leaving) = &mut self.leaving
             && leaving.pid == of
@@ -245,6 +245,6 @@ impl Warden {
         let seq = thread.seq;
         let action = self.guest.member(index).actions.get(signal as usize - 1).copied().unwrap_or_default();
         let order = SignalOrder { slot: index as u32, seq, signal, action };
-        Ok(self.sender.put(kind, &[&session::encode(&order)])?)
+        Ok(self.link.put(kind, &[&session::encode(&order)])?)
     }
 }

@@ -54,7 +54,7 @@ impl Warden {
             signals_seen: thread.signals_seen,
             call,
         };
-        Ok(self.sender.put(Kind::Call, &[&session::encode(&header)])?)
+        Ok(self.link.put(Kind::Call, &[&session::encode(&header)])?)
     }
 
     /// A sleep runs here; when it began is known, for the case that the process moves in the middle of it.
@@ -93,7 +93,7 @@ impl Warden {
         thread.waits = Waits::Action { notification: notification.id, signal, action };
         let (slot, seq, signals_seen) = (index as u32, thread.seq, thread.signals_seen);
         let order = Action { slot, seq, signals_seen, signal, action };
-        Ok(self.sender.put(Kind::Action, &[&session::encode(&order)])?)
+        Ok(self.link.put(Kind::Action, &[&session::encode(&order)])?)
     }
 
     /// A private mapping of a file gets a copy of the file; everything else that is not plain memory goes home.
@@ -108,7 +108,7 @@ impl Warden {
         }
         self.guest.threads[index].waits = Waits::File { notification: notification.id, descriptor };
         let request = FileRequest { slot: index as u32, descriptor, send: false };
-        Ok(self.sender.put(Kind::File, &[&session::encode(&request)])?)
+        Ok(self.link.put(Kind::File, &[&session::encode(&request)])?)
     }
 
     /// The keeper says what is under a descriptor that a thread wants to map.
@@ -140,7 +140,7 @@ impl Warden {
             }
             None => {
                 let request = FileRequest { slot: answer.slot, descriptor, send: true };
-                Ok(self.sender.put(Kind::File, &[&session::encode(&request)])?)
+                Ok(self.link.put(Kind::File, &[&session::encode(&request)])?)
             }
         }
     }

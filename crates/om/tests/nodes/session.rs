@@ -160,6 +160,7 @@ fn image() -> Process {
         pending: Vec::new(),
         personality: 0,
         clocks: Clocks::default(),
+        shown: image::Shown::default(),
         limits: [(u64::MAX, u64::MAX); 3],
     }
 }
@@ -320,7 +321,8 @@ use Fate::{Ended, Unharmed};
 fn play(line: &mut Line, until: Kind) {
     loop {
         let frame = line.receiver.recv().unwrap();
-        let kind = Kind::new(frame.kind).unwrap();
+        // Others are the channel's own.
+        let Some(kind) = Kind::new(frame.kind) else { continue };
         if kind == until {
             return;
         }
