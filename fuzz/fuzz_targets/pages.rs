@@ -36,6 +36,7 @@ fn image(areas: &[(u16, u16)]) -> Process {
         pending: Vec::new(),
         personality: 0,
         clocks: image::Clocks::default(),
+        shown: image::Shown::default(),
         limits: [(0, 0); 3],
     }
 }

@@ -354,7 +354,10 @@ fn clone3(address: u64, size: u64, memory: &impl Memory) -> Option<CloneArgument
         let bytes = bytes.get(8 * index..8 * index + 8).and_then(|bytes| bytes.try_into().ok());
         bytes.map_or(0, u64::from_le_bytes)
     };
-    if (FIRST_WORDS..ALL_WORDS).any(|index| word(index) != 0) || word(0) & EXIT_SIGNAL != 0 || size % 8 != 0 {
+    if (FIRST_WORDS..ALL_WORDS).any(|index| word(index) != 0)
+        || word(0) & EXIT_SIGNAL != 0
+        || !size.is_multiple_of(8)
+    {
         return None;
     }
     Some(CloneArguments {
