@@ -104,9 +104,10 @@ kinds! {
     Exec = 35,
     /// [`Lost`]: a process has ended here without its home's doing, and others of its family have not.
     Lost = 36,
-    /// [`Which`]: the process is to stop for a move.
+    /// [`Quiesce`]: a process is to stop for a move; answered by [`Kind::Quiet`] or [`Kind::Stays`], or by nothing if it
+    /// ends before.
     Quiesce = 40,
-    /// Every thread of it has stopped, no call is under way. Empty.
+    /// [`Round`]: every thread of it has stopped, no call is under way.
     Quiet = 41,
     /// Every signal caught at home before now has been sent. Empty.
     Flushed = 42,
@@ -120,6 +121,8 @@ kinds! {
     Resume = 46,
     /// [`Which`]: the process needs nothing here any more: at home it is dead, or another program.
     Gone = 47,
+    /// [`Stays`]: a process does not stop for a move.
+    Stays = 48,
     /// [`Ended`]: the guest is dead on its host, and nobody at home has told it to.
     Ended = 60,
 }
@@ -204,6 +207,31 @@ pub struct Lost {
     pub pid: i32,
     /// Why, in words.
     pub cause: String,
+}
+
+/// A process is to stop for a move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quiesce {
+    /// Its pid at home.
+    pub pid: i32,
+    /// The number of this attempt, by which its answer is known from those of earlier ones that were given up.
+    pub round: u32,
+}
+
+/// An answer to [`Quiesce`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Round {
+    /// That of the question.
+    pub round: u32,
+}
+
+/// A process does not stop for a move, and goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stays {
+    /// That of the question.
+    pub round: u32,
+    /// Why.
+    pub refusal: Refusal,
 }
 
 /// The word that the remote is to run.

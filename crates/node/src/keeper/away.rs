@@ -3,7 +3,7 @@
 use super::calls::{Calls, Taken};
 use crate::journey::{Error, Result};
 use crate::spin::{Worth, spin};
-use model::NodeId;
+use model::{NodeId, Reason, ReasonCode};
 use net::{Frame, Reader};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::cell::RefCell;
@@ -14,10 +14,13 @@ use std::sync::mpsc::{self, SyncSender, TryRecvError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tracee::deputy::Slots;
-use wire::session::Kind;
+use wire::session::{self, Kind, WishOf};
 
 /// Frames that wait for the keeper, at most; then the channel itself waits.
 const NOTICES_MAX: usize = 8;
+
+/// How often whoever waits for an answer looks whether its process is still served.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A family that is away.
 pub(super) struct Away {
@@ -27,6 +30,8 @@ pub(super) struct Away {
     pub(super) calls: Arc<Calls>,
     /// What its host says besides calls.
     pub(super) notices: Notices,
+    /// The number of the last attempt to stop one of them.
+    pub(super) round: u32,
     /// The memory of its deputy's slots, kept for a keeper that takes over.
     pub(super) _slots: Slots,
     /// The thread that looks after the slots.
@@ -51,7 +56,8 @@ pub(super) struct Notices {
     spare: mpsc::Sender<Vec<u8>>,
     wake: OwnedFd,
     /// The process that is asked about: nobody answers for one that has ended.
-    process: RefCell<Option<OwnedFd>>,
+    process: RefCell<Option<(i32, OwnedFd)>>,
+    calls: Arc<Calls>,
     /// What came of its own accord while an answer was due.
     later: RefCell<VecDeque<Frame>>,
 }
@@ -64,7 +70,7 @@ impl Notices {
 
     /// From now on answers are about this process.
     pub(super) fn watch(&self, pid: i32) {
-        *self.process.borrow_mut() = super::member::open_pid(pid).ok();
+        *self.process.borrow_mut() = super::member::open_pid(pid).ok().map(|process| (pid, process));
     }
 
     /// The next frame, if one is here.
@@ -89,9 +95,13 @@ impl Notices {
         let _ = self.spare.send(payload);
     }
 
-    /// Forgets what came of its own accord: the remote stands still, and will ask again where it goes on.
-    pub(super) fn forget(&self) {
-        self.later.borrow_mut().clear();
+    /// Forgets what a process wished of its own accord: it stands still, and will ask again where it goes on.
+    pub(super) fn forget(&self, pid: i32) {
+        let of_it = |frame: &Frame| {
+            Kind::new(frame.kind) == Some(Kind::Wish)
+                && session::decode::<WishOf>(&frame.payload).is_ok_and(|(wish, _)| wish.pid == pid)
+        };
+        self.later.borrow_mut().retain(|frame| !of_it(frame));
     }
 
     /// Waits for the next frame that was asked for; the others are for [`Notices::next`].
@@ -132,8 +142,12 @@ impl Notices {
             }
             let process = self.process.borrow();
             let mut fds = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
-            fds.extend(process.iter().map(|process| PollFd::new(process.as_fd(), PollFlags::POLLIN)));
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            fds.extend(process.iter().map(|(_, process)| PollFd::new(process.as_fd(), PollFlags::POLLIN)));
+            if process.as_ref().is_some_and(|&(pid, _)| self.calls.tids(pid).is_empty()) {
+                let reason = Reason::new(ReasonCode::Busy, "it has just become another program");
+                return Err(super::depart::refusal(reason));
+            }
+            let timeout = PollTimeout::try_from(left.min(LOOK)).unwrap_or(PollTimeout::MAX);
             let waited = poll(&mut fds, timeout);
             let mut ready = fds.iter().map(|fd| fd.any() == Some(true));
             let (woken, ended) = (ready.next() == Some(true), ready.next() == Some(true));
@@ -154,7 +168,8 @@ impl crate::journey::Inlet for &Notices {
 /// Begins to read the channel of a process's host: calls go to the slots at once, everything else to the keeper.
 pub(super) fn listen(pid: i32, calls: Arc<Calls>, mut receiver: Reader) -> Result<Notices> {
     use rustix::event::{EventfdFlags, eventfd};
-    let process = RefCell::new(super::member::open_pid(pid).ok());
+    let process = RefCell::new(super::member::open_pid(pid).ok().map(|process| (pid, process)));
+    let own = Arc::clone(&calls);
     let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
         .map_err(|errno| Error::Io { what: "making an event", source: errno.into() })?;
     let ring = wake.try_clone().map_err(Error::io("making an event"))?;
@@ -169,7 +184,7 @@ pub(super) fn listen(pid: i32, calls: Arc<Calls>, mut receiver: Reader) -> Resul
         let _ = rustix::io::write(&ring, &1u64.to_ne_bytes());
     };
     std::thread::Builder::new().name("channel".into()).spawn(read).map_err(Error::io("starting a thread"))?;
-    Ok(Notices { frames, spare, wake, process, later: RefCell::default() })
+    Ok(Notices { frames, spare, wake, process, calls: own, later: RefCell::default() })
 }
 
 fn read_frames(

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 use stub::Post;
 use stub_abi::{CALL_CLONE, CALL_EXIT_THREAD};
-use wire::session::{self, Birth, BirthOrder, ExecOrder, ThreadEnd};
+use wire::session::{self, Birth, BirthOrder, ExecOrder, Kind, ThreadEnd, Which};
 
 /// How long a thread that has ended may take to leave its stack.
 const VACATING: Duration = Duration::from_secs(1);
@@ -156,8 +156,12 @@ impl Calls {
         let found: Vec<u32> = watched.into_iter().filter(over).collect();
         lock(&self.execs).retain(|index| !found.contains(index));
         for &index in &found {
-            if let Some(tenant) = self.tenant(index) {
-                self.tell(News::Execed { pid: tenant.pid });
+            // At once, and not by the keeper's main thread: that one may be waiting for somebody who waits for this.
+            if let Some(Tenant { pid, .. }) = self.tenant(index) {
+                self.release(pid);
+                self.tell(News::Execed { pid });
+                // A lost connection is noticed where frames are read.
+                let _ = self.send(Kind::Gone, &[&session::encode(&Which { pid })]);
             }
         }
         !found.is_empty()

@@ -196,7 +196,8 @@ impl Keeper {
                 .spawn(serve)
                 .map_err(Error::io("starting a thread"))?
         };
-        self.place = Place::Away(Box::new(away::Away { node, calls, notices, _slots: slots, server }));
+        self.place =
+            Place::Away(Box::new(away::Away { node, calls, notices, round: 0, _slots: slots, server }));
         Ok(Trip { freeze, total: begun.elapsed(), bytes })
     }
 

@@ -24,7 +24,7 @@ use tracee::layout::Files;
 use tracee::pages::Sink;
 use tracee::rebuild::{self, Target};
 use tracee::stop::{self, Stopped};
-use wire::session::{self, Kind, Which};
+use wire::session::{self, Kind, Quiesce, Round, Stays};
 
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the deputy's last calls may take to end.
@@ -38,9 +38,7 @@ impl Keeper {
         let Place::Away(away) = &mut self.place else {
             return Err(super::depart::refusal(model::ReasonCode::SameNode.into()));
         };
-        away.notices.watch(pid);
-        away.calls.send(Kind::Quiesce, &[&session::encode(&Which { pid })])?;
-        hear_quiet(away)?;
+        quiesce(away, pid)?;
         // What it made before it stood still stays away, and is known by now.
         self.hear_news();
         let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
@@ -104,10 +102,30 @@ impl Keeper {
     }
 }
 
-/// Waits until every thread of the remote has stopped.
-pub(super) fn hear_quiet(away: &mut Away) -> Result<()> {
-    expect(&mut &away.notices, Kind::Quiet, "the word that the remote stands still")?;
-    away.notices.forget();
+/// Stops every thread of a remote, and waits until they have stopped.
+///
+/// What still comes of an earlier attempt, which was given up because its process ended, is passed over.
+pub(super) fn quiesce(away: &mut Away, pid: i32) -> Result<()> {
+    away.notices.watch(pid);
+    away.round = away.round.wrapping_add(1);
+    let round = away.round;
+    away.calls.send(Kind::Quiesce, &[&session::encode(&Quiesce { pid, round })])?;
+    loop {
+        let frame = (&away.notices).take()?;
+        match Kind::new(frame.kind) {
+            Some(Kind::Quiet) if session::decode::<Round>(&frame.payload)?.0.round == round => break,
+            Some(Kind::Stays) => {
+                let (stays, _) = session::decode::<Stays>(&frame.payload)?;
+                if stays.round == round {
+                    return Err(Error::Refused(stays.refusal));
+                }
+            }
+            Some(Kind::Quiet | Kind::Image | Kind::Pages | Kind::PagesEnd | Kind::Sent | Kind::Refused) => {}
+            _ => return Err(Error::Unexpected { got: frame.kind, wanted: "the word that it stands still" }),
+        }
+    }
+    // What it wished it will wish again where it goes on.
+    away.notices.forget(pid);
     Ok(())
 }
 

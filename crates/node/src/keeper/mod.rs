@@ -156,8 +156,12 @@ impl Keeper {
                 },
                 News::Execed { pid } => {
                     // What was known was of the other one.
-                    history::forget(&self.setup.config.paths, pid);
-                    self.part_with(pid, "it is another program now");
+                    let paths = &self.setup.config.paths;
+                    history::forget(paths, pid);
+                    held::forget(paths, pid);
+                    tracing::info!(pid, "it is another program now");
+                    self.members.remove(&pid);
+                    self.travelled = true;
                 }
             }
         }

@@ -4,7 +4,7 @@
 //! the new one. What a failure means is the [`Giver`]'s to say, which the keeper is for the old host.
 
 use super::depart::Host;
-use super::homecoming::hear_quiet;
+use super::homecoming::quiesce;
 use super::requests::Asker;
 use super::{Keeper, Place, Trip, away};
 use crate::config::Paths;
@@ -17,7 +17,7 @@ use net::Line;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
-use wire::session::{self, Kind, MoveOn, Role, Sent, Which};
+use wire::session::{self, Kind, MoveOn, Role, Sent};
 
 impl Keeper {
     /// Moves a process, which is alone there, from its host to `node`. `None` if it has just forked and is alone no more:
@@ -45,9 +45,7 @@ impl Keeper {
         expect(&mut &away.notices, Kind::MoveOn, "the word that the files are there")?;
         let paths = &self.setup.config.paths;
         fault::at(paths, Point::KeeperMoveOn)?;
-        away.notices.watch(pid);
-        away.calls.send(Kind::Quiesce, &[&session::encode(&Which { pid })])?;
-        hear_quiet(away)?;
+        quiesce(away, pid)?;
         // What it made before it stood still is known by now.
         self.hear_news();
         let alone = self.members.len() == 1;

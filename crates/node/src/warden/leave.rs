@@ -23,7 +23,7 @@ use tracee::inject::{self, Injector};
 use tracee::layout;
 use tracee::pages::Source;
 use tracee::restart::Waiting;
-use wire::session::{self, Hello, Kind, MoveOn, Refusal, Role, Sent};
+use wire::session::{self, Hello, Kind, MoveOn, Refusal, Role, Round, Sent, Stays};
 
 /// How long a process may be held up by what it has made with `vfork`.
 const VFORK_PATIENCE: Duration = Duration::from_secs(1);
@@ -36,6 +36,7 @@ const RESTART_WITHOUT_HANDLER: i64 = -514;
 pub(super) struct Leaving {
     /// Which of the family, by pid at home.
     pub(super) pid: i32,
+    round: u32,
     since: Instant,
     /// Whose it is; in the keeper's hands from the start.
     giver: Giver,
@@ -117,18 +118,18 @@ impl Warden {
         })
     }
 
-    fn refuse_to_leave(&mut self, reason: model::Reason) -> Step {
+    fn refuse_to_leave(&mut self, round: u32, reason: model::Reason) -> Step {
         // The way that was prepared leads nowhere.
         self.onward = None;
         let reasons = model::Reasons(vec![reason]);
         let refusal = Refusal { message: reasons.to_string(), reasons };
-        Ok(self.link.put(Kind::Refused, &[&session::encode(&refusal)])?)
+        Ok(self.link.put(Kind::Stays, &[&session::encode(&Stays { round, refusal })])?)
     }
 
     /// Tells every thread of a process to stop.
-    pub(super) fn begin_leaving(&mut self, pid: i32) -> Step {
+    pub(super) fn begin_leaving(&mut self, pid: i32, round: u32) -> Step {
         if let Some(reason) = self.held_back(pid) {
-            return self.refuse_to_leave(reason);
+            return self.refuse_to_leave(round, reason);
         }
         fault::at(&self.setup.config.paths, Point::WardenQuiesce)?;
         let here = self.guest.members.get(&pid).map_or(0, |member| member.pid);
@@ -137,6 +138,7 @@ impl Warden {
         giver.step(GiverInput::Stopped)?;
         self.leaving = Some(Leaving {
             pid,
+            round,
             since: Instant::now(),
             giver,
             before,
@@ -175,12 +177,17 @@ impl Warden {
             && self.guest.is_quiet(leaving.pid)
         {
             leaving.is_quiet = true;
-            return Ok(self.link.put(Kind::Quiet, &[])?);
+            let round = Round { round: leaving.round };
+            return Ok(self.link.put(Kind::Quiet, &[&session::encode(&round)])?);
         }
         // Mostly what was made with `vfork` becomes another program at once. If not, it may itself need what is held up
         // by this.
         let overdue = |leaving: &Leaving| !leaving.is_quiet && leaving.since.elapsed() > VFORK_PATIENCE;
-        if let Some(pid) = self.leaving.as_ref().filter(|leaving| overdue(leaving)).map(|leaving| leaving.pid)
+        if let Some((pid, round)) = self
+            .leaving
+            .as_ref()
+            .filter(|leaving| overdue(leaving))
+            .map(|leaving| (leaving.pid, leaving.round))
             && self
                 .guest
                 .threads
@@ -189,15 +196,17 @@ impl Warden {
         {
             self.stay()?;
             let why = "it waits for a process that it has made with vfork";
-            return self.refuse_to_leave(model::Reason::new(model::ReasonCode::Busy, why));
+            return self.refuse_to_leave(round, model::Reason::new(model::ReasonCode::Busy, why));
         }
         Ok(())
     }
 
     /// Every signal caught before now is here: captures the guest and sends it.
     pub(super) fn flushed(&mut self) -> Step {
+        // It may have ended since it stood still.
         let Some(mut leaving) = self.leaving.take() else {
-            return Err(session::Malformed("word that nobody waits for").into());
+            let refusal = Error::Ended.to_refusal();
+            return Ok(self.link.put(Kind::Refused, &[&session::encode(&refusal)])?);
         };
         let mut onward = self.onward.take();
         let here = self.guest.members.get(&leaving.pid).map_or(0, |member| member.pid);
@@ -305,9 +314,7 @@ impl Warden {
 
     /// The process lives elsewhere: what is here can be dropped.
     pub(super) fn released(&mut self) -> Step {
-        let Some(leaving) = &mut self.leaving else {
-            return Err(session::Malformed("word that nobody waits for").into());
-        };
+        let Some(leaving) = &mut self.leaving else { return Ok(()) };
         leaving.giver.step(GiverInput::Started)?;
         fault::at(&self.setup.config.paths, Point::WardenRelease)?;
         let pid = leaving.pid;
@@ -317,9 +324,7 @@ impl Warden {
 
     /// The move is off: the guest goes on as if nothing had happened.
     pub(super) fn stay(&mut self) -> Step {
-        let Some(mut leaving) = self.leaving.take() else {
-            return Err(session::Malformed("word that nobody waits for").into());
-        };
+        let Some(mut leaving) = self.leaving.take() else { return Ok(()) };
         leaving.giver.step(GiverInput::Returned)?;
         fault::at(&self.setup.config.paths, Point::WardenResume)?;
         self.onward = None;

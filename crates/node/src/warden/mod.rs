@@ -41,7 +41,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 use tracee::layout::Files;
-use wire::session::{self, Hold, Kind, Status, Which, Wish, WishOf};
+use wire::session::{self, Hold, Kind, Quiesce, Status, Which, Wish, WishOf};
 
 /// Threads of a guest for whose replies the warden looks without sleeping, at most.
 const THREADS_SPUN_FOR: usize = 8;
@@ -255,7 +255,10 @@ impl Warden {
                 self.hold(hold.pid, hold.stopped)
             }
             Some(Kind::MoveOn) => self.prepare_onward(payload),
-            Some(Kind::Quiesce) => self.begin_leaving(which(payload)?),
+            Some(Kind::Quiesce) => {
+                let (order, _) = session::decode::<Quiesce>(payload)?;
+                self.begin_leaving(order.pid, order.round)
+            }
             Some(Kind::Flushed) => self.flushed(),
             Some(Kind::Resume) => self.stay(),
             Some(Kind::Release) => self.released(),
