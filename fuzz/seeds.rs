@@ -123,7 +123,8 @@ fn call() -> Call {
         relocations: vec![0],
         input: vec![16, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0],
         area_len: 64,
-        outs: vec![
+        blocked: 0,
+            outs: vec![
             Out { offset: 16, len: OutLen::Result { unit: 1, max: 32 }, when: When::Success },
             Out { offset: 48, len: OutLen::Word { at: 8, max: 16 }, when: When::Always },
         ],

@@ -32,7 +32,13 @@ pub struct Call {
     pub area_len: u32,
     /// What comes back.
     pub outs: Vec<Out>,
+    /// Which of [`TERMINAL_SIGNALS`] are blocked while it runs, as bits of a signal mask: the kernel lets who blocks them
+    /// change a terminal from the background.
+    pub blocked: u64,
 }
+
+/// `SIGTTIN` and `SIGTTOU`, as bits of a signal mask.
+pub const TERMINAL_SIGNALS: u64 = 1 << (21 - 1) | 1 << (22 - 1);
 
 /// A range of the area that comes back with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -285,6 +291,7 @@ mod tests {
             relocations: vec![0],
             input: vec![16, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0],
             area_len: 64,
+            blocked: 0,
             outs: vec![
                 Out { offset: 16, len: OutLen::Result { unit: 1, max: 32 }, when: When::Success },
                 Out { offset: 8, len: OutLen::Fixed(4), when: When::Always },

@@ -111,7 +111,7 @@ kinds! {
     Quiet = 41,
     /// Every signal caught at home before now has been sent. Empty.
     Flushed = 42,
-    /// [`MoveOn`]: to another host.
+    /// [`MoveOn`]: to another host; sent back when its files are there.
     MoveOn = 43,
     /// [`Sent`]: all of it has been sent.
     Sent = 44,
@@ -214,6 +214,8 @@ pub struct Lost {
 pub struct Quiesce {
     /// Its pid at home.
     pub pid: i32,
+    /// It goes to the host that [`MoveOn`] named last, not home.
+    pub onward: bool,
     /// The number of this attempt, by which its answer is known from those of earlier ones that were given up.
     pub round: u32,
 }

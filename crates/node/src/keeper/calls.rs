@@ -406,7 +406,8 @@ impl Calls {
             }
         }
         call.input = Vec::new();
-        let post = Post { nr: call.nr, args, flags: 0, signals_seen, mask: NONE_BLOCKED };
+        let mask = call.blocked & wire::TERMINAL_SIGNALS;
+        let post = Post { nr: call.nr, args, flags: 0, signals_seen, mask };
         Ok((post, call))
     }
 

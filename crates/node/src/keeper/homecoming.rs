@@ -38,7 +38,7 @@ impl Keeper {
         let Place::Away(away) = &mut self.place else {
             return Err(super::depart::refusal(model::ReasonCode::SameNode.into()));
         };
-        quiesce(away, pid)?;
+        quiesce(away, pid, Way::Home)?;
         // What it made before it stood still stays away, and is known by now.
         self.hear_news();
         let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
@@ -102,14 +102,24 @@ impl Keeper {
     }
 }
 
+/// Where a process goes from its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Home.
+    Home,
+    /// To the next host.
+    Onward,
+}
+
 /// Stops every thread of a remote, and waits until they have stopped.
 ///
 /// What still comes of an earlier attempt, which was given up because its process ended, is passed over.
-pub(super) fn quiesce(away: &mut Away, pid: i32) -> Result<()> {
+pub(super) fn quiesce(away: &mut Away, pid: i32, way: Way) -> Result<()> {
     away.notices.watch(pid);
     away.round = away.round.wrapping_add(1);
     let round = away.round;
-    away.calls.send(Kind::Quiesce, &[&session::encode(&Quiesce { pid, round })])?;
+    away.calls
+        .send(Kind::Quiesce, &[&session::encode(&Quiesce { pid, onward: way == Way::Onward, round })])?;
     loop {
         let frame = (&away.notices).take()?;
         match Kind::new(frame.kind) {
@@ -120,7 +130,15 @@ pub(super) fn quiesce(away: &mut Away, pid: i32) -> Result<()> {
                     return Err(Error::Refused(stays.refusal));
                 }
             }
-            Some(Kind::Quiet | Kind::Image | Kind::Pages | Kind::PagesEnd | Kind::Sent | Kind::Refused) => {}
+            Some(
+                Kind::Quiet
+                | Kind::MoveOn
+                | Kind::Image
+                | Kind::Pages
+                | Kind::PagesEnd
+                | Kind::Sent
+                | Kind::Refused,
+            ) => {}
             _ => return Err(Error::Unexpected { got: frame.kind, wanted: "the word that it stands still" }),
         }
     }

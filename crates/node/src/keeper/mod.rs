@@ -366,6 +366,17 @@ impl Keeper {
                 Ok(())
             }
             Some(Kind::File) => self.give_file(&frame.payload),
+            // Answers to attempts that were given up.
+            Some(
+                Kind::MoveOn
+                | Kind::Quiet
+                | Kind::Stays
+                | Kind::Image
+                | Kind::Pages
+                | Kind::PagesEnd
+                | Kind::Sent
+                | Kind::Refused,
+            ) => Ok(()),
             _ => Err(journey::Error::Unexpected { got: frame.kind, wanted: "something for a keeper" }),
         }
     }

@@ -4,7 +4,7 @@
 //! the new one. What a failure means is the [`Giver`]'s to say, which the keeper is for the old host.
 
 use super::depart::Host;
-use super::homecoming::quiesce;
+use super::homecoming::{Way, quiesce};
 use super::requests::Asker;
 use super::{Keeper, Place, Trip, away};
 use crate::config::Paths;
@@ -40,12 +40,20 @@ impl Keeper {
         asker.progress("files", 0, 0);
         let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
         // The files go first, while the process runs.
+        away.notices.watch(pid);
         let order = MoveOn { node, address, session };
         away.calls.send(Kind::MoveOn, &[&session::encode(&order)])?;
-        expect(&mut &away.notices, Kind::MoveOn, "the word that the files are there")?;
+        // The answer to an earlier order, which was given up, is passed over.
+        while session::decode::<MoveOn>(
+            &expect(&mut &away.notices, Kind::MoveOn, "the word that the files are there")?.payload,
+        )?
+        .0
+        .session
+            != session
+        {}
         let paths = &self.setup.config.paths;
         fault::at(paths, Point::KeeperMoveOn)?;
-        quiesce(away, pid)?;
+        quiesce(away, pid, Way::Onward)?;
         // What it made before it stood still is known by now.
         self.hear_news();
         let alone = self.members.len() == 1;

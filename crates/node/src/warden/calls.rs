@@ -81,12 +81,17 @@ impl Warden {
             Gathered::Errno(errno) => return self.answer(index, notification.id, -i64::from(errno)),
             Gathered::GoHome(_) => return self.wish_home(index, notification),
         };
+        let mut call = call;
+        if changes_terminal(row.nr, &args) {
+            let status = procinfo::status(self.guest.threads[index].tid);
+            call.blocked =
+                status.map_or(0, |status| (status.blocked | status.ignored) & wire::TERMINAL_SIGNALS);
+        }
         let timeout = forward::timeout(row, &args, &memory);
         let left = self.guest.threads[index].left.take();
         let remade =
             self.guest.threads[index].remade.take().filter(|(nr, _)| *nr == i64::from(notification.nr));
         let mut since = Instant::now();
-        let mut call = call;
         if let (Some((nr, left)), Some(Total::Finite(total))) = (left, timeout.map(|timeout| timeout.total))
             && nr == i64::from(notification.nr)
         {
@@ -374,6 +379,12 @@ impl Warden {
         let cancel = CancelCall { slot: index as u32, seq };
         Ok(self.link.put(Kind::Cancel, &[&session::encode(&cancel)])?)
     }
+}
+
+/// Whether a call may be one that only the foreground may make, or who blocks `SIGTTOU`: the `ioctl`s of terminals.
+fn changes_terminal(nr: u32, args: &[u64; 6]) -> bool {
+    const OF_TERMINALS: std::ops::RangeInclusive<u32> = 0x5401..=0x545f;
+    i64::from(nr) == nix::libc::SYS_ioctl && OF_TERMINALS.contains(&(args[1] as u32))
 }
 
 /// The kernel's code for a call that the deputy gave back undone. A call that was under way before the move must not

@@ -23,7 +23,7 @@ use tracee::inject::{self, Injector};
 use tracee::layout;
 use tracee::pages::Source;
 use tracee::restart::Waiting;
-use wire::session::{self, Hello, Kind, MoveOn, Refusal, Role, Round, Sent, Stays};
+use wire::session::{self, Hello, Kind, MoveOn, Quiesce, Refusal, Role, Round, Sent, Stays};
 
 /// How long a process may be held up by what it has made with `vfork`.
 const VFORK_PATIENCE: Duration = Duration::from_secs(1);
@@ -73,7 +73,7 @@ impl Warden {
         match self.send_files_ahead(&order) {
             Ok(onward) => {
                 self.onward = Some(onward);
-                Ok(self.link.put(Kind::MoveOn, &[])?)
+                Ok(self.link.put(Kind::MoveOn, &[&session::encode(&order)])?)
             }
             Err(error) => Ok(self.link.put(Kind::Refused, &[&session::encode(&error.to_refusal())])?),
         }
@@ -127,7 +127,11 @@ impl Warden {
     }
 
     /// Tells every thread of a process to stop.
-    pub(super) fn begin_leaving(&mut self, pid: i32, round: u32) -> Step {
+    pub(super) fn begin_leaving(&mut self, Quiesce { pid, onward, round }: Quiesce) -> Step {
+        if !onward {
+            // The way that was prepared is not taken.
+            self.onward = None;
+        }
         if let Some(reason) = self.held_back(pid) {
             return self.refuse_to_leave(round, reason);
         }

@@ -257,7 +257,7 @@ impl Warden {
             Some(Kind::MoveOn) => self.prepare_onward(payload),
             Some(Kind::Quiesce) => {
                 let (order, _) = session::decode::<Quiesce>(payload)?;
-                self.begin_leaving(order.pid, order.round)
+                self.begin_leaving(order)
             }
             Some(Kind::Flushed) => self.flushed(),
             Some(Kind::Resume) => self.stay(),
