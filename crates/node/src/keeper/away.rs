@@ -68,9 +68,11 @@ impl Notices {
         self.wake.as_fd()
     }
 
-    /// From now on answers are about this process.
-    pub(super) fn watch(&self, pid: i32) {
-        *self.process.borrow_mut() = super::member::open_pid(pid).ok().map(|process| (pid, process));
+    /// From now on answers are about this process. Fails if it has ended: nobody would answer.
+    pub(super) fn watch(&self, pid: i32) -> Result<()> {
+        let process = super::member::open_pid(pid).map_err(|_| Error::Ended)?;
+        *self.process.borrow_mut() = Some((pid, process));
+        Ok(())
     }
 
     /// The next frame, if one is here.

@@ -115,7 +115,7 @@ pub(super) enum Way {
 ///
 /// What still comes of an earlier attempt, which was given up because its process ended, is passed over.
 pub(super) fn quiesce(away: &mut Away, pid: i32, way: Way) -> Result<()> {
-    away.notices.watch(pid);
+    away.notices.watch(pid)?;
     away.round = away.round.wrapping_add(1);
     let round = away.round;
     away.calls

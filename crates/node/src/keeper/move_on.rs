@@ -40,7 +40,7 @@ impl Keeper {
         asker.progress("files", 0, 0);
         let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
         // The files go first, while the process runs.
-        away.notices.watch(pid);
+        away.notices.watch(pid)?;
         let order = MoveOn { node, address, session };
         away.calls.send(Kind::MoveOn, &[&session::encode(&order)])?;
         // The answer to an earlier order, which was given up, is passed over.

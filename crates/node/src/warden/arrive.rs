@@ -70,8 +70,9 @@ pub(super) fn arrive(
     session: Session,
     listener: &UnixListener,
 ) -> Result<Arrived> {
-    let mut keeper =
-        meet(setup, listener, |book| book.peer == home && matches!(book.hello.role, Role::Keeper { .. }))?;
+    let mut keeper = meet(setup, listener, None, |book| {
+        book.peer == home && matches!(book.hello.role, Role::Keeper { .. })
+    })?;
     fault::at(&setup.config.paths, Point::WardenMet)?;
     let silence = Some(Duration::from_secs(PEER_SILENCE_SECONDS));
     keeper.receiver.set_timeout(silence)?;
@@ -81,7 +82,7 @@ pub(super) fn arrive(
         let received = receive(setup, session, &cache, &mut files, &mut keeper);
         tell(&mut keeper, received)
     } else {
-        let mut source = meet(setup, listener, |book| book.hello.role == Role::Source)?;
+        let mut source = meet(setup, listener, Some(&keeper), |book| book.hello.role == Role::Source)?;
         source.receiver.set_timeout(silence)?;
         let received = receive(setup, session, &cache, &mut files, &mut source);
         let received = tell(&mut source, received);
@@ -136,16 +137,26 @@ fn tell<T>(book: &mut Guestbook, outcome: Result<T>) -> Result<T> {
     })
 }
 
-/// Waits for the connection that is due; others are turned away.
-fn meet(setup: &Setup, listener: &UnixListener, due: impl Fn(&Guestbook) -> bool) -> Result<Guestbook> {
+/// Waits for the connection that is due; others are turned away. Whoever has announced it, if somebody has, says nothing
+/// meanwhile: a word, or the end of that connection, means that it will not come.
+fn meet(
+    setup: &Setup,
+    listener: &UnixListener,
+    announced_by: Option<&Guestbook>,
+    due: impl Fn(&Guestbook) -> bool,
+) -> Result<Guestbook> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let deadline = Instant::now() + Duration::from_secs(PEER_SILENCE_SECONDS);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        let mut fds = vec![PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        fds.extend(announced_by.map(|book| PollFd::new(book.receiver.as_fd(), PollFlags::POLLIN)));
         let ready = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
         if left.is_zero() || ready == Ok(0) {
             return Err(net::Error::TimedOut.into());
+        }
+        if fds.get(1).is_some_and(|fd| fd.any() == Some(true)) {
+            return Err(Error::Ended);
         }
         let Some(Wanted::Connection(socket)) = connections::accept(listener) else { continue };
         match connections::welcome(&setup.identity, socket) {
