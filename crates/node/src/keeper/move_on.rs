@@ -43,14 +43,13 @@ impl Keeper {
         away.notices.watch(pid)?;
         let order = MoveOn { node, address, session };
         away.calls.send(Kind::MoveOn, &[&session::encode(&order)])?;
-        // The answer to an earlier order, which was given up, is passed over.
-        while session::decode::<MoveOn>(
-            &expect(&mut &away.notices, Kind::MoveOn, "the word that the files are there")?.payload,
-        )?
-        .0
-        .session
-            != session
-        {}
+        loop {
+            let ready = expect(&mut &away.notices, Kind::MoveOn, "the word that the files are there")?;
+            // The answer to an earlier order, which was given up, is passed over.
+            if session::decode::<MoveOn>(&ready.payload)?.0.session == session {
+                break;
+            }
+        }
         let paths = &self.setup.config.paths;
         fault::at(paths, Point::KeeperMoveOn)?;
         quiesce(away, pid, Way::Onward)?;
