@@ -118,14 +118,15 @@ impl Agents {
 
     /// Removes the sockets of dead agents, without disturbing the others.
     pub fn sweep(&self) {
+        // In this order: a socket that is bound meanwhile is not among the ones to be looked at.
+        let directories = [self.paths.keepers(), self.paths.wardens()];
+        let sockets: Vec<_> = directories.iter().flat_map(|directory| sockets(directory)).collect();
         // Whatever somebody listens on is in there, by the name that it was bound to.
         let Ok(bound) = std::fs::read_to_string("/proc/net/unix") else { return };
-        for directory in [self.paths.keepers(), self.paths.wardens()] {
-            for path in sockets(&directory) {
-                let name = path.to_string_lossy();
-                if !bound.lines().any(|line| line.ends_with(&*name)) {
-                    self.reach(&path);
-                }
+        for path in sockets {
+            let name = path.to_string_lossy();
+            if !bound.lines().any(|line| line.ends_with(&*name)) {
+                self.reach(&path);
             }
         }
     }
