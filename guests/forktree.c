@@ -1,5 +1,7 @@
 /* A tree of processes: each forks its two children, computes, and hands the sum of its branch up through a pipe.
  *
+ * Each rests at times: a machine where all of them compute at once would do nothing else.
+ *
  * usage: forktree PROCESSES ROUNDS */
 #include "guest.h"
 #include <sys/wait.h>
@@ -33,8 +35,11 @@ static struct branch grow(int number)
         pipes[i] = ends[0];
     }
     uint64_t random = 7 + (uint64_t)number;
-    for (int i = 0; i < rounds; i++)
+    for (int i = 0; i < rounds; i++) {
         own.sum += next_random(&random) & 0xffff;
+        if (i % 50000 == 0)
+            sleep_ms(50);
+    }
     for (int i = 0; i < 2; i++) {
         if (children[i] == 0)
             continue;

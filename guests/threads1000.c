@@ -1,4 +1,5 @@
-/* Makes and joins 1000 threads, in waves that are all alive at once; each computes its part of one sum.
+/* Makes and joins 1000 threads, in waves that are all alive at once; each computes its part of one sum, and rests at
+ * times: a machine where all of them compute at once would do nothing else.
  *
  * usage: threads1000 WAVES; 1000 must be a multiple of it. */
 #include "guest.h"
@@ -18,8 +19,11 @@ static void *work(void *argument)
     struct part *part = argument;
     uint64_t random = 88172645463325252u + (uint64_t)part->number;
     pthread_barrier_wait(&all_here);
-    for (int i = 0; i < 300000; i++)
+    for (int i = 0; i < 300000; i++) {
         part->sum += next_random(&random) & 0xff;
+        if (i % 30000 == 0)
+            sleep_ms(20);
+    }
     return part;
 }
 

@@ -134,7 +134,7 @@ pub const WORKLOADS: &[Workload] = &[
         "forktree200",
         &["cc"],
         &[Bring::Guest("forktree")],
-        "for round in $(seq {size}); do ./forktree 200 3000000; done",
+        "for round in $(seq {size}); do ./forktree 200 2000000; done",
         [2, 20],
     ),
     workload(
