@@ -38,12 +38,13 @@ impl Keeper {
         let Place::Away(away) = &mut self.place else {
             return Err(super::depart::refusal(model::ReasonCode::SameNode.into()));
         };
+        // It stands still a little later; nobody here can tell when.
+        let frozen_at = Instant::now();
         quiesce(away, pid, Way::Home)?;
         // What it made before it stood still stays away, and is known by now.
         self.hear_news();
         let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
         let paths = &self.setup.config.paths;
-        let frozen_at = Instant::now();
         let mut taker = Taker::new(Word::Taker);
         let mut stopped = None;
         let filled =
@@ -54,10 +55,11 @@ impl Keeper {
             });
         match filled {
             Ok(bytes) => {
+                // Once it is let go it may have this CPU for a while.
+                let freeze = frozen_at.elapsed();
                 drop(stopped.take());
                 // It is whole, and needs nobody.
                 held::forget(paths, pid);
-                let freeze = frozen_at.elapsed();
                 let _ = away.calls.send(Kind::Release, &[]);
                 let _ = fault::at(paths, Point::KeeperReleased);
                 if let Some(member) = self.members.get_mut(&pid) {

@@ -52,6 +52,7 @@ impl Keeper {
         }
         let paths = &self.setup.config.paths;
         fault::at(paths, Point::KeeperMoveOn)?;
+        let frozen_at = Instant::now();
         quiesce(away, pid, Way::Onward)?;
         // What it made before it stood still is known by now.
         self.hear_news();
@@ -62,7 +63,6 @@ impl Keeper {
             return Ok(None);
         }
         giver.step(GiverInput::Stopped)?;
-        let frozen_at = Instant::now();
         away.calls.scan()?;
         // Signals that are caught from here on wait in the slots for the new host.
         let mut old = away.calls.disconnect().ok_or(Error::Ending)?;
