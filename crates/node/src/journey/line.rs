@@ -43,12 +43,14 @@ pub(crate) struct Link {
     reader: Reader,
     early: VecDeque<Frame>,
     early_bytes: usize,
+    /// The reader gave a frame when it was last asked: there may be another one behind it.
+    gave: bool,
 }
 
 impl Link {
     /// Joins both ends.
     pub(crate) fn new(line: std::sync::Arc<Line>, reader: Reader) -> Link {
-        Link { line, reader, early: VecDeque::new(), early_bytes: 0 }
+        Link { line, reader, early: VecDeque::new(), early_bytes: 0, gave: true }
     }
 
     /// The next frame, without waiting.
@@ -57,12 +59,20 @@ impl Link {
             self.early_bytes -= frame.payload.len();
             return Ok(Some(frame));
         }
-        Ok(self.reader.try_recv()?)
+        self.read()
     }
 
-    /// Whether something is here that `poll` will not tell of.
-    pub(crate) fn holds_bytes(&self) -> bool {
-        !self.early.is_empty() || self.reader.holds_bytes()
+    fn read(&mut self) -> Result<Option<Frame>> {
+        let frame = self.reader.try_recv()?;
+        self.gave = frame.is_some();
+        Ok(frame)
+    }
+
+    /// Whether a frame may be here that `poll` will not tell of: whoever polls without having asked for this first may
+    /// sleep on it.
+    pub(crate) fn may_hold_frames(&self) -> bool {
+        // What is left behind nothing is a part of a frame, and `poll` tells of its rest.
+        !self.early.is_empty() || self.gave && self.reader.holds_bytes()
     }
 
     /// What to poll.
@@ -74,11 +84,12 @@ impl Link {
     fn make_room(&mut self) -> Result<()> {
         let mut fds = self.wakes().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
-        match poll(&mut fds, timeout) {
+        let is_here = self.gave && self.reader.holds_bytes();
+        match poll(&mut fds, if is_here { PollTimeout::ZERO } else { timeout }) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(Error::io("waiting")(errno.into())),
         }
-        while let Some(frame) = self.reader.try_recv()? {
+        while let Some(frame) = self.read()? {
             self.early_bytes += frame.payload.len();
             if self.early_bytes > UNACKNOWLEDGED_BYTES_MAX {
                 return Err(Error::Unexpected { got: frame.kind, wanted: "less, while it is being sent to" });
@@ -114,5 +125,73 @@ impl Inlet for Link {
             }
         }
         Err(net::Error::TimedOut.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{NodeId, Session};
+    use net::{Authority, Channel, Dial, Identity, Route, read_preamble};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+    const SESSION: Session = Session([5; 16]);
+
+    fn identity(authority: &Authority, number: u16) -> Identity {
+        let issued = authority.issue(NodeId::new(number).unwrap(), &format!("n{number}")).unwrap();
+        Identity::from_pem(authority.ca_pem(), &issued.cert_pem, &issued.key_pem).unwrap()
+    }
+
+    /// A home's line and a warden's link over the loopback.
+    fn joined() -> (Line, Reader, Link) {
+        let authority = Authority::create("cluster").unwrap();
+        let (home, host) = (identity(&authority, 1), identity(&authority, 2));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = NodeId::new(2).unwrap();
+        let called = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            read_preamble(&mut stream, LIMIT).unwrap();
+            let channel = Channel::accept(&host, stream, LIMIT).unwrap();
+            Line::called(channel.split(), SESSION, log(1)).unwrap()
+        });
+        let channel = Channel::connect(&home, address, Route::Session(SESSION), peer, LIMIT).unwrap();
+        let dial = Dial { identity: home, address, peer };
+        let (line, reader) = Line::calling(channel.split(), SESSION, dial, log(1)).unwrap();
+        let (called, inlet) = called.join().unwrap();
+        (line, reader, Link::new(Arc::new(called), inlet))
+    }
+
+    fn is_readable(link: &Link) -> bool {
+        let mut fds = link.wakes().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        poll(&mut fds, PollTimeout::ZERO).unwrap() > 0
+    }
+
+    /// What the warden does when it is done with a frame: it sleeps only on what can wake it.
+    #[test]
+    fn a_frame_that_came_with_another_is_not_slept_on() {
+        let (line, _reader, mut link) = joined();
+        for round in 0..200u8 {
+            line.send(1, &[&[round]]).unwrap();
+            line.send(2, &[&[round]]).unwrap();
+            let mut frames = Vec::new();
+            let deadline = Instant::now() + LIMIT;
+            while frames.len() < 2 {
+                assert!(Instant::now() < deadline, "{frames:?} in round {round}");
+                if link.may_hold_frames() || is_readable(&link) {
+                    frames.extend(link.try_recv().unwrap().map(|frame| (frame.kind, frame.payload)));
+                } else {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            }
+            assert_eq!(frames, [(1, vec![round]), (2, vec![round])]);
+            // With nothing there it must not keep its owner awake.
+            while link.may_hold_frames() || is_readable(&link) {
+                assert_eq!(link.try_recv().unwrap(), None);
+                assert!(Instant::now() < deadline, "awake for nothing in round {round}");
+            }
+        }
     }
 }

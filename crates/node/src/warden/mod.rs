@@ -174,7 +174,11 @@ impl Warden {
             PollFd::new(news.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.reception.wake(), PollFlags::POLLIN),
         ];
-        let timeout = PollTimeout::try_from(STATUS_EVERY).unwrap_or(PollTimeout::MAX);
+        let timeout = if self.link.may_hold_frames() {
+            PollTimeout::ZERO
+        } else {
+            PollTimeout::try_from(STATUS_EVERY).unwrap_or(PollTimeout::MAX)
+        };
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(journey::Error::io("waiting")(errno.into()).into()),
@@ -187,7 +191,7 @@ impl Warden {
             self.take_notification()?;
         }
         // Once in a while in any case: silence is found by looking.
-        if frames || line || due || self.link.holds_bytes() {
+        if frames || line || due || self.link.may_hold_frames() {
             self.take_frames()?;
         }
         if news_ready {
@@ -234,7 +238,7 @@ impl Warden {
     fn take_frames(&mut self) -> Step {
         while let Some(frame) = self.link.try_recv()? {
             self.take_frame(&frame)?;
-            if !self.link.holds_bytes() {
+            if !self.link.may_hold_frames() {
                 break;
             }
         }
