@@ -1,10 +1,23 @@
 /* The smallest program that can say how long it stood still: it looks at the clock all the time.
  *
- * Told "gap" it prints the longest gap since it was last asked, in microseconds; anything else ends it. */
+ * usage: gaps THREADS; all but one of them sleep. Told "gap" it prints the longest gap since it was last asked, in microseconds; anything else ends it. */
 #include "guest.h"
+#include <pthread.h>
 
-int main(void)
+static void *sleep_on(void *argument)
 {
+    for (;;)
+        pause();
+    return argument;
+}
+
+int main(int argc, char **argv)
+{
+    CHECK(argc == 2);
+    for (int i = 1; i < atoi(argv[1]); i++) {
+        pthread_t thread;
+        CHECK(pthread_create(&thread, NULL, sleep_on, NULL) == 0);
+    }
     char line[64];
     double gap = 0, look = 0, last;
     struct pollfd input = { .fd = 0, .events = POLLIN };

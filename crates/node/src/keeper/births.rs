@@ -135,6 +135,8 @@ impl Calls {
         lock(&self.execs).push(index);
         // With the program's own mask: what it lets through comes first, and the new program inherits it.
         self.post(index, slot, &Post { mask: order.mask, ..call });
+        // Whoever sleeps watches only what was in the list when it went to sleep.
+        self.shared.ring();
         Ok(())
     }
 
