@@ -40,7 +40,7 @@ points! {
     KeeperFiles = "keeper.files",
     /// The body is made.
     KeeperBody = "keeper.body",
-    /// The process stands still at home, with the stub in it.
+    /// The process stands still at home, captured.
     KeeperFrozen = "keeper.frozen",
     /// Its image is sent.
     KeeperImage = "keeper.image",

@@ -34,11 +34,11 @@ const OUT: &[Row] = &[
     ("keeper.offered", "n1", Lives, Lives),
     ("keeper.files", "n1", Lives, Lives),
     ("keeper.body", "n1", Lives, Lives),
+    ("keeper.frozen", "n1", Lives, Lives),
+    ("keeper.image", "n1", Lives, Lives),
+    ("keeper.pages", "n1", Lives, Lives),
+    ("keeper.prepared", "n1", Lives, Lives),
     // A killed keeper cannot take out of the process what it has put in: nobody may let it run.
-    ("keeper.frozen", "n1", Ends, Lives),
-    ("keeper.image", "n1", Ends, Lives),
-    ("keeper.pages", "n1", Ends, Lives),
-    ("keeper.prepared", "n1", Ends, Lives),
     ("keeper.hollow", "n1", Ends, Lives),
     ("keeper.committed", "n1", Ends, Ends),
     ("keeper.started", "n1", Ends, Ends),
@@ -155,5 +155,11 @@ fn one(cluster: &Cluster, &(point, node, killed, failed): &Row, stops: &[Stop], 
         return counting.was_ended(&[], SOON);
     }
     counting.goes_on(SOON).with_context(|| format!("the move: {outcome:?}"))?;
+    if meant == Lives && stops.len() == 1 {
+        // It is as it was, and can be moved as before.
+        counting.run.go(Stop::N3).context("after the fault")?;
+        counting.run.go(Stop::Home).context("after the fault")?;
+        counting.goes_on(SOON)?;
+    }
     counting.finish().map(drop)
 }

@@ -10,6 +10,7 @@
 //!        0x22_0000  data of the calls
 //! ```
 
+use crate::capture::Snapshot;
 use crate::error::{Error, Result};
 use crate::fault;
 use kernel::ptrace::{self, Registers, Wait};
@@ -192,6 +193,18 @@ impl Injector {
             read(self.base + HEAP, &mut batch.heap)?;
         }
         Ok(born)
+    }
+
+    /// Gives the leader back what it was stopped with, and leaves the blob for later batches: should its tracer die now,
+    /// it goes on as if nothing had happened.
+    pub fn rest(&self, leader: &Snapshot) -> Result<()> {
+        leader.restore()?;
+        let tid = leader.tid();
+        // It stands in the trap that ended the last batch, which without a tracer it would die of.
+        ptrace::interrupt(tid)
+            .and_then(|()| ptrace::resume(tid, 0))
+            .map_err(Error::kernel("resting", tid))?;
+        crate::stop::stop_one(tid, Instant::now() + PATIENCE)
     }
 
     /// Unmaps the area by the `syscall` instruction at `instruction`, which lies elsewhere.

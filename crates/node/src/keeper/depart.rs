@@ -4,6 +4,7 @@
 //! for [`Frozen`] undoes itself; from the word on it must not, and ends if nobody answers.
 
 use super::calls::Calls;
+use super::frozen::Frozen;
 use super::requests::Asker;
 use super::{Keeper, Place, Trip, away};
 use crate::fault::{self, Point};
@@ -11,63 +12,24 @@ use crate::journey::transfer::{self, expect, files_of};
 use crate::journey::{Error, Outlet, Result, line};
 use crate::{held, machine, peers};
 use image::Process;
-use kernel::ptrace;
-use migration::{Giver, GiverInput, Owner, Word};
+use migration::{Giver, GiverInput, Word};
 use model::{NodeId, Reason, ReasonCode, Reasons, Session};
 use net::{Channel, Dial, Line, Reader, Receiver, Route, Sender};
 use procinfo::Mapping;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stub::Shared;
-use tracee::capture::{self, Known, Snapshot};
 use tracee::deputy::{self, Slots};
 use tracee::inject::{self, Injector};
-use tracee::layout::{self, Files};
+use tracee::layout;
 use tracee::pages::Source;
-use tracee::restart::Waiting;
-use tracee::stop::Stopped;
 use wire::peer::{Offer, PeerAnswer, PeerRequest};
 use wire::session::{self, Hello, Kind, Role, Started};
 
-/// How long threads may take to stop.
-const STOP_PATIENCE: Duration = Duration::from_secs(2);
 const ASK_PATIENCE: Duration = Duration::from_secs(10);
 /// Slots for threads to come, where there is no room for more.
 const SPARE_SLOTS: u32 = 16;
-/// Code segment of 64-bit user code.
-const CODE_64: u64 = 0x33;
-
-/// The process, stopped at home with the stub inside; dropped, it goes on unharmed if it is still owned here.
-struct Frozen<'a> {
-    giver: &'a mut Giver,
-    stopped: Option<Stopped>,
-    snapshots: Vec<Snapshot>,
-    injector: Option<Injector>,
-    slots: Option<Slots>,
-    instruction: u64,
-}
-
-impl Drop for Frozen<'_> {
-    fn drop(&mut self) {
-        if self.giver.fail() != Owner::Here {
-            return;
-        }
-        let Some(stopped) = &self.stopped else { return };
-        if let Some(injector) = self.injector.take() {
-            if let Some(slots) = &self.slots {
-                let _ = deputy::discard(&injector, slots);
-            }
-            let _ = injector.leave(stopped.pid(), self.instruction);
-        }
-        for snapshot in &self.snapshots {
-            if let Err(error) = snapshot.restore() {
-                tracing::error!(tid = snapshot.tid(), %error, "a thread could not be given back its state");
-            }
-        }
-    }
-}
 
 impl Keeper {
     /// Moves the process from home to `node`. On failure it goes on at home, or has ended if it may no longer.
@@ -113,22 +75,16 @@ impl Keeper {
         transfer::make_body(sender, receiver, pid, known_as, ahead)?;
         fault::at(&self.setup.config.paths, Point::KeeperBody)?;
         let waiting = super::waiting::observe(pid);
-        // From here on its keeper's death is its own.
         let process = self.members.get(&pid).ok_or(Error::Ended)?.process();
-        held::note(&self.setup.config.paths, process, node).map_err(|_| Error::Ending)?;
+        let hold = || held::note(&self.setup.config.paths, process, node).map_err(|_| Error::Ending);
+        // While the stub works in it, its keeper's death is its own.
+        hold()?;
 
         let frozen_at = Instant::now();
-        let mut frozen = Frozen {
-            giver,
-            stopped: None,
-            snapshots: Vec::new(),
-            injector: None,
-            slots: None,
-            instruction: 0,
-        };
-        let mut image = freeze(pid, &mut frozen, &before, waiting, &mut self.files)?;
+        let mut frozen = Frozen::new(giver);
+        let mut image = frozen.freeze(pid, &before, waiting, &mut self.files)?;
+        held::forget(&self.setup.config.paths, pid);
         fault::at(&self.setup.config.paths, Point::KeeperFrozen)?;
-        let Some(injector) = &frozen.injector else { return Err(Error::Ending) };
         let late: Vec<_> = files_of(&image.areas, image.executable, &self.files)
             .into_iter()
             .filter(|file| !offered.iter().any(|known| known.id == file.id))
@@ -147,15 +103,19 @@ impl Keeper {
         });
         let bytes = transfer::heard(receiver, sent)?;
         fault::at(&self.setup.config.paths, Point::KeeperPages)?;
+        let (mut line, mut reader) = host.attach()?;
+        frozen.giver.step(GiverInput::Prepared)?;
+        fault::at(&self.setup.config.paths, Point::KeeperPrepared)?;
+
+        // And from here on, for good.
+        hold()?;
+        frozen.bind()?;
+        let Some(injector) = &frozen.injector else { return Err(Error::Ending) };
         let tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
         let slots = make_slots(&before, injector, tids.len() as u32)?;
         let shared =
             Shared::map(&slots.memory, slots.base, slots.count).map_err(Error::io("mapping the slots"))?;
         frozen.slots = Some(slots);
-        let (mut line, mut reader) = host.attach()?;
-        frozen.giver.step(GiverInput::Prepared)?;
-        fault::at(&self.setup.config.paths, Point::KeeperPrepared)?;
-
         shared.prepare(tids.len() as u32);
         shared.claim().map_err(Error::io("becoming the keeper"))?;
         let calls = Arc::new(Calls::new(shared, pid, &tids, injector.entries())?);
@@ -265,52 +225,7 @@ impl Host {
     }
 }
 
-/// Stops the process and captures it; `frozen` undoes whatever was done.
-fn freeze(
-    pid: i32,
-    frozen: &mut Frozen,
-    before: &[Mapping],
-    waiting: BTreeMap<i32, Waiting>,
-    files: &mut Files,
-) -> Result<Process> {
-    let stopped = Stopped::freeze(pid, STOP_PATIENCE)?;
-    stopped.leave_vdso(&tracee::vdso::code(before))?;
-    let tids = stopped.tids().to_vec();
-    frozen.stopped = Some(stopped);
-    for &tid in &tids {
-        // With the stub half in it, it must not run without us.
-        ptrace::set_options(tid, ptrace::OPTION_EXITKILL).map_err(|errno| tracee::Error::Kernel {
-            what: "binding it to its keeper",
-            pid: tid,
-            errno,
-        })?;
-    }
-    frozen.giver.step(GiverInput::Stopped)?;
-    for &tid in &tids {
-        frozen.snapshots.push(Snapshot::take(tid)?);
-    }
-    if frozen.snapshots.iter().any(|snapshot| snapshot.registers().cs != CODE_64) {
-        return Err(refusal(ReasonCode::Architecture.into()));
-    }
-    let mappings = layout::refresh(pid, before)?;
-    let layout = layout::read(pid, &mappings, files)?;
-    frozen.instruction = inject::find_instruction(pid, &mappings)?;
-    let taken = mappings.iter().map(|mapping| (mapping.start, mapping.end));
-    let base = inject::find_hole(inject::AREA_BYTES, 4096, taken).ok_or_else(no_room)?;
-    let Some(leader) = frozen.snapshots.first() else { return Err(Error::Ended) };
-    let injector =
-        frozen.injector.insert(Injector::enter(pid, leader.registers(), frozen.instruction, base)?);
-    let known = Known { waiting, ..Known::default() };
-    let mut image = capture::capture(injector, &frozen.snapshots, layout, &known)?;
-    // What is pending stays pending here: the deputy catches it as soon as it begins, and sends it on.
-    image.pending.clear();
-    for thread in &mut image.threads {
-        thread.pending.clear();
-    }
-    Ok(image)
-}
-
-fn no_room() -> Error {
+pub(super) fn no_room() -> Error {
     refusal(Reason::new(ReasonCode::Limits, "its address space is full"))
 }
 

@@ -21,6 +21,7 @@ mod births;
 mod calls;
 mod depart;
 mod files;
+mod frozen;
 mod homecoming;
 mod member;
 mod move_on;

@@ -15,8 +15,12 @@ use suite::{Cluster, Place, Run, Workshop};
 type Part = fn(&Cluster) -> Result<()>;
 
 /// What is measured, by the name that chooses it.
-const PARTS: &[(&str, Part)] =
-    &[("moves", moves::measure), ("calls", calls::measure), ("kinds", kinds::measure), ("memory", memory::measure)];
+const PARTS: &[(&str, Part)] = &[
+    ("moves", moves::measure),
+    ("calls", calls::measure),
+    ("kinds", kinds::measure),
+    ("memory", memory::measure),
+];
 
 fn main() -> ExitCode {
     let measured = measure();

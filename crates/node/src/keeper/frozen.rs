@@ -1,0 +1,123 @@
+//! A process on its way out, stopped at home.
+//!
+//! ```text
+//! bound (the stub works in it) ──captured──► resting ──the remote is ready──► bound ──the word──► (a deputy)
+//! ```
+//! Bound, it dies with its keeper, for nobody could take out what was put in. Resting, it has all that it was stopped
+//! with: it goes on at home if its keeper dies, however long the transfer takes.
+
+use super::depart::{no_room, refusal};
+use crate::journey::{Error, Result};
+use image::Process;
+use kernel::ptrace;
+use migration::{Giver, GiverInput, Owner};
+use model::ReasonCode;
+use procinfo::Mapping;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tracee::capture::{self, Known, Snapshot};
+use tracee::deputy::{self, Slots};
+use tracee::inject::{self, Injector};
+use tracee::layout::{self, Files};
+use tracee::restart::Waiting;
+use tracee::stop::Stopped;
+
+/// How long threads may take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// Code segment of 64-bit user code.
+const CODE_64: u64 = 0x33;
+
+/// The process, stopped at home with the stub inside; dropped, it goes on unharmed if it is still owned here.
+pub(super) struct Frozen<'a> {
+    /// Whose it is.
+    pub(super) giver: &'a mut Giver,
+    pub(super) stopped: Option<Stopped>,
+    snapshots: Vec<Snapshot>,
+    pub(super) injector: Option<Injector>,
+    pub(super) slots: Option<Slots>,
+    instruction: u64,
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        if self.giver.fail() != Owner::Here {
+            return;
+        }
+        let _ = self.bind();
+        let Some(stopped) = &self.stopped else { return };
+        if let Some(injector) = self.injector.take() {
+            if let Some(slots) = &self.slots {
+                let _ = deputy::discard(&injector, slots);
+            }
+            let _ = injector.leave(stopped.pid(), self.instruction);
+        }
+        for snapshot in &self.snapshots {
+            if let Err(error) = snapshot.restore() {
+                tracing::error!(tid = snapshot.tid(), %error, "a thread could not be given back its state");
+            }
+        }
+    }
+}
+
+impl<'a> Frozen<'a> {
+    /// Nothing is stopped yet.
+    pub(super) fn new(giver: &'a mut Giver) -> Frozen<'a> {
+        Frozen { giver, stopped: None, snapshots: Vec::new(), injector: None, slots: None, instruction: 0 }
+    }
+
+    /// Stops the process and captures it; then it rests.
+    pub(super) fn freeze(
+        &mut self,
+        pid: i32,
+        before: &[Mapping],
+        waiting: BTreeMap<i32, Waiting>,
+        files: &mut Files,
+    ) -> Result<Process> {
+        let stopped = Stopped::freeze(pid, STOP_PATIENCE)?;
+        stopped.leave_vdso(&tracee::vdso::code(before))?;
+        let tids = stopped.tids().to_vec();
+        self.stopped = Some(stopped);
+        self.bind()?;
+        self.giver.step(GiverInput::Stopped)?;
+        for &tid in &tids {
+            self.snapshots.push(Snapshot::take(tid)?);
+        }
+        if self.snapshots.iter().any(|snapshot| snapshot.registers().cs != CODE_64) {
+            return Err(refusal(ReasonCode::Architecture.into()));
+        }
+        let mappings = layout::refresh(pid, before)?;
+        let layout = layout::read(pid, &mappings, files)?;
+        self.instruction = inject::find_instruction(pid, &mappings)?;
+        let taken = mappings.iter().map(|mapping| (mapping.start, mapping.end));
+        let base = inject::find_hole(inject::AREA_BYTES, 4096, taken).ok_or_else(no_room)?;
+        let Some(leader) = self.snapshots.first() else { return Err(Error::Ended) };
+        let injector =
+            self.injector.insert(Injector::enter(pid, leader.registers(), self.instruction, base)?);
+        let known = Known { waiting, ..Known::default() };
+        let mut image = capture::capture(injector, &self.snapshots, layout, &known)?;
+        // What is pending stays pending here: the deputy catches it as soon as it begins, and sends it on.
+        image.pending.clear();
+        for thread in &mut image.threads {
+            thread.pending.clear();
+        }
+        injector.rest(leader)?;
+        self.set_options(0)?;
+        Ok(image)
+    }
+
+    /// From now on it dies with its keeper: the stub is to work in it.
+    pub(super) fn bind(&self) -> Result<()> {
+        self.set_options(ptrace::OPTION_EXITKILL)
+    }
+
+    fn set_options(&self, options: usize) -> Result<()> {
+        for &tid in self.stopped.iter().flat_map(Stopped::tids) {
+            ptrace::set_options(tid, options).map_err(|errno| tracee::Error::Kernel {
+                what: "binding it to its keeper",
+                pid: tid,
+                errno,
+            })?;
+        }
+        Ok(())
+    }
+}
