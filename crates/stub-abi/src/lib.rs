@@ -40,8 +40,6 @@ pub const NOT_EXECUTED: i64 = -513;
 pub const CALL_EXIT_THREAD: u32 = 0x10001;
 /// Pseudo call: make a thread or a process that serves another slot. Arguments: flags of `clone(2)`, address of that slot.
 pub const CALL_CLONE: u32 = 0x10002;
-/// A call that must not open the signal window, neither itself nor in the idle wait after it.
-pub const FLAG_NO_WINDOW: u32 = 1;
 /// Nanoseconds between two looks of an orphaned stub for a new keeper.
 pub const ORPHAN_LOOK_NS: i64 = 50_000_000;
 /// Looks of an orphaned stub before it ends its process.
@@ -99,13 +97,10 @@ pub struct Family {
 pub struct Request {
     /// System call number or `CALL_*`.
     pub nr: AtomicU32,
-    /// `FLAG_*`.
-    pub flags: AtomicU32,
-    /// Arguments.
-    pub args: [AtomicU64; 6],
     /// Signals of this slot that the remote has seen; the call runs only if it has seen them all.
     pub signals_seen: AtomicU32,
-    _pad: u32,
+    /// Arguments.
+    pub args: [AtomicU64; 6],
     /// Signal mask while the call runs.
     pub mask: AtomicU64,
 }

@@ -21,8 +21,6 @@ pub struct Post {
     pub nr: u32,
     /// Arguments.
     pub args: [u64; 6],
-    /// `stub_abi::FLAG_*`.
-    pub flags: u32,
     /// Signals of the slot that the remote has seen.
     pub signals_seen: u32,
     /// Signal mask while the call runs.
@@ -120,7 +118,6 @@ impl Shared {
             &slot.owner,
             &slot.taken_seq,
             &slot.orphan_looks,
-            &slot.request.flags,
         ];
         for word in words {
             word.store(0, SeqCst);
@@ -154,7 +151,6 @@ impl Shared {
         let slot = self.slot(index);
         let request = &slot.request;
         request.nr.store(post.nr, Relaxed);
-        request.flags.store(post.flags, Relaxed);
         for (word, arg) in request.args.iter().zip(post.args) {
             word.store(arg, Relaxed);
         }

@@ -1,4 +1,5 @@
-//! Every phase of a move, on each side: the agent is killed there once, and an error happens there once.
+//! Every phase of a move, on each side: the agent is killed there once, an error happens there once, and it is slow there
+//! once.
 //!
 //! Before the word the program goes on where it was; after it, where it goes to, or it ends, and the log tells why. It never
 //! goes on twice and never vanishes: what it prints and writes shows it.
@@ -80,11 +81,23 @@ const ON: &[Row] = &[
     ("warden.committed", "n3", Ends, Ends),
 ];
 
+/// Where an agent that hangs for a moment only makes the move longer: the process waits, and nobody loses patience.
+const SLOW: &[Row] = &[
+    ("daemon.offer", "n2", Lives, Lives),
+    ("keeper.files", "n1", Lives, Lives),
+    ("keeper.pages", "n1", Lives, Lives),
+    ("keeper.committed", "n1", Lives, Lives),
+    ("warden.body", "n2", Lives, Lives),
+    ("warden.pages", "n2", Lives, Lives),
+    ("warden.committed", "n2", Lives, Lives),
+];
+
 fn main() -> ExitCode {
     run(vec![
         trial("what-is-shipped-has-none", &[], shipped_has_none),
         trial("out/kill", &["python3"], || all(OUT, &[Stop::N2], "kill")),
         trial("out/error", &["python3"], || all(OUT, &[Stop::N2], "error")),
+        trial("out/slow", &["python3"], || all(SLOW, &[Stop::N2], "hang-3")),
         trial("home/kill", &["python3"], || all(HOME, &[Stop::N2, Stop::Home], "kill")),
         trial("home/error", &["python3"], || all(HOME, &[Stop::N2, Stop::Home], "error")),
         trial("on/kill", &["python3"], || all(ON, &[Stop::N2, Stop::N3], "kill")),
@@ -155,6 +168,9 @@ fn one(cluster: &Cluster, &(point, node, killed, failed): &Row, stops: &[Stop], 
         return counting.was_ended(&[], SOON);
     }
     counting.goes_on(SOON).with_context(|| format!("the move: {outcome:?}"))?;
+    if what.starts_with("hang") {
+        ensure!(outcome.is_ok(), "the move: {outcome:?}");
+    }
     if meant == Lives && stops.len() == 1 {
         // It is as it was, and can be moved as before.
         counting.run.go(Stop::N3).context("after the fault")?;

@@ -1,6 +1,7 @@
 //! A family that is away: its deputies' calls, and what its host says besides.
 
-use super::calls::{Calls, Taken};
+use super::calls::Calls;
+use super::orders::Taken;
 use crate::journey::{Error, Result};
 use crate::spin::{Worth, spin};
 use model::{NodeId, Reason, ReasonCode};

@@ -171,5 +171,5 @@ impl Calls {
 }
 
 fn post(nr: u32, args: [u64; 6]) -> Post {
-    Post { nr, args, flags: 0, signals_seen: 0, mask: ALL_BLOCKED }
+    Post { nr, args, signals_seen: 0, mask: ALL_BLOCKED }
 }

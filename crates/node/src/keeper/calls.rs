@@ -6,6 +6,7 @@
 //!
 //! Lock order: slot, then sender.
 
+use super::orders::Taken;
 use super::slot::{News, Queued, SlotState, Tenant, Under};
 use crate::journey::transfer::Outlet;
 use crate::journey::{Error, Result};
@@ -18,11 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use stub::{Entries, Post, Shared};
 use stub_abi::{INTERRUPTED, NOT_EXECUTED};
-use tracee::deputy::home_action;
-use wire::session::{
-    self, Action, BirthOrder, CallHeader, CancelCall, Commit, ExecOrder, Kind, ReplyHeader, Seat,
-    SignalHeader, SignalOrder, SignalSeen, ThreadEnd,
-};
+use wire::session::{self, CallHeader, Commit, Kind, ReplyHeader, Seat, SignalHeader};
 
 /// Bytes that one piece of housekeeping unmaps: a few milliseconds, for which a call may have to wait.
 const UNMAP_BYTES: u64 = 32 << 20;
@@ -32,30 +29,13 @@ const BELL_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a process that becomes another program is looked at, where nothing else tells.
 const EXEC_PATIENCE: Duration = Duration::from_millis(20);
 const ALL_BLOCKED: u64 = u64::MAX;
-const NONE_BLOCKED: u64 = 0;
-
-/// What became of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// It is not about calls.
-    Other,
-    /// It was dealt with.
-    Done,
-    /// It was posted, and [`Calls::attend`] is to wait for the reply.
-    Attended {
-        /// The slot.
-        index: u32,
-        /// The request there.
-        seq: u32,
-    },
-}
 
 /// The deputy's calls.
 pub(crate) struct Calls {
     pub(super) shared: Shared,
     /// The process that was moved here; the others are its descendants.
     pub(super) first: i32,
-    entries: Entries,
+    pub(super) entries: Entries,
     pub(super) slots: Vec<Mutex<SlotState>>,
     /// Slots from this one on have never been used.
     pub(super) used: AtomicU32,
@@ -229,109 +209,7 @@ impl Calls {
         self.slots.get(index as usize).ok_or_else(|| session::Malformed("slot").into())
     }
 
-    /// Takes a frame of the warden.
-    pub(crate) fn take(&self, kind: Kind, payload: &[u8]) -> Result<Taken> {
-        match kind {
-            Kind::Call => {
-                let (header, input) = session::decode::<CallHeader>(payload)?;
-                return self.take_call(header, input);
-            }
-            Kind::SignalSeen => {
-                let (seen, _) = session::decode::<SignalSeen>(payload)?;
-                let slot = lock(self.slot(seen.slot)?);
-                if slot.tenant.is_none() {
-                    return Ok(Taken::Done);
-                }
-                if seen.tail.wrapping_sub(slot.signals_sent) as i32 > 0 {
-                    return Err(session::Malformed("acknowledgement of a signal that was not sent").into());
-                }
-                self.shared.acknowledge(seen.slot, seen.tail);
-            }
-            Kind::Cancel => {
-                let (cancel, _) = session::decode::<CancelCall>(payload)?;
-                let mut slot = lock(self.slot(cancel.slot)?);
-                if slot.queued.take_if(|queued| queued.seq() == cancel.seq).is_some() {
-                    self.reply(cancel.slot, cancel.seq, NOT_EXECUTED, &[])?;
-                } else if matches!(slot.under, Under::Call { seq, .. } if seq == cancel.seq) {
-                    self.shared.cancel(cancel.slot, slot.stub_seq);
-                }
-            }
-            Kind::Action => {
-                let (action, _) = session::decode::<Action>(payload)?;
-                check_signal(action.signal)?;
-                let mut slot = lock(self.slot(action.slot)?);
-                if slot.tenant.is_none() {
-                    return Ok(Taken::Done);
-                }
-                let step = self.set_action(
-                    action.slot,
-                    0,
-                    action.signal,
-                    &self.at_home(action.signal, &action.action),
-                );
-                self.begin_steps(action.slot, &mut slot, Some(action.seq), [step].into())?;
-                drop(slot);
-                self.shared.kick(action.slot);
-            }
-            Kind::StopSelf | Kind::Die => {
-                let (order, _) = session::decode::<SignalOrder>(payload)?;
-                check_signal(order.signal)?;
-                let mut slot = lock(self.slot(order.slot)?);
-                let Some(tenant) = slot.tenant else { return Ok(Taken::Done) };
-                let kill = Post {
-                    nr: nix::libc::SYS_tgkill as u32,
-                    args: [tenant.pid as u64, tenant.tid as u64, order.signal as u64, 0, 0, 0],
-                    flags: 0,
-                    signals_seen: 0,
-                    mask: NONE_BLOCKED,
-                };
-                let mut steps = VecDeque::from([self.set_action(order.slot, 0, order.signal, &[0; 4]), kill]);
-                if kind == Kind::StopSelf {
-                    let action = self.at_home(order.signal, &order.action);
-                    steps.push_back(self.set_action(order.slot, 64, order.signal, &action));
-                }
-                let reply = (kind == Kind::StopSelf).then_some(order.seq);
-                self.begin_steps(order.slot, &mut slot, reply, steps)?;
-                drop(slot);
-                self.shared.kick(order.slot);
-            }
-            Kind::Birth => {
-                let (order, _) = session::decode::<BirthOrder>(payload)?;
-                self.await_vacancy(order.newborn)?;
-                self.take_request(order.slot, Queued::Birth(order))?;
-            }
-            Kind::Exec => {
-                let (order, input) = session::decode::<ExecOrder>(payload)?;
-                self.take_request(order.header.slot, Queued::Exec(order, input.to_vec()))?;
-            }
-            Kind::EndThread => {
-                let (end, _) = session::decode::<ThreadEnd>(payload)?;
-                self.take_request(end.slot, Queued::End(end))?;
-            }
-            _ => return Ok(Taken::Other),
-        }
-        Ok(Taken::Done)
-    }
-
-    fn at_home(&self, signal: i32, action: &[u64; 4]) -> [u64; 4] {
-        home_action(signal, action, &self.entries)
-    }
-
-    /// A step that sets an action; its argument lies at `offset` of the slot's data, which nobody uses meanwhile.
-    fn set_action(&self, index: u32, offset: u32, signal: i32, action: &[u64; 4]) -> Post {
-        let bytes: Vec<u8> = action.iter().flat_map(|word| word.to_le_bytes()).collect();
-        self.shared.write_data(index, offset, &bytes);
-        let address = self.shared.data_address(index) + u64::from(offset);
-        Post {
-            nr: nix::libc::SYS_rt_sigaction as u32,
-            args: [signal as u64, address, 0, 8, 0, 0],
-            flags: 0,
-            signals_seen: 0,
-            mask: ALL_BLOCKED,
-        }
-    }
-
-    fn take_call(&self, header: CallHeader, input: &[u8]) -> Result<Taken> {
+    pub(super) fn take_call(&self, header: CallHeader, input: &[u8]) -> Result<Taken> {
         let index = header.slot;
         let posted = {
             let mut slot = lock(self.slot(index)?);
@@ -407,7 +285,7 @@ impl Calls {
         }
         call.input = Vec::new();
         let mask = call.blocked & wire::TERMINAL_SIGNALS;
-        let post = Post { nr: call.nr, args, flags: 0, signals_seen, mask };
+        let post = Post { nr: call.nr, args, signals_seen, mask };
         Ok((post, call))
     }
 
@@ -571,7 +449,7 @@ impl Calls {
     pub(super) fn chore(&self) -> Option<Post> {
         let (start, length) = lock(&self.housekeeping).pop_front()?;
         let args = [start, length, 0, 0, 0, 0];
-        Some(Post { nr: nix::libc::SYS_munmap as u32, args, flags: 0, signals_seen: 0, mask: ALL_BLOCKED })
+        Some(Post { nr: nix::libc::SYS_munmap as u32, args, signals_seen: 0, mask: ALL_BLOCKED })
     }
 
     /// Unmaps the next piece if this is a slot of the first process and there is one.
@@ -585,7 +463,7 @@ impl Calls {
         true
     }
 
-    fn reply(&self, index: u32, seq: u32, ret: i64, data: &[u8]) -> Result<()> {
+    pub(super) fn reply(&self, index: u32, seq: u32, ret: i64, data: &[u8]) -> Result<()> {
         let header = session::encode(&ReplyHeader { slot: index, seq, ret });
         self.send(Kind::Reply, &[&header, data])
     }
@@ -605,8 +483,4 @@ impl Outlet for &Calls {
     fn put(&mut self, kind: Kind, parts: &[&[u8]]) -> Result<()> {
         self.send(kind, parts)
     }
-}
-
-fn check_signal(signal: i32) -> Result<()> {
-    if (1..=64).contains(&signal) { Ok(()) } else { Err(session::Malformed("signal number").into()) }
 }

@@ -25,6 +25,7 @@ mod frozen;
 mod homecoming;
 mod member;
 mod move_on;
+mod orders;
 mod reception;
 mod requests;
 mod slot;

@@ -15,7 +15,7 @@ use core::arch::{asm, global_asm};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 use stub_abi::{
-    BatchCall, CALL_CLONE, CALL_EXIT_THREAD, CANCEL_SIGNAL, FLAG_NO_WINDOW, Family, NOT_EXECUTED, ORPHAN_LOOK_NS, ORPHAN_LOOKS,
+    BatchCall, CALL_CLONE, CALL_EXIT_THREAD, CANCEL_SIGNAL, Family, NOT_EXECUTED, ORPHAN_LOOK_NS, ORPHAN_LOOKS,
     OWNER_DIED, RESULT_MARK, RING, SLOT_BYTES, Slot, WAITERS,
 };
 
@@ -289,7 +289,7 @@ fn wait_for_request(slot: &Slot, taken: u32) {
             word.store(value, Relaxed);
         }
         let call = [SYS_FUTEX_WAITV, slot.waiters.as_ptr() as u64, 2, 0, 0, 0, 0];
-        let closed = ring_full(slot) || slot.request.flags.load(Relaxed) & FLAG_NO_WINDOW != 0;
+        let closed = ring_full(slot);
         if closed {
             syscall(call[0], [call[1], 2, 0, 0, 0, 0]);
         } else {
