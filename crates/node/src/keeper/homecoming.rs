@@ -4,6 +4,7 @@
 //! say: the word is given when the deputy begins to be emptied, for then there is nothing to go back to.
 
 use super::away::Away;
+use super::reception::Reception;
 use super::requests::Asker;
 use super::{Keeper, Place, Trip};
 use crate::config::Paths;
@@ -32,7 +33,7 @@ const QUIET_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Keeper {
     /// Brings a process home. On failure it goes on where it is, or is ended where nobody could tell how far it is.
-    pub(super) fn come_home(&mut self, pid: i32, asker: &mut Asker) -> Result<Trip> {
+    pub(super) fn come_home(&mut self, pid: i32, asker: &mut Asker, reception: &Reception) -> Result<Trip> {
         let begun = Instant::now();
         self.refuse_if_held(pid, Destination::Home)?;
         let Place::Away(away) = &mut self.place else {
@@ -55,6 +56,7 @@ impl Keeper {
             });
         match filled {
             Ok(bytes) => {
+                reception.is_home(pid, self.setup.config.node.id);
                 // Once it is let go it may have this CPU for a while.
                 let freeze = frozen_at.elapsed();
                 drop(stopped.take());

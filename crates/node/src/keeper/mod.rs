@@ -207,7 +207,7 @@ impl Keeper {
         let mut again = false;
         let mut by_way_of_home = |keeper: &mut Keeper, asker: &mut Asker| {
             again = true;
-            keeper.come_home(pid, asker)
+            keeper.come_home(pid, asker, reception)
         };
         let outcome = match request {
             _ if !self.members.contains_key(&pid) => Err(journey::Error::Ended),
@@ -225,7 +225,7 @@ impl Keeper {
                 Err(depart::refusal(model::ReasonCode::SameNode.into()))
             }
             AgentRequest::MoveTo { .. } => by_way_of_home(self, &mut asker),
-            _ => self.come_home(pid, &mut asker),
+            _ => self.come_home(pid, &mut asker, reception),
         };
         let outcome = outcome.map_err(|error| self.excuse(pid, error));
         if outcome.is_ok() {
@@ -402,7 +402,7 @@ impl Keeper {
         });
         reception.tell(busy.collect());
         let Some(wish) = self.members.get_mut(&pid).and_then(|member| member.wish.take()) else { return };
-        match self.come_home(pid, &mut Asker::nobody()).map_err(|error| self.excuse(pid, error)) {
+        match self.come_home(pid, &mut Asker::nobody(), reception).map_err(|error| self.excuse(pid, error)) {
             Ok(trip) => {
                 self.moved(pid);
                 self.note(pid);

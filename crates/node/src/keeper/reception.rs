@@ -82,6 +82,14 @@ impl Reception {
         lock(&self.desk).statuses = statuses;
     }
 
+    /// A process is about to go on at home: whoever hears of it from itself, and asks, hears the same here.
+    pub(super) fn is_home(&self, pid: i32, home: NodeId) {
+        let mut desk = lock(&self.desk);
+        for status in desk.statuses.iter_mut().filter(|status| status.process.pid == pid) {
+            status.node = home;
+        }
+    }
+
     /// The order was carried out, or failed.
     pub(super) fn done(&self, statuses: Vec<KeeperStatus>) {
         let mut desk = lock(&self.desk);
