@@ -93,3 +93,33 @@ pub const PARTING_SECONDS: u64 = 2;
 
 /// Seconds that a step of a move may take on the other side, a cut on the way included.
 pub const STEP_SECONDS: u64 = 60 + RESUME_HOST_SECONDS;
+
+/// Bytes of one datagram between nodes, at most: it fits into an Ethernet frame with everything that goes around it.
+pub const DATAGRAM_BYTES_MAX: usize = 1360;
+
+/// Nodes that one message of load information tells of.
+pub const GOSSIP_ENTRIES_MAX: usize = 14;
+
+/// Nodes of which a node keeps load information: twice what a message tells, since the newer half is passed on.
+pub const WINDOW_ENTRIES_MAX: usize = 2 * GOSSIP_ENTRIES_MAX;
+
+/// Nodes that a process' cluster mask may name.
+pub const MASK_NODES_MAX: usize = 256;
+
+/// Programs whose behaviour a node remembers.
+pub const PROGRAMS_MAX: usize = 4096;
+
+/// Processes of one node that balancing looks at.
+pub const JOBS_MAX: usize = 4096;
+
+/// Promises of room that a node has given and that have neither been used nor expired.
+pub const RESERVATIONS_MAX: usize = 512;
+
+/// New programs for which a node is looking for a place at the same time; the next ones start at home.
+pub const PLACEMENTS_MAX: usize = 256;
+
+/// Nodes whose files a process is remembered to use.
+pub const TALK_NODES_MAX: usize = 4;
+
+/// Moves of one process within a minute that balancing makes, at most; people may order more.
+pub const MOVES_PER_MINUTE_MAX: usize = 6;

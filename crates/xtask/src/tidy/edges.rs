@@ -4,7 +4,7 @@ use super::Finding;
 use super::tree::Tree;
 
 const WORDS: &[&str] = &["model", "syscalls", "image", "wire", "control", "stub-abi"];
-const CORE: &[&str] = &["migration", "forward"];
+const CORE: &[&str] = &["migration", "forward", "balance"];
 const KERNEL_EDGE: &[&str] = &["kernel", "procinfo", "stub", "tracee"];
 
 /// The crates of a tier, and the lists from which each of them may take.
@@ -20,6 +20,8 @@ const TIERS: &[(&[&str], &[&[&str]])] = &[
     // Making and joining a cluster is the library's; its tests speak to daemons directly.
     (&["om"], &[&["control", "image", "model", "lab", "net", "node", "torture", "wire"]]),
     (&["suite"], &[&["control", "model", "torture"]]),
+    // A cluster of core machines in one process: it needs no kernel.
+    (&["sim"], &[WORDS, CORE]),
     (&["xtask"], &[]),
 ];
 

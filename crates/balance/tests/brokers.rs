@@ -1,0 +1,388 @@
+//! Brokers that speak with each other: what they agree on, and what no message can make them do.
+#![expect(clippy::unwrap_used, reason = "a node id of a test is never 0")]
+
+use balance::policy::PolicyName;
+use balance::{
+    Action, Bounds, Broker, Event, Job, JobId, LocalJob, Machine, Outcome, Sample, Settings, Talk, Ticket,
+};
+use model::limits::{MOVES_PER_MINUTE_MAX, RESERVATIONS_MAX, WINDOW_ENTRIES_MAX};
+use model::{NodeId, ProcessId};
+use proptest::prelude::{ProptestConfig, any, prop, prop_assert, proptest};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use std::collections::VecDeque;
+use std::time::Duration;
+use wire::balance::{AGE_CLASSES, Aged, Brief, Entry, Errand, Message, Refusal, Seen, Switches};
+
+fn node(number: u16) -> NodeId {
+    NodeId::new(number).unwrap()
+}
+
+fn machine(cpus: f64, guests_max: u16) -> Machine {
+    Machine {
+        speed: 1.0,
+        cpus,
+        foreign_jobs: 0.0,
+        memory_total_mb: 8192.0,
+        memory_free_mb: 8192.0,
+        memory_usable_mb: 8192.0,
+        foreign_mb: 0.0,
+        pressure: 0.0,
+        utilisation: 0.0,
+        link_busy_s: 0.0,
+        switches: Switches::empty(),
+        cpu_class: 1,
+        kernel: 0,
+        guests_max,
+    }
+}
+
+fn job(home: u16, age_s: f64) -> Job {
+    Job { home: node(home), age_s, whole_s: None, memory_mb: 10.0, width: 1.0, talk: Talk::default() }
+}
+
+fn local(home: u16, pid: i32, age_s: f64) -> LocalJob {
+    let process = ProcessId { pid, start_ticks: 1 };
+    let bounds = Bounds { cpu_class: 1, ..Bounds::default() };
+    LocalJob { id: JobId { home: node(home), process }, job: job(home, age_s), bounds }
+}
+
+/// A few nodes without delay. Moves and starts take no time; every message may be lost.
+struct Cluster {
+    now: Duration,
+    rng: StdRng,
+    brokers: Vec<Broker>,
+    samples: Vec<Sample>,
+    mail: VecDeque<(NodeId, NodeId, Message)>,
+    loses: fn(&Message) -> bool,
+    moves: usize,
+}
+
+impl Cluster {
+    fn new(cpus: &[f64], policy: PolicyName) -> Cluster {
+        let settings = Settings { remote_start_s: 0.0, ..Settings::default() };
+        let members: Vec<NodeId> = (1..=cpus.len() as u16).map(node).collect();
+        let mut cluster = Cluster {
+            now: Duration::ZERO,
+            rng: StdRng::seed_from_u64(1),
+            brokers: members.iter().map(|member| Broker::new(*member, 1, policy.build(), settings)).collect(),
+            samples: cpus
+                .iter()
+                .map(|cpus| Sample { machine: machine(*cpus, 100), jobs: Vec::new() })
+                .collect(),
+            mail: VecDeque::new(),
+            loses: |_| false,
+            moves: 0,
+        };
+        for index in 0..cpus.len() {
+            cluster.step(index, Event::Members(members.clone()));
+            cluster.sample(index);
+        }
+        (0..8).for_each(|_| cluster.spread());
+        cluster
+    }
+
+    fn spread(&mut self) {
+        self.now += Duration::from_millis(500);
+        (0..self.brokers.len()).for_each(|index| self.step(index, Event::Spread));
+        self.deliver();
+    }
+
+    fn sample(&mut self, index: usize) {
+        let sample = self.samples[index].clone();
+        self.step(index, Event::Sampled(sample));
+    }
+
+    fn tick(&mut self) {
+        self.now += Duration::from_secs(1);
+        for index in 0..self.brokers.len() {
+            self.samples[index].jobs.iter_mut().for_each(|local| local.job.age_s += 0.5);
+            self.sample(index);
+            self.step(index, Event::Tick);
+            self.deliver();
+        }
+    }
+
+    fn step(&mut self, index: usize, event: Event) {
+        let mut actions = Vec::new();
+        self.brokers[index].step(self.now, event, &mut self.rng, &mut actions);
+        for action in actions {
+            self.act(index, action);
+        }
+    }
+
+    fn act(&mut self, index: usize, action: Action) {
+        match action {
+            Action::Send { to, message } => self.mail.push_back((node(index as u16 + 1), to, message)),
+            Action::Wake { .. } => {}
+            Action::Start { request, at, ticket } => {
+                let begun = local(index as u16 + 1, request as i32, 0.0);
+                self.land(at, begun, ticket);
+            }
+            Action::Move { id, to, ticket } => {
+                self.moves += 1;
+                let jobs = &mut self.samples[index].jobs;
+                let place = jobs.iter().position(|local| local.id == id).expect("it moves what it has");
+                let moving = jobs.swap_remove(place);
+                self.sample(index);
+                self.land(to, moving, ticket);
+                self.step(index, Event::Departed { id, outcome: Outcome::Moved { took_s: 0.1 } });
+            }
+        }
+    }
+
+    fn land(&mut self, at: NodeId, local: LocalJob, ticket: Option<Ticket>) {
+        let index = usize::from(at.get()) - 1;
+        if local.id.home != at || ticket.is_some() {
+            self.step(index, Event::Landed { id: local.id, ticket, frozen_s: 0.1 });
+        }
+        self.samples[index].jobs.push(local);
+        self.sample(index);
+    }
+
+    fn deliver(&mut self) {
+        for _ in 0..10_000 {
+            let Some((from, to, message)) = self.mail.pop_front() else { return };
+            if !(self.loses)(&message) {
+                let bytes = wire::balance::encode(&message).expect("what is said fits into a datagram");
+                let message = wire::balance::decode(&bytes).unwrap();
+                self.step(usize::from(to.get()) - 1, Event::Message { from, message });
+            }
+        }
+        panic!("they never stop talking");
+    }
+
+    fn counts(&self) -> Vec<usize> {
+        self.samples.iter().map(|sample| sample.jobs.len()).collect()
+    }
+
+    fn place(&mut self, request: u64) {
+        let bounds = Bounds { cpu_class: 1, ..Bounds::default() };
+        self.step(0, Event::Place { request, job: job(1, 0.0), bounds });
+    }
+}
+
+#[test]
+fn many_programs_at_once_fill_every_node_evenly() {
+    let mut cluster = Cluster::new(&[4.0; 4], PolicyName::Ums);
+    (0..16).for_each(|request| cluster.place(request));
+    cluster.deliver();
+    assert_eq!(cluster.counts(), [4, 4, 4, 4]);
+    // Four more find every place equally full.
+    cluster.now += Duration::from_millis(1);
+    (16..20).for_each(|request| cluster.place(request));
+    cluster.deliver();
+    assert_eq!(cluster.counts().iter().sum::<usize>(), 20);
+    assert!(cluster.counts().iter().all(|count| (4..=6).contains(count)), "{:?}", cluster.counts());
+}
+
+#[test]
+fn a_crowd_that_is_there_already_spreads_and_then_stays() {
+    for policy in [PolicyName::Ums, PolicyName::Mosix, PolicyName::Oc] {
+        let mut cluster = Cluster::new(&[1.0; 4], policy);
+        cluster.samples[0].jobs = (0..8).map(|pid| local(1, pid, 20.0)).collect();
+        (0..40).for_each(|_| cluster.tick());
+        assert_eq!(cluster.counts(), [2, 2, 2, 2], "{policy}");
+        let moves = cluster.moves;
+        assert!(moves <= 12, "{policy}: {moves} moves for six");
+        (0..60).for_each(|_| cluster.tick());
+        assert_eq!(cluster.moves, moves, "{policy}: it is balanced and still moves");
+    }
+}
+
+#[test]
+fn no_policy_and_a_node_that_stays_move_nothing() {
+    for (policy, switches) in [(PolicyName::None, Switches::empty()), (PolicyName::Ums, Switches::STAY)] {
+        let mut cluster = Cluster::new(&[1.0; 2], policy);
+        cluster.samples[0].machine.switches = switches;
+        cluster.samples[0].jobs = (0..8).map(|pid| local(1, pid, 20.0)).collect();
+        (0..10).for_each(|_| cluster.tick());
+        assert_eq!(cluster.counts(), [8, 0]);
+    }
+}
+
+#[test]
+fn who_is_asked_and_does_not_answer_is_done_without() {
+    type Loses = fn(&Message) -> bool;
+    let table: [Loses; 3] = [
+        |message| matches!(message, Message::Tell { .. }),
+        |message| matches!(message, Message::Granted { .. }),
+        |message| matches!(message, Message::Reserve { .. }),
+    ];
+    for loses in table {
+        let mut cluster = Cluster::new(&[1.0; 3], PolicyName::Ums);
+        cluster.loses = loses;
+        (0..3).for_each(|request| cluster.place(request));
+        for _ in 0..20 {
+            cluster.deliver();
+            cluster.now += Duration::from_millis(101);
+            cluster.step(0, Event::Timer);
+        }
+        assert_eq!(cluster.counts(), [3, 0, 0], "they start at home");
+        // What was promised and not used has expired or was given back: the others are free again.
+        cluster.loses = |_| false;
+        cluster.now += Duration::from_secs(10);
+        (0..8).for_each(|_| cluster.spread());
+        (3..5).for_each(|request| cluster.place(request));
+        cluster.deliver();
+        assert_eq!(cluster.counts(), [3, 1, 1]);
+    }
+}
+
+#[test]
+fn an_order_is_obeyed_and_not_undone() {
+    let mut cluster = Cluster::new(&[1.0; 2], PolicyName::Ums);
+    cluster.samples[0].jobs = vec![local(1, 1, 20.0)];
+    cluster.samples[1].jobs = vec![local(2, 2, 20.0)];
+    cluster.tick();
+    let id = cluster.samples[0].jobs[0].id;
+    cluster.step(0, Event::Order { id, to: node(2) });
+    cluster.deliver();
+    // The process that was there may make room for it; the one that was sent stays.
+    (0..5).for_each(|_| cluster.tick());
+    assert_eq!(cluster.counts(), [1, 1]);
+    assert!(cluster.samples[1].jobs.iter().any(|local| local.id == id));
+}
+
+#[test]
+fn a_process_moves_only_so_often_in_a_minute() {
+    // A node that is asked to take a restless process refuses, whatever its sender thinks of it.
+    let mut cluster = Cluster::new(&[1.0; 2], PolicyName::Ums);
+    let brief = |moves: usize| Brief {
+        errand: Errand::Move,
+        home: node(1),
+        memory_kb: 1,
+        age_ms: 1,
+        width_hundredths: 100,
+        moves_ms: vec![1000; moves],
+    };
+    let seen = Seen { jobs_hundredths: 0, memory_taken_kb: 0 };
+    let mut answers = Vec::new();
+    for moves in [MOVES_PER_MINUTE_MAX - 1, MOVES_PER_MINUTE_MAX] {
+        let message = Message::Reserve { number: 9, seen, job: brief(moves), hold_ms: 1000 };
+        let mut actions = Vec::new();
+        let event = Event::Message { from: node(1), message };
+        cluster.brokers[1].step(cluster.now, event, &mut cluster.rng, &mut actions);
+        answers.extend(actions.into_iter().filter_map(|action| match action {
+            Action::Send { message, .. } => Some(message),
+            _ => None,
+        }));
+    }
+    assert!(matches!(answers[0], Message::Granted { .. }));
+    assert!(matches!(answers[1], Message::Refused { why: Refusal::Restless, .. }));
+}
+
+fn entry(numbers: [u32; 8], memory: [u64; 3], small: u16) -> Entry {
+    Entry {
+        node: node((numbers[0] % 5 + 1) as u16),
+        boot: numbers[1],
+        stamp_ms: memory[0],
+        speed: numbers[2],
+        cpus_hundredths: numbers[3],
+        jobs_hundredths: numbers[4],
+        load: numbers[5],
+        memory_total_kb: memory[0],
+        memory_free_kb: memory[1],
+        memory_usable_kb: memory[2],
+        memory_taken_kb: memory[1],
+        pressure_thousandths: small,
+        utilisation_thousandths: small,
+        link_busy_ms: numbers[6],
+        switches: Switches::from(numbers[7] as u8),
+        cpu_class: 1,
+        kernel: 0,
+        guests: small,
+        guests_max: small,
+        ages: [numbers[7] as u8; AGE_CLASSES],
+    }
+}
+
+fn message(kind: u8, number: u32, entry: Entry, brief: Brief) -> Message {
+    match kind % 8 {
+        0 => Message::Gossip(vec![Aged { age_ms: number, entry }; usize::from(kind)]),
+        1 => Message::Ask { number },
+        2 => Message::Tell { number, entry },
+        3 => Message::Granted { number, hold_ms: number },
+        4 => Message::Refused { number, why: Refusal::Changed, entry },
+        5 => Message::Release { number },
+        6 => Message::Invite { entry },
+        _ => {
+            let seen =
+                Seen { jobs_hundredths: entry.jobs_hundredths, memory_taken_kb: entry.memory_taken_kb };
+            Message::Reserve { number, seen, job: brief, hold_ms: number }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever members say: a node neither fails, nor keeps more than its bounds, nor answers with more than it was asked,
+    /// nor takes more guests than it may, nor moves one process twice.
+    #[test]
+    fn hostile_members_harm_nobody(
+        words in prop::collection::vec(
+            (any::<(u8, u16)>(), 0..8_u32, any::<[u32; 8]>(), any::<[u64; 3]>(), any::<u16>(), any::<[u32; 3]>()),
+            1..120,
+        ),
+        guests_max in 0..6_u16,
+    ) {
+        let mut rng = StdRng::seed_from_u64(7);
+        let mut broker = Broker::new(node(1), 1, PolicyName::Ums.build(), Settings::default());
+        let mut out = Vec::new();
+        let mut now = Duration::ZERO;
+        let jobs: Vec<LocalJob> = (0..6).map(|pid| local(1, pid, 10.0)).collect();
+        broker.step(now, Event::Members((1..=5).map(node).collect()), &mut rng, &mut out);
+        let sample = Sample { machine: machine(1.0, guests_max), jobs };
+        broker.step(now, Event::Sampled(sample.clone()), &mut rng, &mut out);
+        let mut granted = std::collections::BTreeSet::new();
+        let mut moving = 0;
+        for ((kind, from), number, numbers, memory, small, brief) in words {
+            now += Duration::from_millis(3);
+            let from = node(from % 5 + 2);
+            let brief = Brief {
+                errand: if kind % 2 == 0 { Errand::Start } else { Errand::Move },
+                home: from,
+                memory_kb: memory[0],
+                age_ms: memory[1],
+                width_hundredths: brief[0],
+                moves_ms: brief.to_vec(),
+            };
+            let message = message(kind, number, entry(numbers, memory, small), brief);
+            out.clear();
+            broker.step(now, Event::Message { from, message }, &mut rng, &mut out);
+            broker.step(now, Event::Timer, &mut rng, &mut out);
+            if kind % 16 == 0 {
+                broker.step(now, Event::Tick, &mut rng, &mut out);
+                broker.step(now, Event::Spread, &mut rng, &mut out);
+            }
+            prop_assert!(out.len() <= 40, "{} actions", out.len());
+            for action in &out {
+                match action {
+                    Action::Send { to, message } => {
+                        prop_assert!(wire::balance::encode(message).is_ok());
+                        if let Message::Granted { number, .. } = message {
+                            granted.insert((*to, *number));
+                        }
+                    }
+                    Action::Move { .. } => moving += 1,
+                    Action::Start { .. } => prop_assert!(false, "nothing was to start"),
+                    Action::Wake { .. } => {}
+                }
+            }
+            prop_assert!(broker.window().known(now).count() <= WINDOW_ENTRIES_MAX);
+            prop_assert!(moving <= 1, "one move at a time");
+        }
+        // Promises: a question's number is used again by its asker, so there are never more than distinct ones.
+        let mut count = None;
+        out.clear();
+        broker.step(now, Event::Message { from: node(2), message: Message::Ask { number: 99 } }, &mut rng, &mut out);
+        for action in &out {
+            if let Action::Send { message: Message::Tell { entry, .. }, .. } = action {
+                count = Some(usize::from(entry.guests));
+            }
+        }
+        prop_assert!(count.unwrap() <= usize::from(guests_max).min(RESERVATIONS_MAX));
+        prop_assert!(count.unwrap() <= granted.len());
+    }
+}
