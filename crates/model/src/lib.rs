@@ -9,5 +9,5 @@ pub mod limits;
 mod reason;
 
 pub use cpu::CpuProfile;
-pub use ids::{Destination, NodeId, ParseIdError, ProcessId, Session};
+pub use ids::{Destination, NodeId, ParseIdError, ProcessId, Session, is_node_name};
 pub use reason::{Reason, ReasonCode, Reasons};

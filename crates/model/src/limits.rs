@@ -93,3 +93,22 @@ pub const PARTING_SECONDS: u64 = 2;
 
 /// Seconds that a step of a move may take on the other side, a cut on the way included.
 pub const STEP_SECONDS: u64 = 60 + RESUME_HOST_SECONDS;
+
+/// Default UDP port of the groups in which nodes announce themselves. Each node is reached by UDP on the port on which it
+/// listens by TCP.
+pub const PORT_DISCOVERY: u16 = 4660;
+
+/// Bytes of one datagram between nodes, at most: fits into one packet of every usual network, tunnels included.
+pub const DATAGRAM_BYTES_MAX: usize = 1400;
+
+/// Senders of datagrams whose last numbers a node remembers: every node in its present and its former life.
+pub const DATAGRAM_SENDERS_MAX: usize = 2 * PEERS_MAX;
+
+/// Addresses that a node announces of itself, at most.
+pub const ADDRESSES_MAX: usize = 8;
+
+/// Bytes of a node's name, at most.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Addresses that a node is told to look for others at, at most.
+pub const SEEDS_MAX: usize = 64;

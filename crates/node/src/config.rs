@@ -241,11 +241,9 @@ impl Guests {
     }
 }
 
-/// A name is shown in tables and typed in commands: no number, no "home", nothing that needs quotes.
+/// Refuses what cannot be a node's name.
 pub fn check_name(name: &str) -> Result<(), String> {
-    let letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-    let good = !name.is_empty() && name.len() <= 64 && name.chars().all(letter);
-    if !good || name == "home" || name.parse::<u64>().is_ok() {
+    if !model::is_node_name(name) {
         return Err(format!(
             "'{name}' cannot be a node's name: letters, digits, '-', '_', '.'; not a number, not 'home'"
         ));
