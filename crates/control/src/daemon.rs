@@ -42,6 +42,11 @@ pub enum Request {
     },
     /// What the daemon has counted since it started; answered by [`Answer::Counts`].
     Counts,
+    /// Make a new cluster key and hand it to all nodes (administrator only); answered by [`Answer::KeyRotated`].
+    RotateKey,
+    /// Send all guests home, bring all own processes home, and end the daemon (administrator only); answered by
+    /// [`Answer::Left`].
+    Leave,
 }
 
 /// One line of an answer.
@@ -50,6 +55,11 @@ pub enum Request {
 pub enum Event {
     /// Long work goes on.
     Progress(Progress),
+    /// Long work has come to a new step.
+    Said {
+        /// The step, for people.
+        text: String,
+    },
     /// The request is done.
     Done {
         /// Its answer.
@@ -135,6 +145,22 @@ pub enum Answer {
         /// One row each, by id.
         nodes: Vec<NodeRow>,
     },
+    /// A new cluster key is in use.
+    KeyRotated {
+        /// Its generation.
+        generation: u32,
+        /// The nodes that have it.
+        told: Vec<NodeId>,
+        /// Those that were not reached; they fetch it when they are.
+        missed: Vec<NodeId>,
+    },
+    /// This node is empty and its daemon is about to end.
+    Left {
+        /// Guests that went home.
+        guests: u32,
+        /// Own processes that came home.
+        own: u32,
+    },
     /// The node with the name that was asked for.
     Found {
         /// Its id.
@@ -214,6 +240,40 @@ pub struct GuestRow {
     pub cpu_ms: u64,
 }
 
+/// What the nodes think of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeState {
+    /// It is there.
+    Alive,
+    /// It did not answer; it may still say that it lives.
+    Suspect,
+    /// It does not answer any more.
+    Gone,
+    /// It has taken leave.
+    Left,
+    /// It is listed, and was never heard of.
+    #[default]
+    Unknown,
+}
+
+/// How a node was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeFound {
+    /// It is listed in the configuration.
+    #[default]
+    Configured,
+    /// By multicast in one of the networks.
+    Multicast,
+    /// At an address where it was looked for.
+    Seed,
+    /// Another node told of it.
+    Relay,
+    /// It is this node.
+    Own,
+}
+
 /// A node of the cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeRow {
@@ -223,6 +283,18 @@ pub struct NodeRow {
     pub name: String,
     /// Its address and port.
     pub address: String,
+    /// All addresses under which it is the same node, the likeliest first.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// What the nodes think of it.
+    #[serde(default)]
+    pub state: NodeState,
+    /// For how many seconds they have thought so; none where nobody has.
+    #[serde(default)]
+    pub since_seconds: Option<u64>,
+    /// How it was found.
+    #[serde(default)]
+    pub found: NodeFound,
     /// Whether it answered just now.
     pub alive: bool,
     /// Round trip of a control message, microseconds; 0 for this node and dead ones.

@@ -10,7 +10,8 @@ mod daemon;
 
 pub use agent::{AgentRequest, KeeperStatus, WardenStatus};
 pub use daemon::{
-    Answer, Event, FailureKind, GuestRow, Location, NodeRow, ProcessRow, ProcessState, Progress, Request,
+    Answer, Event, FailureKind, GuestRow, Location, NodeFound, NodeRow, NodeState, ProcessRow, ProcessState,
+    Progress, Request,
 };
 
 /// Where a daemon listens for tools.

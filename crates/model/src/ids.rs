@@ -59,6 +59,17 @@ impl FromStr for NodeId {
     }
 }
 
+/// Whether a text can be a node's name, which is shown in tables and typed in commands: 1 to
+/// [`NAME_BYTES_MAX`](crate::limits::NAME_BYTES_MAX) letters, digits, '-', '_', '.'; not a number, not "home".
+pub fn is_node_name(name: &str) -> bool {
+    let letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    !name.is_empty()
+        && name.len() <= crate::limits::NAME_BYTES_MAX
+        && name.chars().all(letter)
+        && name != "home"
+        && name.parse::<u64>().is_err()
+}
+
 /// A process, named so that a reused pid is never mistaken for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProcessId {

@@ -94,8 +94,8 @@ pub const PARTING_SECONDS: u64 = 2;
 /// Seconds that a step of a move may take on the other side, a cut on the way included.
 pub const STEP_SECONDS: u64 = 60 + RESUME_HOST_SECONDS;
 
-/// Bytes of one datagram between nodes, at most: it fits into an Ethernet frame with everything that goes around it.
-pub const DATAGRAM_BYTES_MAX: usize = 1360;
+/// Bytes of one message about balancing, at most: it fits into a sealed datagram of [`DATAGRAM_BYTES_MAX`].
+pub const BALANCE_BYTES_MAX: usize = 1360;
 
 /// Nodes that one message of load information tells of.
 pub const GOSSIP_ENTRIES_MAX: usize = 14;
@@ -123,3 +123,22 @@ pub const TALK_NODES_MAX: usize = 4;
 
 /// Moves of one process within a minute that balancing makes, at most; people may order more.
 pub const MOVES_PER_MINUTE_MAX: usize = 6;
+
+/// Default UDP port of the groups in which nodes announce themselves. Each node is reached by UDP on the port on which it
+/// listens by TCP.
+pub const PORT_DISCOVERY: u16 = 4660;
+
+/// Bytes of one datagram between nodes, at most: fits into one packet of every usual network, tunnels included.
+pub const DATAGRAM_BYTES_MAX: usize = 1400;
+
+/// Senders of datagrams whose last numbers a node remembers: every node in its present and its former life.
+pub const DATAGRAM_SENDERS_MAX: usize = 2 * PEERS_MAX;
+
+/// Addresses that a node announces of itself, at most.
+pub const ADDRESSES_MAX: usize = 8;
+
+/// Bytes of a node's name, at most.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Addresses that a node is told to look for others at, at most.
+pub const SEEDS_MAX: usize = 64;

@@ -13,6 +13,10 @@
 //! thread encrypts straight from the caller's buffers while another decrypts in place. The tests hold this layer against an
 //! unmodified rustls connection, both ways, key updates included.
 //!
+//! # Datagrams
+//! What is small, frequent and may be lost travels as UDP packets that a [`Seal`] closes with the cluster's key
+//! ([`KeyRing`]); a window for each sender keeps any of them from being believed twice.
+//!
 //! # What it is not
 //! No message is known here (`wire` has them), and nobody is authorised: the owner of a channel compares
 //! [`Channel::peer`] with what it expects of that node.
@@ -20,6 +24,8 @@
 
 mod authority;
 mod channel;
+mod cluster_key;
+mod datagram;
 mod error;
 mod frame;
 #[cfg(feature = "fuzz")]
@@ -36,11 +42,14 @@ mod pulse;
 mod reader;
 mod receive;
 mod record;
+mod replay;
 mod send;
 mod verify;
 
 pub use authority::{Authority, CertificateRequest, Issued, fingerprint, sha256};
 pub use channel::Channel;
+pub use cluster_key::{CLUSTER_KEY_FILE, ClusterKey, KEY_GENERATIONS, KeyId, KeyRing};
+pub use datagram::{DATAGRAM_OVERHEAD, DATAGRAM_PAYLOAD_MAX, DatagramHeader, Dropped, Opened, Seal};
 pub use error::Error;
 pub use frame::Frame;
 pub use identity::{CA_FILE, CA_KEY_FILE, CERTIFICATE_FILE, Identity, KEY_FILE};

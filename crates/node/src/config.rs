@@ -2,10 +2,10 @@
 
 use crate::Error;
 use model::NodeId;
-use model::limits::{PEERS_MAX, PORT_TCP};
+use model::limits::{PEERS_MAX, PORT_DISCOVERY, PORT_TCP, SEEDS_MAX};
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,9 @@ pub struct Config {
     /// The other nodes.
     #[serde(default, rename = "peer")]
     pub peers: Vec<Peer>,
+    /// How nodes find each other.
+    #[serde(default)]
+    pub cluster: Cluster,
     /// Rules for guests.
     #[serde(default)]
     pub guests: Guests,
@@ -62,6 +65,32 @@ pub struct Peer {
     pub name: String,
     /// Its address and port; a host name is looked up each time it is used.
     pub address: String,
+    /// Whether the address is only where it was when it joined: the one that it announces itself wins. By default
+    /// this one does.
+    #[serde(default)]
+    pub hint: bool,
+}
+
+/// `[cluster]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cluster {
+    /// Whether this node looks for others and shows itself; it does by default. Otherwise it knows its peers only.
+    pub discover: bool,
+    /// The group in which nodes announce themselves by IPv4; 239.192.46.60 by default.
+    pub multicast_v4: Ipv4Addr,
+    /// The group in which nodes announce themselves by IPv6; ff02::6f6d by default.
+    pub multicast_v6: Ipv6Addr,
+    /// The UDP port of both groups; 4660 by default.
+    pub port: u16,
+    /// The names of the network interfaces that are used; all that are up by default.
+    pub interfaces: Vec<String>,
+    /// Where other nodes may be, as HOST:PORT, for networks that multicast does not pass; none by default.
+    pub seeds: Vec<String>,
+    /// Seconds between two announcements, from 1 to 3600; 5 by default.
+    pub beacon_seconds: u64,
+    /// Nodes that are not let in, whatever they show; none by default.
+    pub refuse: Vec<NodeId>,
 }
 
 /// `[guests]`
@@ -98,6 +127,21 @@ pub struct Paths {
     pub cache: PathBuf,
     /// What is to survive a reboot, such as invitations; `/var/lib/openmosix` by default.
     pub state: PathBuf,
+}
+
+impl Default for Cluster {
+    fn default() -> Cluster {
+        Cluster {
+            discover: true,
+            multicast_v4: Ipv4Addr::new(239, 192, 46, 60),
+            multicast_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x6f6d),
+            port: PORT_DISCOVERY,
+            interfaces: Vec::new(),
+            seeds: Vec::new(),
+            beacon_seconds: 5,
+            refuse: Vec::new(),
+        }
+    }
 }
 
 impl Default for Guests {
@@ -201,6 +245,7 @@ impl Config {
             return Err("node.listen needs a port other than 0".to_owned());
         }
         check_name(&self.node.name)?;
+        self.cluster.check()?;
         self.guests.check()?;
         let mut ids = std::collections::HashSet::from([self.node.id]);
         for peer in &self.peers {
@@ -208,15 +253,40 @@ impl Config {
             if !ids.insert(peer.id) {
                 return Err(format!("two nodes have the id {}", peer.id));
             }
-            if !peer
-                .address
-                .rsplit_once(':')
-                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-            {
+            if !is_host_and_port(&peer.address) {
                 return Err(format!("the address '{}' of node {} is not HOST:PORT", peer.address, peer.id));
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a text is HOST:PORT, as far as it shows.
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+impl Cluster {
+    fn check(&self) -> Result<(), String> {
+        if !self.multicast_v4.is_multicast() {
+            return Err(format!("cluster.multicast_v4 is no group: {}", self.multicast_v4));
+        }
+        if !self.multicast_v6.is_multicast() {
+            return Err(format!("cluster.multicast_v6 is no group: {}", self.multicast_v6));
+        }
+        if self.port == 0 {
+            return Err("cluster.port needs a port other than 0".to_owned());
+        }
+        if !(1..=3600).contains(&self.beacon_seconds) {
+            return Err("cluster.beacon_seconds must be from 1 to 3600".to_owned());
+        }
+        if self.seeds.len() > SEEDS_MAX {
+            return Err(format!("more than {SEEDS_MAX} cluster.seeds"));
+        }
+        match self.seeds.iter().find(|seed| !is_host_and_port(seed)) {
+            Some(seed) => Err(format!("the seed '{seed}' in cluster.seeds is not HOST:PORT")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -241,11 +311,9 @@ impl Guests {
     }
 }
 
-/// A name is shown in tables and typed in commands: no number, no "home", nothing that needs quotes.
+/// Refuses what cannot be a node's name.
 pub fn check_name(name: &str) -> Result<(), String> {
-    let letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-    let good = !name.is_empty() && name.len() <= 64 && name.chars().all(letter);
-    if !good || name == "home" || name.parse::<u64>().is_ok() {
+    if !model::is_node_name(name) {
         return Err(format!(
             "'{name}' cannot be a node's name: letters, digits, '-', '_', '.'; not a number, not 'home'"
         ));
@@ -278,6 +346,20 @@ pub fn template(id: NodeId, name: &str, listen: SocketAddr, paths: &Paths, peers
          # Where other nodes reach this one.\n\
          listen = \"{listen}\"\n\
          \n\
+         [cluster]\n\
+         # Nodes announce themselves in these groups of their networks, and find each other so.\n\
+         # discover = true\n\
+         # multicast_v4 = \"239.192.46.60\"\n\
+         # multicast_v6 = \"ff02::6f6d\"\n\
+         # port = 4660\n\
+         # beacon_seconds = 5\n\
+         # The network interfaces that are used; none named means all that are up.\n\
+         # interfaces = []\n\
+         # Addresses (HOST:PORT) of nodes that multicast does not reach; one that is up is enough.\n\
+         # seeds = []\n\
+         # Nodes that are not let in, by number. After it, 'om key rotate' shuts them out of all talk.\n\
+         # refuse = []\n\
+         \n\
          [guests]\n\
          # Whether processes of other nodes may run here, and how many.\n\
          # accept = true\n\
@@ -299,7 +381,8 @@ pub fn template(id: NodeId, name: &str, listen: SocketAddr, paths: &Paths, peers
          [paths]\n\
          {paths}\
          \n\
-         # The other nodes. A node that is not listed here is not let in, whatever its certificate says.\n\
+         # Other nodes. Those that are in reach are found without being listed. What is listed wins over what is found,\n\
+         # unless hint = true: then the address is where the node was when it joined.\n\
          {peers}",
         quoted(name)
     )
@@ -311,10 +394,11 @@ fn quoted(text: &str) -> String {
 
 fn peer_block(peer: &Peer) -> String {
     format!(
-        "\n[[peer]]\nid = {}\nname = {}\naddress = {}\n",
+        "\n[[peer]]\nid = {}\nname = {}\naddress = {}\n{}",
         peer.id,
         quoted(&peer.name),
-        quoted(&peer.address)
+        quoted(&peer.address),
+        if peer.hint { "hint = true\n" } else { "" }
     )
 }
 
@@ -376,6 +460,12 @@ mod tests {
             ("[node]\nid = 1\nname = \"a\"\n[guests]\ncpu_weight = 0", "cpu_weight"),
             ("[node]\nid = 1\nname = \"a\"\n[guests]\ntasks_max = 1", "tasks_max"),
             ("[node]\nid = 1\nname = \"a\"\n[guests]\nmemory_max_mb = 9223372036854775807", "MiB"),
+            ("[node]\nid = 1\n[cluster]\nmulticast_v4 = \"10.0.0.1\"", "no group"),
+            ("[node]\nid = 1\n[cluster]\nmulticast_v6 = \"fd00::1\"", "no group"),
+            ("[node]\nid = 1\n[cluster]\nport = 0", "cluster.port"),
+            ("[node]\nid = 1\n[cluster]\nbeacon_seconds = 0", "beacon_seconds"),
+            ("[node]\nid = 1\n[cluster]\nseeds = [\"alpha\"]", "'alpha'"),
+            ("[node]\nid = 1\n[cluster]\nrefuse = [0]", "line 4"),
             ("nonsense", "line 1"),
         ] {
             let error = Config::parse(text).unwrap_err();
@@ -392,6 +482,7 @@ mod tests {
             id: NodeId::new(number).unwrap(),
             name: name.to_owned(),
             address: "10.0.0.1:4660".to_owned(),
+            hint: number == 2,
         };
         let paths = Paths { run: "/tmp/run \"x\"".into(), ..Paths::default() };
         let text = template(id, "n3", listen_everywhere(), &paths, &[peer(1, "n1")]);
@@ -403,6 +494,12 @@ mod tests {
         assert!(append_peer(&path, &peer(2, "again")).is_err());
         assert_eq!(Config::load(&path).unwrap().peers.len(), 2);
         // Every default that the template shows is the real one.
+        let words = ["discover", "multicast_v", "port", "beacon_", "interfaces", "seeds", "refuse"];
+        let text = words.iter().fold(text, |shown, word| {
+            assert!(shown.contains(&format!("\n# {word}")), "{word}");
+            shown.replace(&format!("\n# {word}"), &format!("\n{word}"))
+        });
+        assert_eq!(Config::parse(&text).unwrap().cluster, Cluster::default());
         let shown =
             text.replace("\n# accept", "\naccept").replace("\n# max", "\nmax").replace("\n# uid", "\nuid");
         let shown = ["memory_", "tasks_", "cpu_", "require_"].iter().fold(shown, |shown, word| {

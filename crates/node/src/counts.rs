@@ -52,6 +52,16 @@ counts! {
     offers_refused, "Guests refused.";
     keepers_started, "Keepers started.";
     wardens_started, "Wardens started.";
+    datagrams_sent, "Datagrams about membership.";
+    datagrams_received, "Datagrams of anybody.";
+    datagrams_foreign, "Datagrams that are none of this protocol.";
+    datagrams_unknown_key, "Datagrams under a key that this node does not have.";
+    datagrams_forged, "Datagrams that no member has sealed.";
+    datagrams_replayed, "Datagrams that came before, or too late.";
+    datagrams_garbage, "Datagrams of members that this protocol does not know.";
+    datagrams_refused, "Datagrams of nodes that are not let in.";
+    datagrams_unwanted, "Datagrams of a channel that nobody listens to, or faster than it listens.";
+    keys_fetched, "Cluster keys taken from another node.";
     joins_accepted, "Machines that became nodes through this one.";
     joins_refused, "Machines that wanted to become nodes and were refused.";
 }

@@ -1,11 +1,32 @@
-//! Asking other nodes.
+//! The other nodes: who they are, and asking them.
 
+use crate::config::Peer;
+use crate::discovery::Seen;
 use crate::{Error, Setup};
 use model::NodeId;
 use net::{Channel, Route};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use wire::peer::{self, KIND_PEER_ANSWER, KIND_PEER_REQUEST, NodeInfo, PeerAnswer, PeerRequest};
+
+/// Everybody, by id. What is listed wins, but a hint only where nothing was found; what is refused is left out.
+pub fn merge(listed: Vec<Peer>, found: &[Seen], refuse: &[NodeId]) -> Vec<Peer> {
+    let mut peers: BTreeMap<NodeId, Peer> =
+        found.iter().filter_map(|seen| Some((seen.id, of_seen(seen)?))).collect();
+    for peer in listed {
+        if !peer.hint || !peers.contains_key(&peer.id) {
+            peers.insert(peer.id, peer);
+        }
+    }
+    refuse.iter().for_each(|node| drop(peers.remove(node)));
+    peers.into_values().collect()
+}
+
+fn of_seen(seen: &Seen) -> Option<Peer> {
+    let address = seen.addresses.first()?.to_string();
+    Some(Peer { id: seen.id, name: seen.name.clone(), address, hint: false })
+}
 
 /// Asks one node one thing, on a connection of its own, all within about `timeout`.
 pub fn ask(

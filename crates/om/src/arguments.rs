@@ -39,6 +39,11 @@ pub(crate) enum Command {
     Invite(Invite),
     /// Make this machine a node of the cluster that it is invited to.
     Join(Join),
+    /// Change the cluster's key.
+    #[command(subcommand)]
+    Key(Key),
+    /// Take this machine out of the cluster: guests go home, own processes come home, the daemon ends (root only).
+    Leave(Listing),
     /// Make a whole virtual cluster on this machine, for trying out and testing.
     Lab(crate::lab::LabCommand),
 }
@@ -53,6 +58,7 @@ impl Command {
                 arguments.common.json
             }
             Command::Expel(arguments) => arguments.common.json,
+            Command::Leave(arguments) | Command::Key(Key::Rotate(arguments)) => arguments.common.json,
             Command::Init(arguments) => arguments.json,
             Command::Invite(arguments) => arguments.json,
             Command::Join(arguments) => arguments.json,
@@ -61,6 +67,13 @@ impl Command {
             Command::Run(_) => false,
         }
     }
+}
+
+/// What to do with the cluster's key.
+#[derive(Subcommand)]
+pub(crate) enum Key {
+    /// Make a new key and hand it to all nodes; the former one is believed for ten minutes more (root only).
+    Rotate(Listing),
 }
 
 /// How to reach the daemon, and how to print.

@@ -31,7 +31,7 @@ impl Client {
 
     /// Asks, and waits for the answer.
     pub(crate) fn ask(&mut self, request: &Request) -> Result<Answer, Failure> {
-        self.ask_with_progress(request, &mut |_| {})
+        self.ask_with_progress(request, &mut |_| {}, &mut |_| {})
     }
 
     /// Asks, and shows how far it is on standard error, where somebody is looking and it takes long enough.
@@ -39,22 +39,34 @@ impl Client {
         let start = Instant::now();
         let visible = std::io::stderr().is_terminal();
         let mut shown = false;
-        let result = self.ask_with_progress(request, &mut |progress| {
-            if visible && start.elapsed() > QUIET {
-                shown = true;
-                eprint!("\r\x1b[K{}", describe(progress, start.elapsed()));
-            }
-        });
+        let result = self.ask_with_progress(
+            request,
+            &mut |progress| {
+                if visible && start.elapsed() > QUIET {
+                    shown = true;
+                    eprint!("\r\x1b[K{}", describe(progress, start.elapsed()));
+                }
+            },
+            &mut |_| {},
+        );
         if shown {
             eprint!("\r\x1b[K");
         }
         result
     }
 
+    /// Asks, and shows each step as a line on standard error.
+    pub(crate) fn ask_aloud(&mut self, request: &Request) -> Result<Answer, Failure> {
+        self.ask_with_progress(request, &mut |_| {}, &mut |text| {
+            eprintln!("{}", crate::tables::harmless(text))
+        })
+    }
+
     fn ask_with_progress(
         &mut self,
         request: &Request,
         progress: &mut dyn FnMut(&Progress),
+        step: &mut dyn FnMut(&str),
     ) -> Result<Answer, Failure> {
         let left = |error: &dyn std::fmt::Display| {
             Failure::new(FailureKind::Broken, format!("the daemon broke off: {error}; its log says why"))
@@ -71,6 +83,7 @@ impl Client {
             }
             match serde_json::from_slice(&line).map_err(|error| left(&error))? {
                 Event::Progress(how_far) => progress(&how_far),
+                Event::Said { text } => step(&text),
                 Event::Done { answer } => return Ok(answer),
                 Event::Again => return Err(unexpected()),
                 Event::Failed { kind, message, reasons } => return Err(Failure { kind, message, reasons }),

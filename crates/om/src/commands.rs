@@ -1,6 +1,6 @@
 //! What each subcommand does.
 
-use crate::arguments::{Command, Common, Expel, Listing, Migrate, OfProcess};
+use crate::arguments::{Command, Common, Expel, Key, Listing, Migrate, OfProcess};
 use crate::client::{Client, unexpected};
 use crate::exit::Failure;
 use crate::{lab, membership, mosrun, tables};
@@ -18,6 +18,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Nodes(arguments) => nodes(&arguments)?,
         Command::Counts(arguments) => counts(&arguments)?,
         Command::Expel(arguments) => expel(&arguments)?,
+        Command::Key(Key::Rotate(arguments)) => rotate_key(&arguments)?,
+        Command::Leave(arguments) => leave(&arguments)?,
         Command::Run(arguments) => return mosrun::run(arguments),
         Command::Init(arguments) => membership::init(&arguments)?,
         Command::Invite(arguments) => membership::invite(&arguments)?,
@@ -103,6 +105,30 @@ fn counts(arguments: &Listing) -> Result<(), Failure> {
     let answer = Client::connect(&arguments.common.socket)?.ask(&Request::Counts)?;
     let Answer::Counts { counts } = &answer else { return Err(unexpected()) };
     show(arguments.common.json, &answer, || tables::counts(counts))
+}
+
+fn rotate_key(arguments: &Listing) -> Result<(), Failure> {
+    let answer = Client::connect(&arguments.common.socket)?.ask(&Request::RotateKey)?;
+    let Answer::KeyRotated { generation, told, missed } = &answer else { return Err(unexpected()) };
+    show(arguments.common.json, &answer, || {
+        let mut text =
+            format!("the cluster has key number {generation}; nodes that have it: {}\n", told.len() + 1);
+        if !missed.is_empty() {
+            let ids: Vec<_> = missed.iter().map(ToString::to_string).collect();
+            text.push_str(&format!("not reached: {}; they fetch it when they are back\n", ids.join(", ")));
+        }
+        text
+    })
+}
+
+fn leave(arguments: &Listing) -> Result<(), Failure> {
+    let answer = Client::connect(&arguments.common.socket)?.ask_aloud(&Request::Leave)?;
+    let Answer::Left { guests, own } = &answer else { return Err(unexpected()) };
+    show(arguments.common.json, &answer, || {
+        format!(
+            "this node has left: guests that went home: {guests}, own processes that came home: {own}; its daemon has ended\n"
+        )
+    })
 }
 
 /// Prints a value as JSON or as text. A reader that has left (`om ps | head`) is no failure.

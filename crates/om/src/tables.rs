@@ -1,7 +1,7 @@
 //! Tables that people can read.
 
 use comfy_table::{CellAlignment, Table, presets};
-use control::{GuestRow, NodeRow, ProcessRow, ProcessState};
+use control::{GuestRow, NodeFound, NodeRow, NodeState, ProcessRow, ProcessState};
 use std::collections::BTreeMap;
 
 fn table(header: &[&str]) -> Table {
@@ -93,15 +93,19 @@ pub(crate) fn processes(own: &[ProcessRow], guests: &[GuestRow]) -> String {
 }
 
 pub(crate) fn nodes(rows: &[NodeRow]) -> String {
-    let mut table =
-        table(&["ID", "NAME", "ADDRESS", "STATE", "RTT", "CPUS", "MEMORY", "GUESTS", "KERNEL", "VERSION"]);
+    let mut table = table(&[
+        "ID", "NAME", "ADDRESS", "STATE", "SINCE", "FOUND", "RTT", "CPUS", "MEMORY", "GUESTS", "KERNEL",
+        "VERSION",
+    ]);
     for row in rows {
         let known = |text: String| if row.alive { text } else { "-".to_owned() };
         table.add_row([
             row.id.to_string(),
             word(&row.name),
-            word(&row.address),
-            if row.alive { "up" } else { "down" }.to_owned(),
+            if row.addresses.is_empty() { word(&row.address) } else { word(&row.addresses.join(" ")) },
+            state(row).to_owned(),
+            row.since_seconds.map_or_else(|| "-".to_owned(), ago),
+            found(row.found).to_owned(),
             if row.round_trip_us == 0 { "-".to_owned() } else { format!("{} us", row.round_trip_us) },
             known(row.cpus.to_string()),
             known(size(row.memory_bytes)),
@@ -110,7 +114,35 @@ pub(crate) fn nodes(rows: &[NodeRow]) -> String {
             known(word(&row.version)),
         ]);
     }
-    finish(table, &[0, 4, 5, 6, 7])
+    finish(table, &[0, 4, 6, 7, 8, 9])
+}
+
+fn state(row: &NodeRow) -> &'static str {
+    match (row.alive, row.state) {
+        (_, NodeState::Left) => "left",
+        (true, _) => "up",
+        (false, NodeState::Alive | NodeState::Suspect) => "silent",
+        (false, NodeState::Gone | NodeState::Unknown) => "down",
+    }
+}
+
+fn found(found: NodeFound) -> &'static str {
+    match found {
+        NodeFound::Configured => "configured",
+        NodeFound::Multicast => "multicast",
+        NodeFound::Seed => "seed",
+        NodeFound::Relay => "relay",
+        NodeFound::Own => "this node",
+    }
+}
+
+fn ago(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        7200..=172_799 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
 }
 
 pub(crate) fn counts(counts: &BTreeMap<String, u64>) -> String {

@@ -51,7 +51,7 @@ impl Daemon {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             match serde_json::from_slice(&line)? {
-                Event::Progress(_) => {}
+                Event::Progress(_) | Event::Said { .. } => {}
                 // Not for tools.
                 Event::Again => return Err(io::ErrorKind::InvalidData.into()),
                 Event::Done { answer } => return Ok(Answered::Done(answer)),

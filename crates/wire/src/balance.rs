@@ -12,7 +12,7 @@
 
 use bitflags::bitflags;
 use model::NodeId;
-use model::limits::{DATAGRAM_BYTES_MAX, GOSSIP_ENTRIES_MAX, MOVES_PER_MINUTE_MAX};
+use model::limits::{BALANCE_BYTES_MAX, GOSSIP_ENTRIES_MAX, MOVES_PER_MINUTE_MAX};
 use serde::{Deserialize, Serialize};
 
 /// Classes of age in [`Entry::ages`].
@@ -218,7 +218,7 @@ pub enum Message {
 /// A datagram holds no message of this protocol, or one beyond its bounds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BalanceError {
-    /// Larger than [`DATAGRAM_BYTES_MAX`].
+    /// Larger than [`BALANCE_BYTES_MAX`].
     #[error("handle a message about load of {0} bytes: it is too large")]
     TooLarge(usize),
     /// Its bytes mean nothing.
@@ -236,12 +236,12 @@ pub enum BalanceError {
 pub fn encode(message: &Message) -> Result<Vec<u8>, BalanceError> {
     check(message)?;
     let bytes = postcard::to_stdvec(message)?;
-    if bytes.len() > DATAGRAM_BYTES_MAX { Err(BalanceError::TooLarge(bytes.len())) } else { Ok(bytes) }
+    if bytes.len() > BALANCE_BYTES_MAX { Err(BalanceError::TooLarge(bytes.len())) } else { Ok(bytes) }
 }
 
 /// The message in a datagram.
 pub fn decode(bytes: &[u8]) -> Result<Message, BalanceError> {
-    if bytes.len() > DATAGRAM_BYTES_MAX {
+    if bytes.len() > BALANCE_BYTES_MAX {
         return Err(BalanceError::TooLarge(bytes.len()));
     }
     match postcard::take_from_bytes(bytes)? {
@@ -326,6 +326,6 @@ mod tests {
             bytes.push(0);
             assert_eq!(decode(&bytes), Err(BalanceError::Trailing(1)));
         }
-        assert!(decode(&vec![0; DATAGRAM_BYTES_MAX + 1]).is_err());
+        assert!(decode(&vec![0; BALANCE_BYTES_MAX + 1]).is_err());
     }
 }

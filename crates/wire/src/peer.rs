@@ -25,6 +25,10 @@ pub enum PeerRequest {
     Offer(Offer),
     /// A node has joined the cluster; answered by [`PeerAnswer::Noted`]. Known nodes are not changed by it.
     Introduce(NodeAddress),
+    /// Which cluster keys are believed? Answered by [`PeerAnswer::ClusterKeys`].
+    ClusterKeys,
+    /// Here is a new cluster key; answered by [`PeerAnswer::Noted`].
+    NewClusterKey(SharedKey),
 }
 
 /// The answer to a [`PeerRequest`].
@@ -41,6 +45,24 @@ pub enum PeerAnswer {
     Refused(Reasons),
     /// The news was taken in.
     Noted,
+    /// To [`PeerRequest::ClusterKeys`]: newest first.
+    ClusterKeys(Vec<SharedKey>),
+}
+
+/// A generation of the cluster's key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedKey {
+    /// Its number.
+    pub generation: u32,
+    /// The secret.
+    pub secret: [u8; 32],
+}
+
+impl fmt::Debug for SharedKey {
+    /// Without the secret, which has no business in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedKey").field("generation", &self.generation).finish_non_exhaustive()
+    }
 }
 
 /// A process that is to become a guest.
@@ -136,6 +158,8 @@ pub enum JoinAnswer {
         cert_pem: String,
         /// The nodes of the cluster, the answering one first. Its address is empty: the caller has just used it.
         peers: Vec<NodeAddress>,
+        /// The cluster's keys, newest first; none where the answering node has none.
+        keys: Vec<SharedKey>,
     },
     /// Not welcome: one line that names the remedy.
     Refused(String),
@@ -218,5 +242,6 @@ mod tests {
         let request =
             JoinRequest { secret: [0xaa; 32], csr_pem: String::new(), name: "n".to_owned(), port: 1 };
         assert!(!format!("{request:?}").contains("170"));
+        assert!(!format!("{:?}", SharedKey { generation: 1, secret: [0xaa; 32] }).contains("170"));
     }
 }

@@ -4,7 +4,7 @@ use super::Places;
 use crate::Error;
 use crate::config::{self, write_file};
 use model::NodeId;
-use net::Authority;
+use net::{Authority, ClusterKey, KeyRing};
 use std::net::SocketAddr;
 
 /// What a new cluster begins with.
@@ -29,6 +29,7 @@ pub fn init(places: &Places, founding: &Founding) -> Result<(), Error> {
     config::Config::parse(&text).map_err(Error::Cluster)?;
     places.prepare()?;
     write_file(&places.paths.identity.join(net::CA_KEY_FILE), &authority.key_pem(), 0o600)?;
+    crate::discovery::store_keys(&places.paths.identity, &KeyRing::new(ClusterKey::create(1)?))?;
     places.write_identity(authority.ca_pem(), &issued.cert_pem, &issued.key_pem)?;
     write_file(&places.config, &text, 0o644)
 }

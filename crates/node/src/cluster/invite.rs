@@ -183,7 +183,12 @@ pub fn redeem(setup: &Setup, peers: &[Peer], request: &JoinRequest, from: IpAddr
     Ok(Redeemed {
         cert_pem: authority.sign(&request.csr_pem, id, &name)?,
         ca_pem: authority.ca_pem().to_owned(),
-        peer: Peer { id, name, address: SocketAddr::new(from.to_canonical(), request.port).to_string() },
+        peer: Peer {
+            id,
+            name,
+            address: SocketAddr::new(from.to_canonical(), request.port).to_string(),
+            hint: true,
+        },
         invitation: Invitation { path, record },
     })
 }

@@ -4,10 +4,10 @@ use super::{Places, Token};
 use crate::Error;
 use crate::config::{self, Peer, write_file};
 use model::NodeId;
-use net::{CertificateRequest, Identity};
+use net::{CertificateRequest, ClusterKey, Identity, KeyRing};
 use std::net::SocketAddr;
 use std::time::Duration;
-use wire::peer::{self, JoinAnswer, JoinRequest, KIND_JOIN_ANSWER, KIND_JOIN_REQUEST};
+use wire::peer::{self, JoinAnswer, JoinRequest, KIND_JOIN_ANSWER, KIND_JOIN_REQUEST, SharedKey};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -25,7 +25,7 @@ pub fn join(places: &Places, token: &Token, joining: &Joining) -> Result<(NodeId
     places.prepare()?;
     let request = CertificateRequest::create()?;
     let answer = ask(token, &request, joining)?;
-    let JoinAnswer::Joined { node, name, ca_pem, cert_pem, peers } = answer else {
+    let JoinAnswer::Joined { node, name, ca_pem, cert_pem, peers, keys } = answer else {
         let JoinAnswer::Refused(text) = answer else {
             return Err(Error::Answer("it answers with something else"));
         };
@@ -43,14 +43,27 @@ pub fn join(places: &Places, token: &Token, joining: &Joining) -> Result<(NodeId
         .into_iter()
         .map(|peer| {
             let address = if peer.address.is_empty() { token.address.to_string() } else { peer.address };
-            Peer { id: peer.id, name: peer.name, address }
+            Peer { id: peer.id, name: peer.name, address, hint: true }
         })
         .collect();
     let text = config::template(node, &name, joining.listen, &places.paths, &peers);
     config::Config::parse(&text).map_err(Error::Cluster)?;
+    if let Some(ring) = ring_of(keys) {
+        crate::discovery::store_keys(&places.paths.identity, &ring)?;
+    }
     places.write_identity(&ca_pem, &cert_pem, &request.key_pem)?;
     write_file(&places.config, &text, 0o644)?;
     Ok((node, name))
+}
+
+fn ring_of(keys: Vec<SharedKey>) -> Option<KeyRing> {
+    let mut keys = keys.into_iter().map(|key| ClusterKey::from_parts(key.generation, key.secret));
+    let mut ring = KeyRing::new(keys.next()?);
+    // A ring takes in no more than it believes.
+    for key in keys {
+        ring.take(key);
+    }
+    Some(ring)
 }
 
 fn ask(token: &Token, request: &CertificateRequest, joining: &Joining) -> Result<JoinAnswer, Error> {

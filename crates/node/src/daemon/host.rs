@@ -6,6 +6,7 @@ use crate::machine;
 use model::limits::THREADS_MAX;
 use model::{NodeId, Reason, ReasonCode, Reasons, Session};
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use wire::peer::{NodeInfo, Offer, PeerAnswer};
 
 impl Daemon {
@@ -20,7 +21,7 @@ impl Daemon {
             memory_bytes: memory.total,
             memory_free_bytes: memory.free.saturating_sub(rules.memory_reserve_mb << 20),
             guests,
-            accepts: rules.accept && guests < rules.max,
+            accepts: rules.accept && guests < rules.max && !self.leaving.load(Ordering::Acquire),
             cpu: self.cpu.clone(),
             kernel: machine::kernel(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -63,6 +64,9 @@ impl Daemon {
                 ReasonCode::Refused,
                 format!("node {peer} offers a process of node {}", offer.home),
             ));
+        }
+        if self.leaving.load(Ordering::Acquire) {
+            reasons.push(Reason::new(ReasonCode::Refused, "it is leaving the cluster"));
         }
         if !rules.accept {
             reasons.push(Reason::new(ReasonCode::Refused, "guests.accept = false"));

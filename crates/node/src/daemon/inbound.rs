@@ -1,6 +1,6 @@
 //! Other machines on the TCP port: a preamble, then a channel, a warden's connection, or a wish to join.
 
-use super::Daemon;
+use super::{Daemon, keys};
 use crate::{Error, agents, cluster};
 use model::NodeId;
 use model::limits::{HANDSHAKE_SECONDS, PEER_SILENCE_SECONDS};
@@ -72,9 +72,9 @@ fn route(daemon: &Arc<Daemon>, mut stream: TcpStream, from: SocketAddr) -> Resul
 
 fn answer_peer(daemon: &Daemon, mut channel: Channel) -> Result<(), Error> {
     let peer = channel.peer();
-    if daemon.peer(peer).is_none() {
+    if !daemon.lets_in(peer) {
         daemon.counts.peer_strangers.add();
-        tracing::warn!(%peer, "a node that the configuration does not list");
+        tracing::warn!(%peer, "a node that the configuration does not let in");
         return Ok(());
     }
     channel.set_timeout(Some(SILENCE))?;
@@ -106,10 +106,16 @@ impl Daemon {
             PeerRequest::Offer(offer) => self.answer_offer(peer, &offer),
             PeerRequest::Introduce(node) => {
                 let _guard = self.joins.lock().unwrap_or_else(PoisonError::into_inner);
-                let node = crate::config::Peer { id: node.id, name: node.name, address: node.address };
+                let node =
+                    crate::config::Peer { id: node.id, name: node.name, address: node.address, hint: true };
                 if let Err(error) = self.add_peer(&node) {
                     tracing::warn!(%peer, error = %error, "cannot take in the node it introduces");
                 }
+                PeerAnswer::Noted
+            }
+            PeerRequest::ClusterKeys => PeerAnswer::ClusterKeys(keys::shared(&self.discovery)),
+            PeerRequest::NewClusterKey(key) => {
+                self.adopt_key(peer, &key);
                 PeerAnswer::Noted
             }
         }
@@ -161,6 +167,7 @@ impl Daemon {
             ca_pem: redeemed.ca_pem,
             cert_pem: redeemed.cert_pem,
             peers: std::iter::once(own).chain(others).collect(),
+            keys: keys::shared(&self.discovery),
         })
     }
 }

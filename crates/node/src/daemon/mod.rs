@@ -1,11 +1,14 @@
 //! The daemon: it answers tools and other daemons, and starts agents.
 //!
 //! One thread accepts tools, one accepts other machines; each conversation has a thread of its own, their number is
-//! bounded. Lock order: `joins` or `offers`, then `peers`; the agents' lock is taken last.
+//! bounded. Lock order: `joins` or `offers`, then `listed`; the agents' lock is taken last.
 
 mod host;
 mod inbound;
+mod keys;
+mod leave;
 pub(crate) mod lines;
+mod nodes;
 mod requests;
 mod slots;
 mod sweep;
@@ -14,7 +17,8 @@ mod tools;
 use crate::agents::Agents;
 use crate::config::Peer;
 use crate::counts::Counts;
-use crate::{Error, Setup};
+use crate::discovery::Discovery;
+use crate::{Error, Setup, peers};
 use model::limits::{CONNECTIONS_MAX, TOOLS_MAX};
 use model::{CpuProfile, NodeId};
 use nix::sys::signal::{SigSet, Signal};
@@ -23,14 +27,16 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// The daemon's state: all of it can be lost without loss.
 pub(crate) struct Daemon {
     setup: Setup,
     cpu: CpuProfile,
-    /// The other nodes: those of the configuration, and those that joined since.
-    peers: RwLock<Vec<Peer>>,
+    /// The other nodes of the configuration, and those that joined since.
+    listed: RwLock<Vec<Peer>>,
+    discovery: Discovery,
     agents: Agents,
     counts: Arc<Counts>,
     tools: Slots,
@@ -41,6 +47,8 @@ pub(crate) struct Daemon {
     offers: Mutex<()>,
     /// Held while an invitation is redeemed and the configuration changed.
     joins: Mutex<()>,
+    /// This node takes leave of the cluster: it takes no guest any more. Changed under `offers`.
+    leaving: AtomicBool,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT. Agents go on.
@@ -59,9 +67,12 @@ pub fn run(setup: Setup) -> Result<(), Error> {
         .inspect_err(|_| remove_own(&socket, socket_inode))?;
 
     let counts = Arc::new(Counts::default());
+    let (discovery, missed_keys) =
+        Discovery::new(&setup, counts.clone()).inspect_err(|_| remove_own(&socket, socket_inode))?;
     let daemon = Arc::new(Daemon {
+        discovery,
         cpu: kernel::cpu::profile(),
-        peers: RwLock::new(setup.config.peers.clone()),
+        listed: RwLock::new(setup.config.peers.clone()),
         agents: Agents::new(&setup, counts.clone())?,
         counts,
         tools: Slots::new(TOOLS_MAX),
@@ -69,6 +80,7 @@ pub fn run(setup: Setup) -> Result<(), Error> {
         connections: Slots::new(CONNECTIONS_MAX),
         offers: Mutex::default(),
         joins: Mutex::default(),
+        leaving: AtomicBool::new(false),
         setup,
     });
     if let Err(error) = crate::cgroup::prepare() {
@@ -81,6 +93,7 @@ pub fn run(setup: Setup) -> Result<(), Error> {
     let worker = daemon.clone();
     std::thread::spawn(move || inbound::serve(&worker, &nodes));
     sweep::start(&daemon);
+    daemon.begin_discovery(missed_keys);
     let node = &daemon.setup.config.node;
     tracing::info!(id = %node.id, name = node.name, %listen, socket = %socket.display(), "ready");
 
@@ -129,17 +142,38 @@ impl Daemon {
         self.setup.config.node.id
     }
 
+    /// The other nodes, by id: what is listed wins over what was found, and both over what is refused.
     fn peers(&self) -> Vec<Peer> {
-        self.peers.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner).clone();
+        peers::merge(listed, &self.discovery.view(), &self.setup.config.cluster.refuse)
     }
 
     fn peer(&self, id: NodeId) -> Option<Peer> {
-        self.peers.read().unwrap_or_else(PoisonError::into_inner).iter().find(|peer| peer.id == id).cloned()
+        self.peers().into_iter().find(|peer| peer.id == id)
+    }
+
+    /// Whether a node that has proved to be of this cluster is let in.
+    fn lets_in(&self, id: NodeId) -> bool {
+        let rules = &self.setup.config.cluster;
+        !rules.refuse.contains(&id) && (rules.discover || self.peer(id).is_some())
+    }
+
+    /// Looks for other nodes, or says why not.
+    fn begin_discovery(self: &Arc<Daemon>, missed_keys: std::sync::mpsc::Receiver<NodeId>) {
+        if !self.setup.config.cluster.discover {
+            return tracing::info!("cluster.discover = false: only the listed peers are known");
+        }
+        if self.discovery.keys().is_empty() {
+            let path = self.setup.config.paths.identity.join(net::CLUSTER_KEY_FILE);
+            tracing::warn!(path = %path.display(), "no cluster key: other nodes are not looked for until a listed one gives it, or 'om key rotate' makes one");
+        }
+        self.discovery.begin();
+        keys::start(self, missed_keys);
     }
 
     /// Takes a new node into the configuration; `false` where its id is known already, which changes nothing.
     fn add_peer(&self, peer: &Peer) -> Result<bool, Error> {
-        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = self.listed.write().unwrap_or_else(PoisonError::into_inner);
         if peer.id == self.own() || peers.iter().any(|known| known.id == peer.id) {
             return Ok(false);
         }

@@ -3,35 +3,31 @@
 use super::tools::{failed, failed_for};
 use super::{Daemon, lines};
 use crate::agents::{self, Conversation};
-use crate::config::Peer;
 use crate::eligibility::{self, Whereabouts};
 use crate::process::Process;
 use crate::{Error, history, peers};
 use control::{
-    AgentRequest, Answer, Event, FailureKind, GuestRow, KeeperStatus, Location, NodeRow, ProcessRow,
-    ProcessState, Request, WardenStatus,
+    AgentRequest, Answer, Event, FailureKind, GuestRow, KeeperStatus, Location, ProcessRow, ProcessState,
+    Request, WardenStatus,
 };
 use model::limits::PEER_ANSWER_SECONDS;
 use model::{Destination, NodeId, Reason, ReasonCode, Reasons};
 use std::time::Duration;
 
-const PEER_ANSWER: Duration = Duration::from_secs(PEER_ANSWER_SECONDS);
-
-/// Nodes that are asked at the same time.
-const ASKED_AT_ONCE: usize = 256;
+pub(super) const PEER_ANSWER: Duration = Duration::from_secs(PEER_ANSWER_SECONDS);
 
 /// A keeper whose process is at home ends, maybe just when it is asked; its successor is new.
 const KEEPERS_TRIED: usize = 3;
 
 /// Whether an agent took the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
+pub(super) enum Heard {
     Yes,
     No,
 }
 
 /// Where the lines of an answer go; it fails when the tool has left.
-type Out<'a> = dyn FnMut(&Event) -> Result<(), Error> + 'a;
+pub(super) type Out<'a> = dyn FnMut(&Event) -> Result<(), Error> + 'a;
 
 impl Daemon {
     /// Answers one request of a user.
@@ -45,8 +41,23 @@ impl Daemon {
             Request::Nodes => Ok(Answer::Nodes { nodes: self.nodes() }),
             Request::Counts => Ok(Answer::Counts { counts: self.counts.all() }),
             Request::Find { name } => self.find(&name),
+            Request::RotateKey => self.rotate_key(uid),
+            Request::Leave => return self.leave(uid, out),
         };
         out(&answer.map_or_else(|failure| failure, |answer| Event::Done { answer }))
+    }
+
+    fn rotate_key(&self, uid: u32) -> Result<Answer, Event> {
+        if uid != 0 {
+            return Err(failed(FailureKind::Forbidden, "only root can change the cluster key"));
+        }
+        let key = self.discovery.rotate().map_err(|error| {
+            failed(FailureKind::Broken, &format!("the cluster key stays as it is: failed to {error}"))
+        })?;
+        self.discovery.begin();
+        let (told, missed) = self.hand_out_key(&key);
+        tracing::info!(generation = key.generation(), ?told, ?missed, "a new cluster key was handed out");
+        Ok(Answer::KeyRotated { generation: key.generation(), told, missed })
     }
 
     fn existing(&self, pid: i32) -> Result<Process, Event> {
@@ -140,65 +151,6 @@ impl Daemon {
         own.sort_by_key(|row| row.pid);
         guests.sort_by_key(|row| (row.home, row.pid));
         Answer::Processes { own, guests }
-    }
-
-    fn nodes(&self) -> Vec<NodeRow> {
-        let own = self.info();
-        let node = &self.setup.config.node;
-        let mut rows = vec![NodeRow {
-            id: node.id,
-            name: node.name.clone(),
-            address: node.listen.to_string(),
-            alive: true,
-            round_trip_us: 0,
-            cpus: own.cpus,
-            memory_bytes: own.memory_bytes,
-            guests: own.guests,
-            kernel: own.kernel,
-            version: own.version,
-        }];
-        let peers = self.peers();
-        for chunk in peers.chunks(ASKED_AT_ONCE) {
-            std::thread::scope(|scope| {
-                let asked: Vec<_> = chunk.iter().map(|peer| scope.spawn(|| self.node_row(peer))).collect();
-                rows.extend(asked.into_iter().filter_map(|row| row.join().ok()));
-            });
-        }
-        rows.sort_by_key(|row| row.id);
-        rows
-    }
-
-    fn node_row(&self, peer: &Peer) -> NodeRow {
-        let row = NodeRow {
-            id: peer.id,
-            name: peer.name.clone(),
-            address: peer.address.clone(),
-            alive: false,
-            round_trip_us: 0,
-            cpus: 0,
-            memory_bytes: 0,
-            guests: 0,
-            kernel: String::new(),
-            version: String::new(),
-        };
-        let answer =
-            peer.resolve().and_then(|address| peers::info(&self.setup, address, peer.id, PEER_ANSWER));
-        match answer {
-            Ok((info, round_trip)) => NodeRow {
-                alive: true,
-                round_trip_us: round_trip.as_micros() as u64,
-                cpus: info.cpus,
-                memory_bytes: info.memory_bytes,
-                guests: info.guests,
-                kernel: info.kernel,
-                version: info.version,
-                ..row
-            },
-            Err(error) => {
-                tracing::debug!(peer = %peer.id, error = %error, "no answer");
-                row
-            }
-        }
     }
 
     fn find(&self, name: &str) -> Result<Answer, Event> {
@@ -325,7 +277,11 @@ impl Daemon {
 /// Asks an agent and hands its lines to the tool, until it is done. An agent that hangs up without a word has not taken
 /// the request, and one that says so has done only its part of it: then the next one is to be asked. Every other request
 /// gets its last line.
-fn relay(conversation: &mut Conversation, request: &AgentRequest, out: &mut Out<'_>) -> Result<Heard, Error> {
+pub(super) fn relay(
+    conversation: &mut Conversation,
+    request: &AgentRequest,
+    out: &mut Out<'_>,
+) -> Result<Heard, Error> {
     let broken =
         |text: &str| failed(FailureKind::Broken, &format!("{text}; the process goes on where it was"));
     if agents::send(conversation, request).is_err() {
@@ -350,7 +306,7 @@ fn relay(conversation: &mut Conversation, request: &AgentRequest, out: &mut Out<
         }
         heard = Heard::Yes;
         out(&event)?;
-        if !matches!(event, Event::Progress(_)) {
+        if !matches!(event, Event::Progress(_) | Event::Said { .. }) {
             return Ok(Heard::Yes);
         }
     }

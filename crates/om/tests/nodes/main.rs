@@ -3,6 +3,7 @@
 
 mod agents;
 mod cluster;
+mod discovery;
 mod hostile;
 mod session;
 mod world;

@@ -1,0 +1,201 @@
+//! The failure detector: foca, with its timers and what it wants to send collected.
+
+use crate::message::Malformed;
+use core::num::{NonZeroU8, NonZeroU32, NonZeroUsize};
+use core::time::Duration;
+use foca::{
+    AccumulatingRuntime, Config, Foca, Header, Identity, Member, NoCustomBroadcast, OwnedNotification,
+    PeriodicParams, PostcardCodec, Timer,
+};
+use model::NodeId;
+use model::limits::PEERS_MAX;
+use rand::{SeedableRng as _, rngs::StdRng};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Timers that are run in one step; those left over are run in the next one.
+const TIMERS_PER_STEP: usize = 256;
+/// How long a suspected node has to say that it lives.
+const SUSPICION: Duration = Duration::from_secs(4);
+/// How often a node is probed.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How long an answer to a probe may take before others are asked to try.
+const PROBE_ANSWER: Duration = Duration::from_millis(400);
+/// How often a node that counts as dead is tried again: after a partition has healed.
+const RETRY_EVERY: Duration = Duration::from_secs(5);
+
+/// A node in one of its lives, as the failure detector knows it. "Dead" is its last word about an identity, so who is
+/// declared dead and is not takes the next renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Life {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: u64,
+    pub(crate) renewal: u16,
+}
+
+impl Identity for Life {
+    type Addr = NodeId;
+
+    fn renew(&self) -> Option<Life> {
+        Some(Life { renewal: self.renewal.checked_add(1)?, ..*self })
+    }
+
+    fn addr(&self) -> NodeId {
+        self.node
+    }
+
+    fn win_addr_conflict(&self, adversary: &Life) -> bool {
+        (self.incarnation, self.renewal) > (adversary.incarnation, adversary.renewal)
+    }
+}
+
+/// What a step of the failure detector brought.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// To whom, and what.
+    pub(crate) send: Vec<(NodeId, Vec<u8>)>,
+    /// The state of some node has changed.
+    pub(crate) changed: bool,
+    /// This node was declared dead, lives, and has taken its next renewal.
+    pub(crate) renewed: Option<u16>,
+}
+
+/// foca, and the timers it asked for.
+pub(crate) struct Swim {
+    foca: Foca<Life, PostcardCodec, StdRng, NoCustomBroadcast>,
+    runtime: AccumulatingRuntime<Life>,
+    /// By time and by order of coming.
+    timers: BTreeMap<(Duration, u64), Timer<Life>>,
+    timers_made: u64,
+}
+
+impl Swim {
+    pub(crate) fn new(own: Life, payload_max: usize, seed: u64) -> Swim {
+        let foca = Foca::new(own, config(payload_max), StdRng::seed_from_u64(seed), PostcardCodec);
+        Swim { foca, runtime: AccumulatingRuntime::new(), timers: BTreeMap::new(), timers_made: 0 }
+    }
+
+    /// When the next timer is due.
+    pub(crate) fn wake(&self) -> Option<Duration> {
+        self.timers.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Runs the timers that are due.
+    pub(crate) fn tick(&mut self, now: Duration) -> Outcome {
+        for _ in 0..TIMERS_PER_STEP {
+            let Some(entry) = self.timers.first_entry() else { break };
+            if entry.key().0 > now {
+                break;
+            }
+            let timer = entry.remove();
+            // What it complains of is that it is alone by now.
+            let _ = self.foca.handle_timer(timer, &mut self.runtime);
+            self.schedule(now);
+        }
+        self.outcome(now)
+    }
+
+    /// Takes in a message. It must be of the node, and of the life of it, that the datagram names.
+    pub(crate) fn receive(
+        &mut self,
+        now: Duration,
+        node: NodeId,
+        incarnation: u64,
+        bytes: &[u8],
+    ) -> Result<Outcome, Malformed> {
+        let (header, _) = postcard::take_from_bytes::<Header<Life>>(bytes)?;
+        if (header.src.node, header.src.incarnation) != (node, incarnation) {
+            return Err(Malformed::Impostor);
+        }
+        let understood = self.foca.handle_data(bytes, &mut self.runtime);
+        let outcome = self.outcome(now);
+        understood.map(|()| outcome).map_err(|_| Malformed::Swim)
+    }
+
+    /// A node has said itself that it lives.
+    pub(crate) fn hear(&mut self, now: Duration, life: Life) -> Outcome {
+        match self.member(life.node) {
+            Some(member) if *member.id() == life && member.state() == foca::State::Down => {
+                // It will be told that it counts as dead, and take its next renewal.
+                let _ = self.foca.announce(life, &mut self.runtime);
+            }
+            Some(member) if *member.id() == life => {}
+            _ => {
+                let news = core::iter::once(Member::alive(life));
+                let _ = self.foca.apply_many(news, true, &mut self.runtime);
+                let _ = self.foca.announce(life, &mut self.runtime);
+            }
+        }
+        self.outcome(now)
+    }
+
+    /// A node has taken leave itself.
+    pub(crate) fn bury(&mut self, now: Duration, life: Life) -> Outcome {
+        let news = core::iter::once(Member::down(life));
+        let _ = self.foca.apply_many(news, true, &mut self.runtime);
+        self.outcome(now)
+    }
+
+    /// Goes on as another life of this node.
+    pub(crate) fn become_life(&mut self, now: Duration, own: Life) -> Outcome {
+        let _ = self.foca.change_identity(own, &mut self.runtime);
+        self.outcome(now)
+    }
+
+    /// What is thought of a node.
+    pub(crate) fn state(&self, node: NodeId) -> Option<(Life, foca::State)> {
+        self.member(node).map(|member| (*member.id(), member.state()))
+    }
+
+    /// What is thought of everybody.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (Life, foca::State)> {
+        self.foca.iter_membership_state().map(|member| (*member.id(), member.state()))
+    }
+
+    fn member(&self, node: NodeId) -> Option<&Member<Life>> {
+        self.foca.iter_membership_state().find(|member| member.id().node == node)
+    }
+
+    fn schedule(&mut self, now: Duration) {
+        while let Some((after, timer)) = self.runtime.to_schedule() {
+            self.timers_made += 1;
+            self.timers.insert((now + after, self.timers_made), timer);
+        }
+    }
+
+    fn outcome(&mut self, now: Duration) -> Outcome {
+        self.schedule(now);
+        let mut outcome = Outcome::default();
+        while let Some((to, bytes)) = self.runtime.to_send() {
+            outcome.send.push((to.node, bytes.to_vec()));
+        }
+        while let Some(notification) = self.runtime.to_notify() {
+            match notification {
+                OwnedNotification::Rejoin(own) => outcome.renewed = Some(own.renewal),
+                _ => outcome.changed = true,
+            }
+        }
+        outcome
+    }
+}
+
+/// For a network of one building. Who is dead is known to all after about seven seconds; nobody is declared dead for a
+/// second's silence on a busy machine.
+fn config(payload_max: usize) -> Config {
+    let few = |frequency| Some(PeriodicParams { frequency, num_members: NonZeroUsize::MIN });
+    // The number of times that a piece of news is passed on grows with the logarithm of the cluster.
+    let size = NonZeroU32::new(PEERS_MAX as u32).unwrap_or(NonZeroU32::MIN);
+    Config {
+        probe_period: PROBE_EVERY,
+        probe_rtt: PROBE_ANSWER,
+        num_indirect_probes: NonZeroUsize::new(3).unwrap_or(NonZeroUsize::MIN),
+        max_transmissions: NonZeroU8::new(12).unwrap_or(NonZeroU8::MIN),
+        suspect_to_down_after: SUSPICION,
+        remove_down_after: Some(Duration::from_secs(24 * 3600)),
+        max_packet_size: NonZeroUsize::new(payload_max).unwrap_or(NonZeroUsize::MIN),
+        notify_down_members: true,
+        periodic_announce: few(Duration::from_secs(30)),
+        periodic_announce_to_down_members: few(RETRY_EVERY),
+        ..Config::new_lan(size)
+    }
+}
