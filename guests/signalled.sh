@@ -2,6 +2,7 @@
 # usage: signalled.sh DIRECTORY NUMBERS SIGNALS
 set -u
 mkfifo quiet
+: > received
 seq "$2" | "$1/pump" 2> pumped | md5sum &
 {
     until pump=$(pgrep -x pump); do :; done
