@@ -2,7 +2,7 @@
 //!
 //! Both listen on a unix socket of their own, so that a restarted daemon finds them again.
 
-use model::{NodeId, ProcessId};
+use model::{NodeId, ProcessId, Reservation};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -18,6 +18,9 @@ pub enum AgentRequest {
         node: NodeId,
         /// Where it listens.
         address: SocketAddr,
+        /// The room that was promised there.
+        #[serde(default)]
+        reservation: Option<Reservation>,
     },
     /// To a keeper: bring a process home, answered like [`crate::Request::Migrate`]. To a warden: ask the keeper to.
     BringHome {
@@ -67,4 +70,7 @@ pub struct WardenStatus {
     pub memory_bytes: u64,
     /// CPU time used here, milliseconds.
     pub cpu_ms: u64,
+    /// System calls that its home has done for it while it was here.
+    #[serde(default)]
+    pub forwarded: u64,
 }

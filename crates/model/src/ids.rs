@@ -79,6 +79,15 @@ pub struct ProcessId {
     pub start_ticks: u64,
 }
 
+/// Room that a node has promised to keep for a process, by the name that its asker gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Reservation {
+    /// The node that asked for it.
+    pub asker: NodeId,
+    /// The number of its question.
+    pub number: u32,
+}
+
 /// One stay of one process on one host: the random name by which the connections of a migration find each other.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Session(pub [u8; 16]);

@@ -10,6 +10,6 @@ mod mask;
 mod reason;
 
 pub use cpu::CpuProfile;
-pub use ids::{Destination, NodeId, ParseIdError, ProcessId, Session, is_node_name};
+pub use ids::{Destination, NodeId, ParseIdError, ProcessId, Reservation, Session, is_node_name};
 pub use mask::{Mask, MaskNodes, MaskTooLong};
 pub use reason::{Reason, ReasonCode, Reasons};

@@ -3,7 +3,7 @@
 //! One frame holds one message, encoded by postcard; each request is answered by one frame.
 
 use model::limits::PEER_MESSAGE_BYTES_MAX;
-use model::{CpuProfile, NodeId, ProcessId, Reasons, Session};
+use model::{CpuProfile, NodeId, ProcessId, Reasons, Reservation, Session};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fmt;
 
@@ -23,6 +23,9 @@ pub enum PeerRequest {
     Info,
     /// Take a guest; answered by [`PeerAnswer::Accepted`] or [`PeerAnswer::Refused`].
     Offer(Offer),
+    /// The load of this node's CPUs makes it wish to give a guest away; answered by [`PeerAnswer::Relocated`] or
+    /// [`PeerAnswer::Refused`] when it is over.
+    Relocate(Relocation),
     /// A node has joined the cluster; answered by [`PeerAnswer::Noted`]. Known nodes are not changed by it.
     Introduce(NodeAddress),
     /// Which cluster keys are believed? Answered by [`PeerAnswer::ClusterKeys`].
@@ -43,6 +46,8 @@ pub enum PeerAnswer {
     },
     /// The guest is not taken, for all these reasons.
     Refused(Reasons),
+    /// The guest runs where it was wished.
+    Relocated,
     /// The news was taken in.
     Noted,
     /// To [`PeerRequest::ClusterKeys`]: newest first.
@@ -84,6 +89,19 @@ pub struct Offer {
     pub cpu: CpuProfile,
     /// Kernel release of its home.
     pub kernel: String,
+    /// The room that was promised.
+    pub reservation: Option<Reservation>,
+}
+
+/// A host's wish that a guest of its be moved by the guest's home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relocation {
+    /// The guest, by its pid at home.
+    pub pid: i32,
+    /// Where to; its home among others.
+    pub to: NodeId,
+    /// The room that was promised there.
+    pub reservation: Option<Reservation>,
 }
 
 /// What a node says of itself.
@@ -214,6 +232,7 @@ mod tests {
             memory_bytes: 1 << 30,
             cpu: CpuProfile::default(),
             kernel: "6.1.0".to_owned(),
+            reservation: Some(Reservation { asker: NodeId::try_from(3).unwrap(), number: 7 }),
         });
         let mut bytes = encode(&offer).unwrap();
         assert_eq!(decode::<PeerRequest>(&bytes), Ok(offer));

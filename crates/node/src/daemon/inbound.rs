@@ -104,6 +104,7 @@ impl Daemon {
         match request {
             PeerRequest::Info => PeerAnswer::Info(self.info()),
             PeerRequest::Offer(offer) => self.answer_offer(peer, &offer),
+            PeerRequest::Relocate(wish) => self.answer_relocation(peer, &wish),
             PeerRequest::Introduce(node) => {
                 let _guard = self.joins.lock().unwrap_or_else(PoisonError::into_inner);
                 let node =

@@ -9,6 +9,7 @@ mod keys;
 mod leave;
 pub(crate) mod lines;
 mod nodes;
+mod relocate;
 mod requests;
 mod slots;
 mod sweep;

@@ -11,7 +11,7 @@ use control::{
     Request, WardenStatus,
 };
 use model::limits::PEER_ANSWER_SECONDS;
-use model::{Destination, NodeId, Reason, ReasonCode, Reasons};
+use model::{Destination, NodeId, Reason, ReasonCode, Reasons, Reservation};
 use std::time::Duration;
 
 pub(super) const PEER_ANSWER: Duration = Duration::from_secs(PEER_ANSWER_SECONDS);
@@ -33,7 +33,7 @@ impl Daemon {
     /// Answers one request of a user.
     pub(super) fn answer(&self, uid: u32, request: Request, out: &mut Out<'_>) -> Result<(), Error> {
         let answer = match request {
-            Request::Migrate { pid, to } => return self.migrate(uid, pid, to, out),
+            Request::Migrate { pid, to } => return self.migrate(uid, pid, to, None, out),
             Request::Expel { pid, home } => return self.expel(uid, pid, home, out),
             Request::Where { pid } => self.locate(pid),
             Request::Why { pid } => self.why(pid),
@@ -168,9 +168,17 @@ impl Daemon {
         })
     }
 
-    fn migrate(&self, uid: u32, pid: i32, to: Destination, out: &mut Out<'_>) -> Result<(), Error> {
+    /// Moves a process of this node on behalf of a user.
+    pub(super) fn migrate(
+        &self,
+        uid: u32,
+        pid: i32,
+        to: Destination,
+        reservation: Option<Reservation>,
+        out: &mut Out<'_>,
+    ) -> Result<(), Error> {
         for _ in 0..KEEPERS_TRIED {
-            match self.prepare(uid, pid, to) {
+            match self.prepare(uid, pid, to, reservation) {
                 Ok((mut conversation, request)) => {
                     if relay(&mut conversation, &request, out)? == Heard::Yes {
                         return Ok(());
@@ -186,7 +194,13 @@ impl Daemon {
     }
 
     /// All checks before anything is touched; then the keeper, ready to be asked.
-    fn prepare(&self, uid: u32, pid: i32, to: Destination) -> Result<(Conversation, AgentRequest), Event> {
+    fn prepare(
+        &self,
+        uid: u32,
+        pid: i32,
+        to: Destination,
+        reservation: Option<Reservation>,
+    ) -> Result<(Conversation, AgentRequest), Event> {
         let process = self.existing(pid)?;
         if !process.belongs_to(uid) {
             let text = format!("process {pid} is not yours: its owner or root can move it");
@@ -209,7 +223,7 @@ impl Daemon {
             AgentRequest::BringHome { pid }
         } else {
             match self.fit(wanted, &process) {
-                Ok(address) => AgentRequest::MoveTo { pid, node: wanted, address },
+                Ok(address) => AgentRequest::MoveTo { pid, node: wanted, address, reservation },
                 Err(more) => {
                     reasons.extend(more);
                     // Not used, since there is a reason.

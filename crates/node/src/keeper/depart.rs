@@ -6,17 +6,16 @@
 use super::calls::Calls;
 use super::frozen::Frozen;
 use super::requests::Asker;
-use super::{Keeper, Place, Trip, away};
+use super::{Goal, Keeper, Place, Trip, away};
 use crate::fault::{self, Point};
 use crate::journey::transfer::{self, expect, files_of};
 use crate::journey::{Error, Outlet, Result, line};
 use crate::{held, machine, peers};
 use image::Process;
 use migration::{Giver, GiverInput, Word};
-use model::{NodeId, Reason, ReasonCode, Reasons, Session};
+use model::{Reason, ReasonCode, Reasons, Session};
 use net::{Channel, Dial, Line, Reader, Receiver, Route, Sender};
 use procinfo::Mapping;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stub::Shared;
@@ -32,35 +31,23 @@ const ASK_PATIENCE: Duration = Duration::from_secs(10);
 const SPARE_SLOTS: u32 = 16;
 
 impl Keeper {
-    /// Moves the process from home to `node`. On failure it goes on at home, or has ended if it may no longer.
-    pub(super) fn depart(
-        &mut self,
-        pid: i32,
-        node: NodeId,
-        address: SocketAddr,
-        asker: &mut Asker,
-    ) -> Result<Trip> {
+    /// Moves the process from home to a host. On failure it goes on at home, or has ended if it may no longer.
+    pub(super) fn depart(&mut self, pid: i32, goal: Goal, asker: &mut Asker) -> Result<Trip> {
         let mut giver = Giver::new(Word::Giver);
-        let given = self.give(&mut giver, pid, node, address, asker);
+        let given = self.give(&mut giver, pid, goal, asker);
         given.inspect_err(|error| {
             self.abide_by(pid, giver.fail(), error);
             held::forget(&self.setup.config.paths, pid);
         })
     }
 
-    fn give(
-        &mut self,
-        giver: &mut Giver,
-        pid: i32,
-        node: NodeId,
-        address: SocketAddr,
-        asker: &mut Asker,
-    ) -> Result<Trip> {
+    fn give(&mut self, giver: &mut Giver, pid: i32, goal: Goal, asker: &mut Asker) -> Result<Trip> {
+        let node = goal.node;
         let begun = Instant::now();
         refuse_if(crate::eligibility::lasting_constraints(pid))?;
-        let session = self.offer(pid, node, address)?;
+        let session = self.offer(pid, goal)?;
         fault::at(&self.setup.config.paths, Point::KeeperOffered)?;
-        let mut host = self.connect(pid, node, address, session, Role::Keeper { brings: true })?;
+        let mut host = self.connect(pid, goal, session, Role::Keeper { brings: true })?;
         let (sender, receiver) = (&mut host.halves.0, &mut host.halves.1);
         let before = procinfo::maps_with_flags(pid).map_err(Error::io("reading the mappings"))?;
         let early = layout::read(pid, &before, &mut self.files)?;
@@ -162,7 +149,8 @@ impl Keeper {
     }
 
     /// Asks a node to take the process.
-    pub(super) fn offer(&self, pid: i32, node: NodeId, address: SocketAddr) -> Result<Session> {
+    pub(super) fn offer(&self, pid: i32, goal: Goal) -> Result<Session> {
+        let Goal { node, address, reservation } = goal;
         let member = self.members.get(&pid).ok_or(Error::Ended)?;
         let (stat, status) = (procinfo::stat(pid), procinfo::status(pid));
         let (Ok(stat), Ok(status)) = (stat, status) else { return Err(Error::Ended) };
@@ -179,6 +167,7 @@ impl Keeper {
             memory_bytes,
             cpu: kernel::cpu::profile(),
             kernel: machine::kernel(),
+            reservation,
         };
         match peers::ask(&self.setup, address, node, &PeerRequest::Offer(offer), ASK_PATIENCE) {
             Ok(PeerAnswer::Accepted { session }) => Ok(session),
@@ -192,8 +181,7 @@ impl Keeper {
     pub(super) fn connect(
         &self,
         pid: i32,
-        node: NodeId,
-        address: SocketAddr,
+        Goal { node, address, .. }: Goal,
         session: Session,
         role: Role,
     ) -> Result<Host> {

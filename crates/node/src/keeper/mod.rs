@@ -38,12 +38,13 @@ use away::Away;
 use control::{AgentRequest, KeeperStatus};
 use member::Member;
 use migration::Owner;
-use model::{Destination, NodeId, ProcessId};
+use model::{Destination, NodeId, ProcessId, Reservation};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use reception::Reception;
 use requests::Asker;
 use slot::News;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 use tracee::layout::Files;
@@ -62,6 +63,15 @@ enum Place {
 }
 
 /// What a move was like.
+/// Where a process is to go.
+#[derive(Clone, Copy, Debug)]
+struct Goal {
+    node: NodeId,
+    address: SocketAddr,
+    /// The room that was promised there.
+    reservation: Option<Reservation>,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Trip {
     freeze: Duration,
@@ -211,11 +221,11 @@ impl Keeper {
         };
         let outcome = match request {
             _ if !self.members.contains_key(&pid) => Err(journey::Error::Ended),
-            AgentRequest::MoveTo { node, address, .. } if !away => {
-                self.depart(pid, node, address, &mut asker)
+            AgentRequest::MoveTo { node, address, reservation, .. } if !away => {
+                self.depart(pid, Goal { node, address, reservation }, &mut asker)
             }
-            AgentRequest::MoveTo { node, address, .. } if alone => {
-                match self.move_on(pid, node, address, &mut asker) {
+            AgentRequest::MoveTo { node, address, reservation, .. } if alone => {
+                match self.move_on(pid, Goal { node, address, reservation }, &mut asker) {
                     Ok(Some(trip)) => Ok(trip),
                     Ok(None) => by_way_of_home(self, &mut asker),
                     Err(error) => Err(error),

@@ -6,7 +6,7 @@
 use super::depart::Host;
 use super::homecoming::{Way, quiesce};
 use super::requests::Asker;
-use super::{Keeper, Place, Trip, away};
+use super::{Goal, Keeper, Place, Trip, away};
 use crate::config::Paths;
 use crate::fault::{self, Point};
 use crate::journey::transfer::expect;
@@ -14,28 +14,22 @@ use crate::journey::{Error, Outlet, Result};
 use migration::{Giver, GiverInput, Owner, Word};
 use model::{Destination, NodeId, ReasonCode};
 use net::Line;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use wire::session::{self, Kind, MoveOn, Role, Sent};
 
 impl Keeper {
-    /// Moves a process, which is alone there, from its host to `node`. `None` if it has just forked and is alone no more:
+    /// Moves a process, which is alone there, from its host to another. `None` if it has just forked and is alone no more:
     /// then it goes on where it was.
-    pub(super) fn move_on(
-        &mut self,
-        pid: i32,
-        node: NodeId,
-        address: SocketAddr,
-        asker: &mut Asker,
-    ) -> Result<Option<Trip>> {
+    pub(super) fn move_on(&mut self, pid: i32, goal: Goal, asker: &mut Asker) -> Result<Option<Trip>> {
+        let Goal { node, address, .. } = goal;
         let begun = Instant::now();
         if self.is_at(node) {
             return Err(super::depart::refusal(ReasonCode::SameNode.into()));
         }
         self.refuse_if_held(pid, Destination::Node(node))?;
-        let session = self.offer(pid, node, address)?;
-        let host = self.connect(pid, node, address, session, Role::Keeper { brings: false })?;
+        let session = self.offer(pid, goal)?;
+        let host = self.connect(pid, goal, session, Role::Keeper { brings: false })?;
         let mut giver = Giver::new(Word::Giver);
         asker.progress("files", 0, 0);
         let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };

@@ -125,6 +125,7 @@ impl Warden {
 
     /// Sends the call of a thread and lets the thread wait for it.
     fn send_call(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>) -> Step {
+        self.guest.member_mut(index).forwarded += 1;
         let thread = &mut self.guest.threads[index];
         thread.seq = thread.seq.wrapping_add(1);
         let mut call = outstanding.call.clone();

@@ -211,6 +211,8 @@ pub(super) struct Member {
     pub(super) actions: Vec<SigAction>,
     /// It is stopped at home.
     pub(super) held: bool,
+    /// Calls that went home.
+    pub(super) forwarded: u64,
 }
 
 /// A family of guests.
@@ -237,7 +239,7 @@ impl Guest {
     pub(super) fn new(pid: i32, init: i32, mut image: Process, listener: Listener) -> Guest {
         image.areas = Vec::new();
         let actions = image.actions.clone();
-        let member = Member { pid, memory: GuestMemory(pid), actions, held: false, image };
+        let member = Member { pid, memory: GuestMemory(pid), actions, held: false, forwarded: 0, image };
         Guest {
             init,
             threads: Threads::default(),

@@ -339,6 +339,7 @@ impl Warden {
                 home: self.home,
                 memory_bytes: usage.memory_bytes,
                 cpu_ms: usage.cpu_ms,
+                forwarded: member.forwarded,
             }
         };
         self.guest.members.values().map(status).collect()

@@ -97,7 +97,8 @@ fn a_keeper_is_asked_and_found_again_by_the_next_daemon() {
         [AgentRequest::MoveTo {
             pid: process.pid,
             node: node_id(2),
-            address: second.address.to_string().parse().unwrap()
+            address: second.address.to_string().parse().unwrap(),
+            reservation: None,
         }]
     );
     assert!(bad(&mut first.om(&["migrate", &pid, "2"]), 3).contains("same-node"));
@@ -207,6 +208,7 @@ fn a_connection_for_a_session_reaches_its_warden() {
                             home: node_id(1),
                             memory_bytes: 3 << 30,
                             cpu_ms: 1000,
+                            forwarded: 7,
                         }],
                     ),
                     AgentRequest::BringHome { pid: 4242 } => {

@@ -270,6 +270,7 @@ fn bad_homes_leave_nothing_behind() {
             memory_bytes: 1 << 20,
             cpu: own.cpu.clone(),
             kernel: own.kernel.clone(),
+            reservation: None,
         };
         let session = match ask(&node, &member, &PeerRequest::Offer(offer)) {
             PeerAnswer::Accepted { session } => session,

@@ -1,0 +1,237 @@
+//! What the broker is told of this node: the machine, the processes that it may move, and what has changed since.
+
+use crate::daemon::Daemon;
+use crate::measure::{Meter, NodeState, Party, ProcessState};
+use crate::rules::Verdict;
+use balance::{Activity, Bounds, Decay, Event, Hold, Job, JobId, LocalJob, Machine, Run, Sample, Stats};
+use model::limits::SPEED_STANDARD;
+use model::{NodeId, ProcessId};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+const BYTES_PER_MB: f64 = (1 << 20) as f64;
+/// Of a node's memory, what is kept for the kernel and for everybody's surprises.
+const USABLE: f64 = 0.95;
+/// A process that wants less of a CPU than this is no load, and nothing is gained by moving it.
+const WIDTH_MIN: f64 = 0.05;
+
+/// What is remembered of a process between two looks.
+#[derive(Clone, Debug)]
+struct Record {
+    stats: Stats,
+    /// At the last look.
+    cpu_ms: u64,
+    calls: u64,
+    job: Job,
+    /// Where it ran.
+    at: NodeId,
+    peak_mb: f64,
+}
+
+/// Looks at this node, once a second.
+pub(super) struct Census {
+    meter: Option<Meter>,
+    cpu_class: u64,
+    kernel: u32,
+    records: BTreeMap<JobId, Record>,
+    /// Own processes that were away at the look before the last.
+    were_away: BTreeSet<JobId>,
+    changes: Vec<Event>,
+    /// Own processes that the broker has sent away itself, until a look shows them there.
+    sent: BTreeSet<(JobId, NodeId)>,
+}
+
+impl Census {
+    pub(super) fn new(daemon: &Daemon) -> Census {
+        let meter = Meter::new(daemon.speed())
+            .inspect_err(|error| tracing::error!(%error, "this node cannot be measured: nothing is balanced"));
+        Census {
+            meter: meter.ok(),
+            cpu_class: class_of(&daemon.cpu),
+            kernel: release(&crate::machine::kernel()),
+            records: BTreeMap::new(),
+            were_away: BTreeSet::new(),
+            changes: Vec::new(),
+            sent: BTreeSet::new(),
+        }
+    }
+
+    /// How this node is now. None where it cannot be measured.
+    pub(super) fn take(&mut self, daemon: &Daemon) -> Option<Sample> {
+        let own = daemon.own();
+        let (keepers, wardens) = (daemon.agents.keepers(), daemon.guests());
+        let meter = self.meter.as_mut()?;
+        meter.set_speed(daemon.speed());
+        meter.report(&keepers, &wardens, own, &|node| daemon.speed_of(node));
+        let away: HashSet<i32> =
+            keepers.iter().filter(|status| status.node != own).map(|status| status.process.pid).collect();
+        let judge = daemon.rules.judge();
+        let state = meter
+            .measure(&away, &mut |process| judge.party(process))
+            .inspect_err(|error| tracing::warn!(%error, "this node cannot be measured now"))
+            .ok()?;
+        let processes: Vec<ProcessState> = meter.processes().collect();
+        let mut seen = BTreeSet::new();
+        let mut jobs = Vec::new();
+        self.were_away = self.records.iter().filter(|(_, record)| record.at != own).map(|(id, _)| *id).collect();
+        for process in processes {
+            let Some(id) = id_of(&process, own) else { continue };
+            let at = process.away.map_or(own, |away| away.node);
+            let calls = match process.guest {
+                Some(_) => wardens
+                    .iter()
+                    .find(|status| (status.home, status.pid) == (id.home, id.process.pid))
+                    .map_or(0, |status| status.forwarded),
+                None => process.away.map_or(0, |away| away.forwarded),
+            };
+            let verdict = daemon.rules.verdict(&process);
+            let job = self.note(id, &process, at, calls, verdict.decay);
+            seen.insert(id);
+            if at == own && job.width >= WIDTH_MIN && matches!(process.party, Some(Party::Job | Party::Guest)) {
+                jobs.push(LocalJob { id, job, bounds: self.bounds(&verdict) });
+            }
+        }
+        self.bury(&seen, own);
+        Some(Sample { machine: self.machine(daemon, &state, &jobs), jobs })
+    }
+
+    /// What has happened to own processes since the last look.
+    pub(super) fn changes(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Whether an own process was away at the last look but one.
+    pub(super) fn was_away(&self, id: &JobId) -> bool {
+        self.were_away.contains(id)
+    }
+
+    /// The broker has sent it there itself, and has accounted for it.
+    pub(super) fn sent(&mut self, id: JobId, to: NodeId) {
+        self.sent.insert((id, to));
+    }
+
+    /// Takes in a look at a process, and what has changed since the last one.
+    fn note(&mut self, id: JobId, process: &ProcessState, at: NodeId, calls: u64, decay: Decay) -> Job {
+        let record = self.records.entry(id).or_insert_with(|| Record {
+            stats: Stats::new(decay),
+            cpu_ms: process.cpu_ms,
+            calls,
+            job: Job { home: id.home, age_s: 0.0, whole_s: None, memory_mb: 0.0, width: 0.0, talk: Default::default() },
+            at: id.home,
+            peak_mb: 0.0,
+        });
+        record.stats.set_decay(decay);
+        let spent_ms = process.cpu_ms.saturating_sub(record.cpu_ms);
+        record.stats.observe(&Activity {
+            cpu_s: spent_ms as f64 / 1000.0,
+            calls: calls.saturating_sub(record.calls) as f64,
+            ..Activity::default()
+        });
+        (record.cpu_ms, record.calls) = (process.cpu_ms, calls);
+        let travels = process.dirty_bytes.unwrap_or(process.resident_bytes);
+        record.job = Job {
+            home: id.home,
+            age_s: process.age_ms as f64 / 1000.0,
+            whole_s: None,
+            memory_mb: travels as f64 / BYTES_PER_MB,
+            width: process.runnable,
+            talk: record.stats.talk(),
+        };
+        record.peak_mb = record.peak_mb.max(process.resident_bytes as f64 / BYTES_PER_MB);
+        let before = std::mem::replace(&mut record.at, at);
+        let job = record.job;
+        if before != at {
+            if before != id.home {
+                self.changes.push(Event::Left { at: before, job });
+            }
+            if at != id.home && !self.sent.remove(&(id, at)) {
+                self.changes.push(Event::Arrived { at, job });
+            }
+        }
+        job
+    }
+
+    /// Forgets those that are no more.
+    fn bury(&mut self, seen: &BTreeSet<JobId>, own: NodeId) {
+        let changes = &mut self.changes;
+        self.records.retain(|id, record| {
+            let lives = seen.contains(id);
+            if !lives && id.home == own {
+                if record.at != own {
+                    changes.push(Event::Left { at: record.at, job: record.job });
+                }
+                changes.push(Event::Ended(Run { cpu_s: record.job.age_s, peak_mb: record.peak_mb }));
+            }
+            lives
+        });
+        self.sent.retain(|(id, _)| seen.contains(id));
+    }
+
+    fn bounds(&self, verdict: &Verdict) -> Bounds {
+        Bounds {
+            hold: if verdict.locked { Hold::Locked } else { Hold::Free },
+            mask: verdict.mask.clone(),
+            // Whatever came here runs here: what fits this CPU fits all of its class.
+            cpu_class: self.cpu_class,
+        }
+    }
+
+    fn machine(&self, daemon: &Daemon, state: &NodeState, jobs: &[LocalJob]) -> Machine {
+        let mb = |bytes: u64| bytes as f64 / BYTES_PER_MB;
+        let total = mb(state.memory.total);
+        let of_jobs: f64 = jobs.iter().map(|job| job.job.memory_mb).sum();
+        Machine {
+            speed: f64::from(state.speed) / f64::from(SPEED_STANDARD),
+            cpus: state.cpus,
+            foreign_jobs: state.foreign,
+            memory_total_mb: total,
+            memory_free_mb: mb(state.memory.free),
+            memory_usable_mb: total * USABLE,
+            foreign_mb: (total - mb(state.memory.available) - of_jobs).max(0.0),
+            pressure: f64::from(state.pressure.full) / 1000.0,
+            utilisation: state.utilisation,
+            link_busy_s: 0.0,
+            switches: daemon.switches(),
+            cpu_class: self.cpu_class,
+            kernel: self.kernel,
+            guests_max: u16::try_from(daemon.setup.config.guests.max).unwrap_or(u16::MAX),
+        }
+    }
+}
+
+/// Its name in the cluster. What keeps a guest's start at home secret is only that its home knows it.
+fn id_of(process: &ProcessState, own: NodeId) -> Option<JobId> {
+    match (process.party, process.guest) {
+        (_, Some((home, pid))) => Some(JobId { home, process: ProcessId { pid, start_ticks: 0 } }),
+        (Some(Party::Job), None) => Some(JobId { home: own, process: process.id }),
+        _ if process.away.is_some() => Some(JobId { home: own, process: process.id }),
+        _ => None,
+    }
+}
+
+fn class_of(cpu: &model::CpuProfile) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    // Two nodes must come to the same number: its words, in their order.
+    format!("{cpu:?}").hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A kernel release as in `wire::balance::Entry`.
+fn release(text: &str) -> u32 {
+    let mut numbers = text.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0).min(255);
+    let (major, minor, patch) = (next(), next(), next());
+    major << 24 | minor << 16 | patch
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn releases_are_numbers() {
+        for (text, number) in
+            [("6.18.44", 0x0612_002c), ("6.1.0-18-amd64", 0x0601_0000), ("7.0", 0x0700_0000), ("odd", 0), ("5.10.300", 0x050a_00ff)]
+        {
+            assert_eq!(super::release(text), number, "{text}");
+        }
+    }
+}

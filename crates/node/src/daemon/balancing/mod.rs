@@ -1,0 +1,216 @@
+//! Balancing: the broker of `balance` with a clock, chance, datagrams, and hands.
+//!
+//! ```text
+//!  census ──sample──┐                      ┌──► datagrams to other brokers
+//!  datagrams ───────┼──► broker ──actions──┼──► deeds: a thread that moves one process
+//!  deeds, offers ───┘                      └──► a time to wake
+//! ```
+//! One thread owns the broker; everybody else tells it something and goes on. What it misses while it is overrun, a
+//! later sample shows.
+
+mod census;
+mod deeds;
+
+use super::Daemon;
+use crate::discovery::Datagram;
+use balance::policy::Choice;
+use balance::{Action, Broker, Event, JobId, Outcome, Settings, Ticket};
+use census::Census;
+use model::{NodeId, Reservation};
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime};
+use wire::balance::Message;
+
+/// The datagrams' channel.
+const CHANNEL: u8 = 1;
+/// What may wait to be heard.
+const WAITING_MAX: usize = 1024;
+/// Guests that are expected and have not come, at most; the oldest are forgotten.
+const EXPECTED_MAX: usize = 256;
+
+/// What the broker's thread is told.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// A message of another broker.
+    Message {
+        /// Its node.
+        from: NodeId,
+        /// What it says.
+        message: Message,
+    },
+    /// A guest was accepted, which comes by this promise.
+    Expected {
+        /// Its home.
+        home: NodeId,
+        /// Its pid there.
+        pid: i32,
+        /// The promise.
+        reservation: Reservation,
+    },
+    /// A move that the broker wanted is over.
+    Departed {
+        /// The process.
+        id: JobId,
+        /// How it went.
+        outcome: Outcome,
+    },
+}
+
+/// Where the broker's thread is told something.
+#[derive(Clone, Debug)]
+pub(super) struct Balancing(SyncSender<Told>);
+
+impl Balancing {
+    /// Tells it something; dropped where too much waits.
+    pub(super) fn tell(&self, told: Told) {
+        let _ = self.0.try_send(told);
+    }
+}
+
+/// Begins to balance, unless the configuration says not to.
+pub(super) fn start(daemon: &Arc<Daemon>) {
+    let rules = &daemon.setup.config.balance;
+    let Some(choice) = rules.policy() else {
+        return tracing::info!("balance.policy = \"off\": processes move by hand only");
+    };
+    let datagrams = match daemon.discovery.datagrams().register(CHANNEL) {
+        Ok(datagrams) => datagrams,
+        Err(error) => return tracing::error!(%error, "nothing is balanced"),
+    };
+    let (sender, told) = sync_channel(WAITING_MAX);
+    let balancing = Balancing(sender);
+    let _ = daemon.balancing.set(balancing.clone());
+    let counts = daemon.counts.clone();
+    let listener = balancing.clone();
+    std::thread::spawn(move || {
+        for Datagram { from, payload } in datagrams {
+            match wire::balance::decode(&payload) {
+                Ok(message) => listener.tell(Told::Message { from, message }),
+                Err(_) => counts.balance_garbage.add(),
+            }
+        }
+    });
+    let daemon = Arc::downgrade(daemon);
+    std::thread::spawn(move || {
+        if let Some(worker) = Worker::new(&daemon, choice, balancing) {
+            worker.run(&daemon, &told);
+        }
+    });
+}
+
+/// The thread that owns the broker.
+struct Worker {
+    broker: Broker,
+    census: Census,
+    settings: Settings,
+    balancing: Balancing,
+    random: SmallRng,
+    began: Instant,
+    /// When the broker wants to be woken.
+    wakes: BTreeSet<Duration>,
+    next_tick: Duration,
+    next_spread: Duration,
+    expected: BTreeMap<(NodeId, i32), Ticket>,
+    /// What ran here at the last look.
+    before: BTreeSet<JobId>,
+}
+
+impl Worker {
+    fn new(daemon: &Weak<Daemon>, choice: Choice, balancing: Balancing) -> Option<Worker> {
+        let daemon = daemon.upgrade()?;
+        let settings = Settings::default();
+        // Seconds of this age: later starts have larger numbers. A clock that was set back makes others believe its older
+        // entries until they have aged out.
+        let boot = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        Some(Worker {
+            broker: Broker::new(daemon.own(), boot as u32, choice.build(), settings),
+            census: Census::new(&daemon),
+            settings,
+            balancing,
+            random: SmallRng::from_rng(&mut rand::rng()),
+            began: Instant::now(),
+            wakes: BTreeSet::new(),
+            next_tick: Duration::ZERO,
+            next_spread: Duration::ZERO,
+            expected: BTreeMap::new(),
+            before: BTreeSet::new(),
+        })
+    }
+
+    fn run(mut self, daemon: &Weak<Daemon>, told: &Receiver<Told>) {
+        loop {
+            let due = self.wakes.first().copied().unwrap_or(Duration::MAX);
+            let until = due.min(self.next_tick).min(self.next_spread);
+            let heard = told.recv_timeout(until.saturating_sub(self.began.elapsed()));
+            let Some(daemon) = daemon.upgrade() else { return };
+            let mut actions = Vec::new();
+            match heard {
+                Ok(told) => self.hear(told, &mut actions),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.keep_time(&daemon, &mut actions);
+            for action in actions {
+                self.carry_out(&daemon, action);
+            }
+        }
+    }
+
+    fn step(&mut self, event: Event, actions: &mut Vec<Action>) {
+        self.broker.step(self.began.elapsed(), event, &mut self.random, actions);
+    }
+
+    fn hear(&mut self, told: Told, actions: &mut Vec<Action>) {
+        match told {
+            Told::Message { from, message } => self.step(Event::Message { from, message }, actions),
+            Told::Departed { id, outcome } => self.step(Event::Departed { id, outcome }, actions),
+            Told::Expected { home, pid, reservation: Reservation { asker, number } } => {
+                if self.expected.len() >= EXPECTED_MAX {
+                    self.expected.pop_first();
+                }
+                self.expected.insert((home, pid), Ticket { asker, number });
+            }
+        }
+    }
+
+    /// Does what is due.
+    fn keep_time(&mut self, daemon: &Daemon, actions: &mut Vec<Action>) {
+        let now = self.began.elapsed();
+        if now >= self.next_tick {
+            self.next_tick = now + self.settings.tick;
+            self.look(daemon, actions);
+            self.step(Event::Tick, actions);
+        }
+        if now >= self.next_spread {
+            self.next_spread = now + self.settings.spread;
+            self.step(Event::Spread, actions);
+        }
+        if self.wakes.first().is_some_and(|wake| *wake <= now) {
+            self.wakes.retain(|wake| *wake > now);
+            self.step(Event::Timer, actions);
+        }
+    }
+
+    /// Looks at what runs here.
+    fn look(&mut self, daemon: &Daemon, actions: &mut Vec<Action>) {
+        self.step(Event::Members(daemon.living()), actions);
+        let sample = self.census.take(daemon);
+        let here: BTreeSet<JobId> = sample.jobs.iter().map(|job| job.id).collect();
+        for id in here.difference(&self.before).copied().collect::<Vec<_>>() {
+            let ticket = self.expected.remove(&(id.home, id.process.pid));
+            // One that was born here has not come from anywhere.
+            if id.home != daemon.own() || ticket.is_some() || self.census.was_away(&id) {
+                self.step(Event::Landed { id, ticket, frozen_s: 0.0 }, actions);
+            }
+        }
+        for event in self.census.changes(daemon.own()) {
+            self.step(event, actions);
+        }
+        self.before = here;
+        self.step(Event::Sampled(sample), actions);
+    }
+}
