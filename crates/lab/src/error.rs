@@ -98,6 +98,9 @@ pub enum Error {
     /// The supervisor or a node's init could not set up its part.
     #[error("{0}")]
     Setup(String),
+    /// Not a setting of the daemon's.
+    #[error("'{0}' is no setting; one looks like guests.max=8")]
+    BadSetting(String),
     /// The supervisor ended before it had said anything.
     #[error("the supervisor of lab '{0}' died while it was being set up")]
     SupervisorDied(String),

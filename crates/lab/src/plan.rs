@@ -26,6 +26,7 @@ pub(crate) struct Plan {
     /// For `/etc/hosts`.
     pub(crate) hosts: String,
     pub(crate) daemons: Daemons,
+    settings: Vec<String>,
 }
 
 /// Everything that is decided about one node.
@@ -78,6 +79,7 @@ pub(crate) fn plan(spec: &Spec) -> Result<Plan> {
         nodes: nodes.collect(),
         hosts: "127.0.0.1 localhost\n".to_owned(),
         daemons: spec.daemons,
+        settings: spec.settings.clone(),
     };
     for node in &plan.nodes {
         // Writing into a String cannot fail.
@@ -107,8 +109,9 @@ impl Plan {
 
     fn configuration(&self, own: &NodePlan) -> String {
         let port = model::limits::PORT_TCP;
-        let mut text =
-            format!("[node]\nid = {}\nname = \"{}\"\nlisten = \"0.0.0.0:{port}\"\n", own.id, own.name);
+        // Dotted keys belong to no table, so they come first.
+        let mut text: String = self.settings.iter().map(|setting| format!("{setting}\n")).collect();
+        text += &format!("[node]\nid = {}\nname = \"{}\"\nlisten = \"0.0.0.0:{port}\"\n", own.id, own.name);
         for peer in self.nodes.iter().filter(|peer| peer.id != own.id) {
             // Writing into a String cannot fail.
             let _ = write!(

@@ -29,6 +29,8 @@ pub struct Spec {
     pub programs: Option<PathBuf>,
     /// Whether the nodes run daemons.
     pub daemons: Daemons,
+    /// Settings for every daemon's `omd.toml`, like `balance.automatic = false`.
+    pub settings: Vec<String>,
 }
 
 /// Whether the nodes of a lab run daemons.
@@ -38,6 +40,17 @@ pub enum Daemons {
     Started,
     /// Nodes with nothing in them.
     Bare,
+}
+
+/// One line with a dotted key and a value; what they mean is the daemon's to judge.
+fn is_setting(text: &str) -> bool {
+    let key = |key: &str| {
+        let key = key.trim();
+        key.contains('.')
+            && key.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter))
+    };
+    !text.contains(['\n', '\r'])
+        && text.split_once('=').is_some_and(|(name, value)| key(name) && !value.trim().is_empty())
 }
 
 impl Spec {
@@ -52,6 +65,7 @@ impl Spec {
             root: PathBuf::from("/"),
             programs: None,
             daemons: Daemons::Started,
+            settings: Vec::new(),
         }
     }
 
@@ -60,6 +74,9 @@ impl Spec {
         check_name(&self.name)?;
         if self.nodes == 0 || self.nodes > NODES_MAX {
             return Err(Error::BadNodeCount(self.nodes));
+        }
+        if let Some(bad) = self.settings.iter().find(|setting| !is_setting(setting)) {
+            return Err(Error::BadSetting(bad.clone()));
         }
         for (what, given) in [("--cpus", self.cpus.len()), ("--mem", self.memory.len())] {
             if given > 1 && given != usize::from(self.nodes) {
@@ -214,6 +231,21 @@ mod tests {
         assert_eq!(bits("1gbit"), Some(1_000_000_000));
         for wrong in ["", "none", "1", "0gbit", "99gbit", "1 gbit"] {
             assert_eq!(bits(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn settings_are_one_line_with_a_dotted_key() {
+        for (text, good) in [
+            ("guests.max=8", true),
+            ("balance.policy = \"none\"", true),
+            ("max=8", false),
+            ("guests.max", false),
+            ("guests.max=", false),
+            ("guests.max=8\n[paths]", false),
+            ("[guests].max=8", false),
+        ] {
+            assert_eq!(is_setting(text), good, "{text}");
         }
     }
 

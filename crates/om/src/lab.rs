@@ -76,6 +76,9 @@ struct Up {
     /// File system of the nodes; nothing in it is ever changed.
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
+    /// A setting for every node's omd.toml, like guests.max=8 or 'balance.policy="none"'; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
     /// Start no daemons in the nodes.
     #[arg(long)]
     bare: bool,
@@ -181,6 +184,7 @@ fn up(name: &str, options: Up) -> Result<ExitCode> {
         rate: options.rate.0,
         root: options.root,
         daemons: if options.bare { Daemons::Bare } else { Daemons::Started },
+        settings: options.settings,
         ..Spec::new(name, nodes)
     };
     if !options.foreground {
