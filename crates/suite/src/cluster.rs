@@ -1,4 +1,4 @@
-//! A lab of three nodes for the trials of one test program.
+//! A lab for the trials of one test program.
 
 use crate::om::find;
 use crate::place::{Place, finish, wait};
@@ -14,14 +14,19 @@ use std::time::{Duration, Instant};
 /// Where the guests are on every node: a private directory, so that a file of n1 does not exist on n2.
 pub(crate) const GUESTS_THERE: &str = "/tmp/guests";
 
-/// The names of the nodes.
-const NODES: [&str; 3] = ["n1", "n2", "n3"];
+/// The names of the nodes of the largest lab.
+const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
+/// Nodes that a lab has where nothing else is asked for.
+const USUAL: usize = 3;
+/// Processes stay where a trial puts them.
+const BY_HAND: [&str; 2] = ["--set", "balance.automatic=false"];
 
 /// A running lab.
 ///
 /// It dies with this process: `om lab up --foreground` goes down at the end of its input, and we hold the other end.
 pub struct Cluster {
     name: String,
+    nodes: &'static [&'static str],
     supervisor: Mutex<Reaped>,
     said: Arc<Stream>,
     errors: Arc<Stream>,
@@ -51,23 +56,33 @@ impl Cluster {
         CLUSTER.get()?.as_ref().ok().map(Cluster::logs)
     }
 
-    /// A lab of its own, with these options of `om lab up`; dropped, it is gone.
+    /// A lab of its own, with these options of `om lab up`, in which processes move by hand only; dropped, it is gone.
     pub fn up(options: &[&str]) -> Result<Cluster> {
         Cluster::up_from(&Workshop::open()?.programs, options)
     }
 
     /// The same, of other programs.
     pub fn up_from(programs: &Path, options: &[&str]) -> Result<Cluster> {
+        Cluster::start(programs, USUAL, &[&BY_HAND, options].concat())
+    }
+
+    /// A lab of its own of so many nodes, four at most, that balances itself.
+    pub fn balanced(nodes: usize, options: &[&str]) -> Result<Cluster> {
+        Cluster::start(&Workshop::open()?.programs, nodes, options)
+    }
+
+    fn start(programs: &Path, nodes: usize, options: &[&str]) -> Result<Cluster> {
+        let nodes = NODES.get(..nodes).context("no lab is that large")?;
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("s{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new(programs.join("om"));
-        command.args(["lab", "--name", &name, "up", "--nodes", "3", "--foreground"]).args(options);
+        command.args(["lab", "--name", &name, "up", "--foreground", "--nodes", &nodes.len().to_string()]).args(options);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("failed to start om lab up")?;
         let said = Stream::of(child.stdout.take().context("no pipe")?);
         let errors = Stream::of(child.stderr.take().context("no pipe")?);
         let supervisor = Mutex::new(Reaped(child));
-        let cluster = Cluster { name, supervisor, said, errors };
+        let cluster = Cluster { name, nodes, supervisor, said, errors };
         if let Err(error) = cluster.settle() {
             let told = format!("{error:#}\n{}", cluster.logs());
             drop(cluster.down());
@@ -79,10 +94,10 @@ impl Cluster {
     /// Waits until every node sees every other one, and brings the guests to the first.
     fn settle(&self) -> Result<()> {
         let deadline = Instant::now() + SOON;
-        for node in NODES {
+        for &node in self.nodes {
             while let Err(error) = self.sees_all(node) {
                 if Instant::now() > deadline || self.said.wait_end(Duration::from_millis(200)) {
-                    return Err(error.context(format!("{node} does not see three living nodes")));
+                    return Err(error.context(format!("{node} does not see all nodes alive")));
                 }
             }
             self.bring_guests(node).with_context(|| format!("failed to bring the guests to {node}"))?;
@@ -95,7 +110,7 @@ impl Cluster {
         let rows = find(&said.output, "nodes").with_context(|| format!("{}{}", said.output, said.errors))?;
         let rows = rows.as_array().context("nodes is no list")?;
         let alive = rows.iter().filter(|row| row["alive"].as_bool() == Some(true)).count();
-        anyhow::ensure!(alive == NODES.len(), "{alive} alive: {}", said.output);
+        anyhow::ensure!(alive == self.nodes.len(), "{alive} alive: {}", said.output);
         Ok(())
     }
 
@@ -150,6 +165,11 @@ impl Cluster {
         Place::Node(self, NODES[0])
     }
 
+    /// The names of its nodes.
+    pub fn nodes(&self) -> &'static [&'static str] {
+        self.nodes
+    }
+
     /// A node.
     pub fn node(&self, name: &'static str) -> Place<'_> {
         Place::Node(self, name)
@@ -178,7 +198,7 @@ impl Cluster {
     /// What the daemons and the lab said, for the reader of a failure.
     pub fn logs(&self) -> String {
         let mut logs = format!("--- om lab up\n{}{}", self.said.text(), self.errors.text());
-        for node in NODES {
+        for &node in self.nodes {
             let command = self.exec(node, &["sh", "-c", "tail -n 40 /var/log/openmosix/*.log"], false);
             match finish(command, Duration::from_secs(5)) {
                 Ok(said) => logs += &format!("--- {node}\n{}{}", said.output, said.errors),

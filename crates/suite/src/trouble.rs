@@ -83,7 +83,7 @@ impl Cluster {
     /// What agents and guests have left anywhere.
     pub fn remains(&self) -> Result<String> {
         let mut remains = String::new();
-        for node in ["n1", "n2", "n3"] {
+        for &node in self.nodes() {
             for line in self.place(node).must(REMAINS)?.lines() {
                 remains += &format!("{node}: {line}\n");
             }

@@ -38,7 +38,9 @@ impl Ground {
         if nodes < 2 {
             return Err(Error::TooFewNodes(nodes));
         }
-        let lab = Lab::up(&Spec { programs, ..Spec::new(name, nodes) })?;
+        // Only torture moves anything.
+        let settings = vec!["balance.automatic=false".to_owned()];
+        let lab = Lab::up(&Spec { programs, settings, ..Spec::new(name, nodes) })?;
         let state = lab.state();
         let born = footprint::settled(|| Footprint::of_all(&state.name, &state.nodes));
         Ok(Ground { lab, born })
