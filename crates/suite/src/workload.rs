@@ -59,14 +59,14 @@ pub const WORKLOADS: &[Workload] = &[
             Bring::Guest("signalled.sh"),
         ],
         "exec bash signalled.sh . {size}00000 {size}0",
-        [100, 600],
+        [100, 400],
     ),
     workload(
         "python",
         &["python3"],
         &[Bring::Guest("workday.py")],
         "exec {python} workday.py {size}",
-        [20, 150],
+        [20, 80],
     ),
     Workload {
         // Each move of the compiler carries some hundred megabytes: more often, and it would do nothing but travel.
@@ -76,7 +76,7 @@ pub const WORKLOADS: &[Workload] = &[
             &["cc"],
             &[Bring::Package("libsqlite3-sys", "sqlite3/sqlite3.c")],
             "for round in $(seq {size}); do gcc -O2 -c sqlite3.c -o sqlite3.o; done",
-            [1, 3],
+            [1, 2],
         )
     },
     workload(
@@ -86,14 +86,14 @@ pub const WORKLOADS: &[Workload] = &[
         // Which of four jobs speaks first is chance.
         "for round in $(seq {size}); do make -s -C bzip2-1.0.8 clean; \
          make -s -j4 -C bzip2-1.0.8 all > out 2>&1; echo $?; sort out; done",
-        [1, 4],
+        [1, 3],
     ),
     workload(
         "lame",
         &["python3", "lame"],
         &[Bring::Guest("song.py")],
         "{python} song.py {size} song.wav && lame --quiet -q 2 song.wav song.mp3",
-        [20, 120],
+        [20, 60],
     ),
     Workload {
         // It tells the pid of a killed one.
@@ -103,7 +103,7 @@ pub const WORKLOADS: &[Workload] = &[
             &["bash"],
             &[Bring::Guest("plumbing.sh")],
             "exec bash plumbing.sh {size} 2> errors",
-            [40, 300],
+            [40, 120],
         )
     },
     Workload {
@@ -113,44 +113,44 @@ pub const WORKLOADS: &[Workload] = &[
             &["bash", "ps"],
             &[Bring::Guest("jobs.sh")],
             "exec bash jobs.sh {size}",
-            [40, 300],
+            [40, 120],
         )
     },
-    workload("go", &["go"], &[Bring::Guest("garbage-go")], "exec ./garbage-go {size}", [12, 100]),
+    workload("go", &["go"], &[Bring::Guest("garbage-go")], "exec ./garbage-go {size}", [12, 50]),
     workload(
         "java",
         &["java", "javac"],
         &[Bring::Guest("Garbage.java")],
         "exec java -XX:+PerfDisableSharedMem Garbage.java {size}",
-        [6, 60],
+        [6, 25],
     ),
     workload(
         "threads1000",
         &["cc"],
         &[Bring::Guest("threads1000")],
         "for round in $(seq {size}); do ./threads1000 20; ./threads1000 2; done",
-        [1, 10],
+        [1, 4],
     ),
     workload(
         "forktree200",
         &["cc"],
         &[Bring::Guest("forktree")],
         "for round in $(seq {size}); do ./forktree 200 2000000; done",
-        [2, 20],
+        [2, 8],
     ),
     workload(
         "redis",
         &["bash", "redis-server", "redis-benchmark"],
         &[Bring::Guest("redis.sh")],
         "exec bash redis.sh {size}000",
-        [10, 60],
+        [10, 40],
     ),
     workload(
         "sqlite",
         &["bash", "sqlite3"],
         &[Bring::Guest("ledger.sh")],
         "for round in $(seq {size}); do bash ledger.sh 10000; done",
-        [2, 15],
+        [2, 8],
     ),
 ];
 
