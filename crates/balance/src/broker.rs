@@ -36,7 +36,7 @@ pub use rooms::Ticket;
 
 use crate::history::{Run, Typical};
 use crate::job::{Job, JobId};
-use crate::policy::Policy;
+use crate::policy::{Handshake, Policy};
 use crate::rules::{Bounds, Classes};
 use crate::settings::{Settings, TYPICAL_CPU_S};
 use crate::state::{Place, State};
@@ -274,6 +274,8 @@ impl Broker {
             Event::Message { from, message } => self.hear(now, from, message, rng, out),
             Event::Place { request, job, bounds } => self.place(now, request, job, bounds, rng, out),
             Event::Landed { id, ticket, frozen_s } => self.landed(now, id, ticket, frozen_s),
+            // A policy that acts on news alone keeps no account of its own deeds either.
+            Event::Arrived { .. } | Event::Left { .. } if self.policy.handshake() == Handshake::Never => {}
             Event::Arrived { at, job } => self.note(now, at, None, 1.0, &job),
             Event::Left { at, job } => self.note(now, at, None, -1.0, &job),
             Event::Ended(run) => self.typical.observe(&run),

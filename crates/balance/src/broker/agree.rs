@@ -135,7 +135,7 @@ impl Broker {
         out.push(Action::Send { to: place.node, message: Message::Reserve { number, seen, job, hold_ms } });
         self.note(now, place.node, Some(number), 1.0, &negotiation.job);
         negotiation.phase = Phase::Reserving { node: place.node, since: now };
-        negotiation.until = now + self.settings.ask_timeout;
+        negotiation.until = now + self.links.patience(std::iter::once(place.node), self.settings.ask_timeout);
         negotiation.rounds += 1;
         out.push(Action::Wake { at: negotiation.until });
         self.negotiations.insert(number, negotiation);
@@ -242,6 +242,8 @@ impl Broker {
                 out.push(Action::Send { to, message: Message::Release { number } });
             }
             Outcome::Moved { took_s } => {
+                // What it has behind it travels with the promise.
+                self.stays.retain(|stays| *stays != id);
                 self.links.moved(to, outgoing.job.memory_mb, took_s);
                 let number = self.negotiations.number();
                 if self.checks.len() >= CHECKS_MAX {
@@ -251,8 +253,6 @@ impl Broker {
                 out.push(Action::Send { to, message: Message::Ask { number } });
             }
         }
-        // Its rest is kept where it is now.
-        self.stays.retain(|stays| *stays != id);
     }
 
     /// Whether this was the answer to a question after a move; then the promise is compared with it.

@@ -187,7 +187,7 @@ impl Broker {
     ) {
         let number = self.negotiations.number();
         out.extend(asked.iter().map(|to| Action::Send { to: *to, message: Message::Ask { number } }));
-        let until = now + self.settings.ask_timeout;
+        let until = now + self.links.patience(asked.iter().copied(), self.settings.ask_timeout);
         out.push(Action::Wake { at: until });
         let candidates = asked.into_iter().map(|node| Candidate { node, said: None }).collect();
         let phase = Phase::Asking { since: now };
@@ -240,6 +240,7 @@ impl Broker {
         let mut slow: Vec<(f64, NodeId)> = self
             .window
             .known(now)
+            .filter(|known| known.sound.entry().jobs_hundredths > 0)
             .map(|known| (self.state_of(known.sound).stretch_now(), known.sound.node()))
             .filter(|(stretch, _)| *stretch > INVITE_RATIO * mine)
             .collect();
