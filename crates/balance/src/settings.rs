@@ -99,5 +99,8 @@ pub const INVITE_RATIO: f64 = 1.2;
 /// Nodes that an idle node invites at each tick.
 pub const INVITE_NODES: usize = 2;
 
+/// Nodes outside of the window that are asked at each tick, because a process here talks to them.
+pub const ASK_TALKED_TO: usize = 2;
+
 /// Share of waiting for memory (PSI `full`) from which a node counts as thrashing, whatever its memory looks like.
 pub const PRESSURE_THRASHES: f64 = 0.1;

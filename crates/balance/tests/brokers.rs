@@ -244,6 +244,23 @@ fn an_order_is_obeyed_and_not_undone() {
     assert!(cluster.samples[1].jobs.iter().any(|local| local.id == id));
 }
 
+/// F15: also to a home that its host knows nothing of, because its window is full.
+#[test]
+fn who_talks_to_its_home_goes_home() {
+    let mut cluster = Cluster::new(&[1.0; 40], PolicyName::Ums);
+    for index in 0..10 {
+        let mut guest = local(index + 1, i32::from(index), 20.0);
+        guest.job.talk.calls = 2000.0;
+        cluster.samples[30 + usize::from(index)].jobs.push(guest);
+    }
+    for _ in 0..12 {
+        cluster.tick();
+        cluster.spread();
+    }
+    assert_eq!(cluster.counts()[..10], [1; 10]);
+    assert_eq!(cluster.moves, 10);
+}
+
 #[test]
 fn a_process_moves_only_so_often_in_a_minute() {
     // A node that is asked to take a restless process refuses, whatever its sender thinks of it.
