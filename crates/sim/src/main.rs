@@ -42,7 +42,7 @@ struct Comparison {
     #[arg(long, value_delimiter = ',', default_value = "ums,mosix,epvm,rr")]
     policy: Vec<String>,
     /// Runs of each policy.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 1000)]
@@ -57,8 +57,8 @@ struct Comparison {
     #[arg(long, default_value_t = 0.1)]
     delay: f64,
     /// Seconds between two messages of load information of a node.
-    #[arg(long)]
-    spread: Option<f64>,
+    #[arg(long, value_parser = period)]
+    spread: Option<Duration>,
     /// Cut the cluster in two halves from one second to another, like 60-90.
     #[arg(long, value_parser = span)]
     partition: Option<(Duration, Duration)>,
@@ -90,6 +90,11 @@ struct Windows {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.001..=3600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| format!("'{text}' is not 0.001 to 3600 seconds"))
 }
 
 fn span(text: &str) -> Result<(Duration, Duration), String> {
@@ -146,7 +151,6 @@ fn compare(wanted: &Comparison) -> anyhow::Result<()> {
         partition: wanted.partition,
         crash: wanted.crash,
     };
-    let spread = wanted.spread.map(Duration::try_from_secs_f64).transpose().context("use --spread")?;
     let mut reports = Vec::new();
     for name in &wanted.scenario {
         let scenario =
@@ -167,7 +171,7 @@ fn compare(wanted: &Comparison) -> anyhow::Result<()> {
                             contender,
                             seed,
                             trouble: trouble.clone(),
-                            spread,
+                            spread: wanted.spread,
                         })
                     })
                     .collect()

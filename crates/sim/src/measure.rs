@@ -29,6 +29,8 @@ pub struct Measures {
     pub done: usize,
     /// Processes that were lost with a machine.
     pub lost: usize,
+    /// Processes that had not ended when the run was given up, after days.
+    pub unfinished: usize,
     /// What must never happen and did.
     pub violations: Vec<String>,
 }
@@ -67,7 +69,8 @@ impl Summary {
         let count = runs.len().max(1) as f64;
         let mean = |of: fn(&Measures) -> f64| runs.iter().map(of).sum::<f64>() / count;
         let slowdown = mean(|run| run.slowdown);
-        let variance = runs.iter().map(|run| (run.slowdown - slowdown).powi(2)).sum::<f64>() / count;
+        let variance =
+            runs.iter().map(|run| (run.slowdown - slowdown).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
         let mut sorted: Vec<f64> = runs.iter().map(|run| run.slowdown).collect();
         sorted.sort_by(f64::total_cmp);
         let ratios = runs.iter().zip(first).map(|(run, first)| (run.slowdown / first.slowdown).ln());
@@ -90,6 +93,7 @@ impl Summary {
                 questions: mean(|run| run.questions),
                 done: runs.iter().map(|run| run.done).sum(),
                 lost: runs.iter().map(|run| run.lost).sum(),
+                unfinished: runs.iter().map(|run| run.unfinished).sum(),
                 violations: runs.iter().flat_map(|run| run.violations.iter().cloned()).collect(),
             },
         }

@@ -70,6 +70,9 @@ impl Report {
         }
         let runs = self.policies.first().map_or(0, |summary| summary.runs);
         let head = format!("Scenario {}: {} ({} nodes, {runs} seeds)", self.scenario, self.about, self.nodes);
+        let unfinished = self.policies.iter().filter(|summary| summary.mean.unfinished > 0).map(|summary| {
+            format!("\n{}: {} processes never ended", summary.policy, summary.mean.unfinished)
+        });
         let violations = self.policies.iter().flat_map(|summary| {
             summary
                 .mean
@@ -77,7 +80,7 @@ impl Report {
                 .iter()
                 .map(|violation| format!("\nbroken by {}: {violation}", summary.policy))
         });
-        format!("{head}\n\n{table}{}", violations.collect::<String>())
+        format!("{head}\n\n{table}{}", unfinished.chain(violations).collect::<String>())
     }
 }
 

@@ -415,6 +415,7 @@ impl<'a> World<'a> {
             questions: self.questions as f64 / count,
             done,
             lost: self.lost,
+            unfinished: self.engine.processes.len() - done - self.lost,
             violations: self.violations,
         }
     }

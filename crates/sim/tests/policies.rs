@@ -35,6 +35,7 @@ fn mean(runs: &[Measures], of: impl Fn(&Measures) -> f64) -> f64 {
 fn good(runs: &[Measures]) {
     for run in runs {
         assert_eq!(run.violations, Vec::<String>::new());
+        assert_eq!(run.unfinished, 0);
     }
 }
 
