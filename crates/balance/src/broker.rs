@@ -276,6 +276,8 @@ impl Broker {
             Event::Spread => self.spread(now, rng, out),
             Event::Tick => {
                 self.own.tick();
+                // Whoever forgets a wake-up loses time, and no program.
+                self.time_up(now, rng, out);
                 self.invite(now, out);
                 self.ask_talked_to(now, out);
                 self.look(now, None, rng, out);
