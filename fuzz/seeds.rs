@@ -11,6 +11,7 @@ use model::{Destination, NodeId, ProcessId, Session};
 use std::error::Error;
 use std::fs;
 use std::path::Path;
+use wire::balance::{AGE_CLASSES, Aged, Entry, Message, Refusal, Switches};
 use wire::peer::{JoinRequest, NodeAddress, PeerAnswer, PeerRequest};
 use wire::session::{self, Kind as Frame};
 use wire::{Call, Out, OutLen, When};
@@ -48,6 +49,8 @@ fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ("wire_peer", "introduce", peer(0, wire::peer::encode(&PeerRequest::Introduce(there))?)),
         ("wire_peer", "accepted", peer(1, wire::peer::encode(&PeerAnswer::Accepted { session: Session([1; 16]) })?)),
         ("wire_peer", "join", peer(2, wire::peer::encode(&join())?)),
+        ("wire_balance", "gossip", wire::balance::encode(&Message::Gossip(vec![told(node); 2]))?),
+        ("wire_balance", "refused", wire::balance::encode(&refused(node))?),
         ("wire_session", "hello", framed(Frame::Hello, session::encode(&hello()))),
         ("wire_session", "files", framed(Frame::Files, session::encode(&session::Files(vec![entry, entry])))),
         ("wire_session", "pages", framed(Frame::Pages, session::encode(&session::Pages(vec![(0x1000, 0x2000)])))),
@@ -104,6 +107,36 @@ mod erased {
             line
         }
     }
+}
+
+fn told(node: NodeId) -> Aged {
+    let entry = Entry {
+        node,
+        boot: 3,
+        stamp_ms: 1_000_000,
+        speed: 10_000,
+        cpus_hundredths: 400,
+        jobs_hundredths: 250,
+        load: 60,
+        memory_total_kb: 8 << 20,
+        memory_free_kb: 1 << 20,
+        memory_usable_kb: 7 << 20,
+        memory_taken_kb: 4 << 20,
+        pressure_thousandths: 3,
+        utilisation_thousandths: 500,
+        link_busy_ms: 20,
+        switches: Switches::LSTAY,
+        cpu_class: 0x0123_4567_89ab_cdef,
+        kernel: 6 << 24,
+        guests: 2,
+        guests_max: 64,
+        ages: [1; AGE_CLASSES],
+    };
+    Aged { age_ms: 700, entry }
+}
+
+fn refused(node: NodeId) -> Message {
+    Message::Refused { number: 7, why: Refusal::Changed, entry: told(node).entry }
 }
 
 fn join() -> JoinRequest {

@@ -36,7 +36,7 @@ pub use rooms::Ticket;
 
 use crate::history::{Run, Typical};
 use crate::job::{Job, JobId};
-use crate::policy::Policy;
+use crate::policy::{Handshake, Policy, Scene};
 use crate::rules::{Bounds, Classes};
 use crate::settings::{Settings, TYPICAL_CPU_S};
 use crate::state::{Place, State};
@@ -52,7 +52,7 @@ use rooms::Rooms;
 use stays::Stays;
 use std::time::Duration;
 use theta::Theta;
-use wire::balance::{Errand, Message, Switches};
+use wire::balance::{Aged, Entry, Errand, Message, Switches};
 
 /// What happens to a broker.
 #[derive(Clone, Debug, PartialEq)]
@@ -256,6 +256,16 @@ impl Broker {
         &self.window
     }
 
+    /// What this node says of itself now; none before the first sample.
+    pub fn entry(&self, now: Duration) -> Option<Entry> {
+        self.own.entry(now, &self.rooms)
+    }
+
+    /// Slowdowns that a move must promise at present: more than [`Settings::theta`] if moves have not kept their promises.
+    pub fn theta(&self) -> f64 {
+        self.theta.value()
+    }
+
     /// Something has happened at `now`, the time since this node's daemon started. What is to be done is appended to `out`.
     pub fn step(&mut self, now: Duration, event: Event, rng: &mut dyn Rng, out: &mut Vec<Action>) {
         self.rooms.expire(now);
@@ -266,7 +276,10 @@ impl Broker {
             Event::Spread => self.spread(now, rng, out),
             Event::Tick => {
                 self.own.tick();
+                // Whoever forgets a wake-up loses time, and no program.
+                self.time_up(now, rng, out);
                 self.invite(now, out);
+                self.ask_talked_to(now, out);
                 self.look(now, None, rng, out);
             }
             Event::Pressure => self.look(now, None, rng, out),
@@ -274,6 +287,8 @@ impl Broker {
             Event::Message { from, message } => self.hear(now, from, message, rng, out),
             Event::Place { request, job, bounds } => self.place(now, request, job, bounds, rng, out),
             Event::Landed { id, ticket, frozen_s } => self.landed(now, id, ticket, frozen_s),
+            // A policy that acts on news alone keeps no account of its own deeds either.
+            Event::Arrived { .. } | Event::Left { .. } if self.policy.handshake() == Handshake::Never => {}
             Event::Arrived { at, job } => self.note(now, at, None, 1.0, &job),
             Event::Left { at, job } => self.note(now, at, None, -1.0, &job),
             Event::Ended(run) => self.typical.observe(&run),
@@ -326,7 +341,9 @@ impl Broker {
         match message {
             Message::Gossip(told) => {
                 if !self.own.switches().contains(Switches::QUIET) {
-                    self.window.receive(now, from, told);
+                    // Nodes that do not exist would take the place of those that do.
+                    let exists = |aged: &Aged| self.members.binary_search(&aged.entry.node).is_ok();
+                    self.window.receive(now, from, told.into_iter().filter(exists));
                 }
             }
             Message::Ask { number } => self.tell(now, from, number, out),
@@ -371,6 +388,12 @@ impl Broker {
                 age_s: job.age_s,
             });
         }
+    }
+
+    /// What the policy sees, with these settings: a copy, since a policy may change while it looks.
+    fn scene<'a>(&self, here: &'a Place, others: &'a [Place], settings: &'a Settings) -> Scene<'a> {
+        let nodes = self.members.len() + 1;
+        Scene { here, others, nodes, typical_s: self.typical_s(), theta: self.theta.value(), settings }
     }
 
     fn typical_s(&self) -> f64 {

@@ -52,7 +52,7 @@ pub fn start(job: &Job, place: &Place, typical_s: f64, settings: &Settings) -> f
 }
 
 /// The same by displacement: it starts at this place, which is full, and an old process soon leaves for the place where the
-/// stretch is `elsewhere`. None if nobody there is old enough, or memory does not allow it.
+/// stretch is `elsewhere`. None if nobody there is old enough or may leave, or memory does not allow it.
 pub fn start_by_displacement(
     job: &Job,
     place: &Place,
@@ -65,7 +65,7 @@ pub fn start_by_displacement(
     let oldest = state.ages.oldest()?;
     let fits = state.memory_mb + job.memory_mb <= state.usable_mb;
     let old_enough = oldest >= cpu_s.max(4.0 * (place.link.fixed_s + DISPLACEMENT_S));
-    if state.jobs < state.cpus || !fits || !old_enough {
+    if state.jobs < state.cpus || state.stays || !fits || !old_enough {
         return None;
     }
     let now = state.stretch_now();

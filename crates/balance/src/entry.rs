@@ -94,6 +94,7 @@ impl Sound {
             usable_mb,
             thrash,
             link_busy_s: f64::from(entry.link_busy_ms) / 1000.0,
+            stays: entry.switches.contains(Switches::STAY),
             ages: Ages::from_counts(entry.ages),
         }
     }

@@ -100,8 +100,8 @@ pub trait Policy: fmt::Debug + Send {
     /// best; infinity is never.
     fn weigh_starts(&mut self, scene: &Scene<'_>, job: &Job, costs: &mut Vec<f64>, rng: &mut dyn Rng);
 
-    /// Which of these processes come into question. `stable` is not yet asked for a node that has nothing to gain
-    /// ([`Policy::is_content`]).
+    /// Which of these processes of this node come into question. Not asked while the node is content
+    /// ([`Policy::is_content`]) and none of its processes talks to another.
     fn nominate(&self, _scene: &Scene<'_>, _jobs: &[Job]) -> Nominees {
         Nominees::All
     }

@@ -22,7 +22,7 @@ pub struct Settings {
     /// Gain of a move, in slowdowns of one process, below which it is not worth making. Measured: 0.2; below it moves
     /// double where memory is tight, above it nothing changes.
     pub theta: f64,
-    /// How long a question to candidates may go unanswered.
+    /// How long a question to candidates may go unanswered, at most. Usually less: [`ASK_ROUND_TRIPS`].
     pub ask_timeout: Duration,
     /// Time between two looks at the own load.
     pub tick: Duration,
@@ -60,6 +60,12 @@ pub const ASK_BEST: usize = 3;
 /// Candidates asked by chance, so that not everybody asks the same.
 pub const ASK_RANDOM: usize = 2;
 
+/// Round trips, of the slowest of those who are asked, after which an answer counts as lost.
+pub const ASK_ROUND_TRIPS: f64 = 4.0;
+
+/// Seconds for which an answer is waited for at least: the other daemon may be waiting for a CPU.
+pub const ASK_S_MIN: f64 = 0.02;
+
 /// Rounds of reserving before a new program starts at home.
 pub const RESERVE_ROUNDS_MAX: usize = 6;
 
@@ -92,6 +98,9 @@ pub const INVITE_RATIO: f64 = 1.2;
 
 /// Nodes that an idle node invites at each tick.
 pub const INVITE_NODES: usize = 2;
+
+/// Nodes outside of the window that are asked at each tick, because a process here talks to them.
+pub const ASK_TALKED_TO: usize = 2;
 
 /// Share of waiting for memory (PSI `full`) from which a node counts as thrashing, whatever its memory looks like.
 pub const PRESSURE_THRASHES: f64 = 0.1;

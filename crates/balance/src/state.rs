@@ -22,6 +22,8 @@ pub struct State {
     pub thrash: f64,
     /// Seconds until its link is free of moves that have begun.
     pub link_busy_s: f64,
+    /// Whether nothing moves away from it by itself.
+    pub stays: bool,
     /// Ages of its processes.
     pub ages: Ages,
 }

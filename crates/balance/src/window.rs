@@ -42,6 +42,8 @@ struct Held {
     sound: Sound,
     received: Duration,
     age_then: Duration,
+    /// Its own node said it to us.
+    direct: bool,
 }
 
 impl Held {
@@ -106,7 +108,7 @@ impl Window {
     }
 
     /// Takes in what `from` told; answers how many entries were not believed.
-    pub fn receive(&mut self, now: Duration, from: NodeId, told: Vec<Aged>) -> u64 {
+    pub fn receive(&mut self, now: Duration, from: NodeId, told: impl IntoIterator<Item = Aged>) -> u64 {
         let before = self.refused;
         for aged in told.into_iter().take(GOSSIP_ENTRIES_MAX) {
             let age = Duration::from_millis(u64::from(aged.age_ms));
@@ -126,10 +128,10 @@ impl Window {
             return;
         }
         let direct = sound.node() == from;
-        let news = Held { sound, received: now, age_then };
+        let news = Held { sound, received: now, age_then, direct };
         match self.held.iter_mut().find(|held| held.sound.node() == news.sound.node()) {
             None => self.held.push(news),
-            Some(held) if direct => *held = news,
+            Some(held) if direct && !(held.direct && overtaken(held, &news)) => *held = news,
             Some(held) if !news.sound.is_newer_than(&held.sound) => {}
             Some(held) if runs_ahead(held, &news) => self.refused += 1,
             Some(held) => *held = news,
@@ -164,6 +166,12 @@ impl Window {
     }
 }
 
+/// Whether a node said the one before the other: messages overtake each other.
+fn overtaken(held: &Held, news: &Held) -> bool {
+    let (old, new) = (held.sound.entry(), news.sound.entry());
+    old.boot == new.boot && old.stamp_ms > new.stamp_ms
+}
+
 /// Whether a node's clock, as others tell it, has gone further than time can have passed since it was last heard of.
 fn runs_ahead(held: &Held, news: &Held) -> bool {
     let passed = news.received.saturating_sub(held.received).saturating_add(held.age_then);
@@ -171,4 +179,115 @@ fn runs_ahead(held: &Held, news: &Held) -> bool {
     let (old, new) = (held.sound.entry(), news.sound.entry());
     new.boot == old.boot
         && new.stamp_ms - old.stamp_ms > passed_ms.saturating_mul(2).saturating_add(RUNS_AHEAD_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::tests::idle;
+    use proptest::prelude::{ProptestConfig, any, prop, prop_assert, proptest};
+    use rand::SeedableRng as _;
+    use rand::rngs::SmallRng;
+
+    fn node(number: u16) -> NodeId {
+        NodeId::new(number).unwrap()
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn said(number: u16, boot: u32, stamp_ms: u64) -> Entry {
+        Entry { boot, stamp_ms, ..idle(number) }
+    }
+
+    fn stamp(window: &Window, number: u16) -> Option<(u32, u64)> {
+        let known = window.of(node(number), Duration::ZERO)?;
+        Some((known.sound.entry().boot, known.sound.entry().stamp_ms))
+    }
+
+    #[test]
+    fn newer_is_believed_and_the_node_itself_always() {
+        // From whom, what of node 2 (start, stamp), when it comes; what is known then.
+        let table = [
+            (3, (1, 5_000), 0, (1, 5_000)),
+            (4, (1, 4_000), 1, (1, 5_000)),
+            (4, (1, 6_000), 1, (1, 6_000)),
+            // Its clock cannot have gone on by an hour in two seconds.
+            (4, (1, 3_600_000), 3, (1, 6_000)),
+            // A later start is possible; if it is a lie, the next word of the node itself ends it.
+            (4, (9, 1), 3, (9, 1)),
+            (3, (1, 8_000), 4, (9, 1)),
+            (2, (1, 8_000), 4, (1, 8_000)),
+            (2, (1, 7_000), 4, (1, 8_000)),
+            (2, (2, 10), 4, (2, 10)),
+        ];
+        let mut window = Window::new(node(1), 8);
+        for (row, (from, (boot, stamp_ms), when, want)) in table.into_iter().enumerate() {
+            let told = Aged { age_ms: 10, entry: said(2, boot, stamp_ms) };
+            window.receive(at(when), node(from), [told]);
+            assert_eq!(stamp(&window, 2), Some(want), "row {row}");
+        }
+        assert_eq!(window.refused(), 1);
+    }
+
+    #[test]
+    fn ages_add_up_and_the_old_are_dropped() {
+        let mut window = Window::new(node(1), 8);
+        window.receive(at(10), node(2), [Aged { age_ms: 3_000, entry: said(3, 1, 1) }]);
+        let age = |window: &Window, now| window.of(node(3), at(now)).map(|known| known.age);
+        assert_eq!(age(&window, 14), Some(at(7)));
+        // A clock that goes back makes nothing negative.
+        assert_eq!(age(&window, 1), Some(at(3)));
+        let old = Aged { age_ms: 61_000, entry: said(4, 1, 1) };
+        window.receive(at(60), node(2), [old]);
+        assert_eq!(window.known(at(60)).count(), 1);
+        window.receive(at(68), node(2), []);
+        assert_eq!(window.known(at(68)).count(), 0);
+    }
+
+    #[test]
+    fn the_newer_half_is_passed_on_to_somebody_else() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut window = Window::new(node(1), 4);
+        let told = (2..=9).map(|number| Aged { age_ms: u32::from(number), entry: said(number, 1, 1) });
+        window.receive(at(1), node(20), told);
+        assert_eq!(window.known(at(1)).count(), 4);
+        for _ in 0..20 {
+            let members: Vec<NodeId> = (1..=3).map(node).collect();
+            let (to, message) = window.tick(at(2), idle(1), &members, &mut rng).unwrap();
+            assert!(to == node(2) || to == node(3));
+            let Message::Gossip(told) = message else { panic!("it tells") };
+            let numbers: Vec<u16> = told.iter().map(|aged| aged.entry.node.get()).collect();
+            assert_eq!(numbers, if to == node(2) { [1, 3, 4] } else { [1, 2, 4] });
+        }
+        assert!(window.tick(at(2), idle(1), &[node(1)], &mut rng).is_none());
+        assert!(window.tick(at(2), idle(1), &[], &mut rng).is_none());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// Whatever is told by whom and whenever: never more than the length, nobody twice, nothing of oneself, nothing absurd.
+        #[test]
+        fn a_window_is_bounded(
+            told in prop::collection::vec((1..60_u16, 1..60_u16, any::<(u32, u32, u64, u32)>(), 0..100_u64), 1..200),
+            length in 0..100_usize,
+        ) {
+            let mut rng = SmallRng::seed_from_u64(1);
+            let mut window = Window::new(node(1), length);
+            let members: Vec<NodeId> = (1..60).map(node).collect();
+            for (from, of, (age_ms, boot, stamp_ms, speed), when) in told {
+                let entry = Entry { speed, ..said(of, boot, stamp_ms) };
+                window.receive(at(when), node(from), [Aged { age_ms, entry }]);
+                let mut known: Vec<u16> = window.known(at(when)).map(|known| known.sound.node().get()).collect();
+                prop_assert!(known.len() <= length.clamp(1, WINDOW_ENTRIES_MAX) && !known.contains(&1));
+                known.sort_unstable();
+                known.dedup();
+                prop_assert!(known.len() == window.known(at(when)).count());
+                let (_, message) = window.tick(at(when), idle(1), &members, &mut rng).unwrap();
+                prop_assert!(wire::balance::encode(&message).is_ok());
+            }
+        }
+    }
 }

@@ -244,6 +244,70 @@ fn an_order_is_obeyed_and_not_undone() {
     assert!(cluster.samples[1].jobs.iter().any(|local| local.id == id));
 }
 
+/// F15: also to a home that its host knows nothing of, because its window is full.
+#[test]
+fn who_talks_to_its_home_goes_home() {
+    let mut cluster = Cluster::new(&[1.0; 40], PolicyName::Ums);
+    for index in 0..10 {
+        let mut guest = local(index + 1, i32::from(index), 20.0);
+        guest.job.talk.calls = 2000.0;
+        cluster.samples[30 + usize::from(index)].jobs.push(guest);
+    }
+    for _ in 0..12 {
+        cluster.tick();
+        cluster.spread();
+    }
+    assert_eq!(cluster.counts()[..10], [1; 10]);
+    assert_eq!(cluster.moves, 10);
+}
+
+/// Who takes processes by promising what it does not keep gets fewer of them.
+#[test]
+fn broken_promises_are_remembered() {
+    let (mut rng, mut out) = (StdRng::seed_from_u64(3), Vec::new());
+    let settings = Settings::default();
+    let mut broker = Broker::new(node(1), 1, PolicyName::Ums.build(), settings);
+    let mut now = Duration::ZERO;
+    let idle = Entry { cpu_class: 1, ..entry([1, 1, 10_000, 400, 0, 0, 0, 0], [8 << 20, 0, 8 << 20], 900) };
+    let idle = Entry { pressure_thousandths: 0, guests: 0, ..idle };
+    let crowded = Entry { jobs_hundredths: 90_000, ..idle.clone() };
+    let mut jobs: Vec<LocalJob> = (0..20).map(|pid| local(1, pid, 30.0)).collect();
+    broker.step(now, Event::Members(vec![node(2)]), &mut rng, &mut out);
+    let told = Message::Gossip(vec![Aged { age_ms: 0, entry: idle.clone() }]);
+    broker.step(now, Event::Message { from: node(2), message: told }, &mut rng, &mut out);
+    let mut has_moved = false;
+    while jobs.len() > 6 {
+        now += settings.tick;
+        let sample = Sample { machine: machine(1.0, 9), jobs: jobs.clone() };
+        broker.step(now, Event::Sampled(sample), &mut rng, &mut out);
+        broker.step(now, Event::Tick, &mut rng, &mut out);
+        assert!(now < Duration::from_secs(200), "it moves nothing any more: {}", broker.theta());
+        while let Some(action) = out.pop() {
+            now += Duration::from_micros(200);
+            let message = match action {
+                Action::Send { message: Message::Ask { number }, .. } => {
+                    // Before a move it says that it is idle, and after it that it never was.
+                    let entry = if std::mem::take(&mut has_moved) { &crowded } else { &idle };
+                    Message::Tell { number, entry: entry.clone() }
+                }
+                Action::Send { message: Message::Reserve { number, hold_ms, .. }, .. } => {
+                    Message::Granted { number, hold_ms }
+                }
+                Action::Move { id, .. } => {
+                    jobs.retain(|local| local.id != id);
+                    has_moved = true;
+                    let outcome = Outcome::Moved { took_s: 0.2 };
+                    broker.step(now, Event::Departed { id, outcome }, &mut rng, &mut out);
+                    continue;
+                }
+                _ => continue,
+            };
+            broker.step(now, Event::Message { from: node(2), message }, &mut rng, &mut out);
+        }
+    }
+    assert!(broker.theta() > 2.0 * settings.theta, "{}", broker.theta());
+}
+
 #[test]
 fn a_process_moves_only_so_often_in_a_minute() {
     // A node that is asked to take a restless process refuses, whatever its sender thinks of it.

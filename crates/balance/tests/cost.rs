@@ -30,6 +30,7 @@ fn state() -> impl Strategy<Value = State> {
             usable_mb,
             thrash: 10.0,
             link_busy_s: 0.0,
+            stays: false,
             ages: ages(&ages_s),
         },
     )
@@ -111,7 +112,7 @@ proptest! {
         let total: f64 = sizes.iter().sum();
         let state = State {
             speed: 1.0, cpus: 64.0, jobs: sizes.len() as f64, load: 0.0, memory_mb: total,
-            usable_mb: total - short * largest, thrash: 10.0, link_busy_s: 0.0, ages: ages(&vec![age_s; sizes.len()]),
+            usable_mb: total - short * largest, thrash: 10.0, link_busy_s: 0.0, stays: false, ages: ages(&vec![age_s; sizes.len()]),
         };
         let here = Place { node: node(1), state, link: LINK };
         let roomy = State { jobs: 0.0, memory_mb: 0.0, usable_mb: 1e6, ages: Ages::default(), ..state };
@@ -139,6 +140,7 @@ fn who_talks_to_its_home_is_drawn_back() {
         usable_mb: 1000.0,
         thrash: 10.0,
         link_busy_s: 0.0,
+        stays: false,
         ages: Ages::default(),
     };
     let place = |id| Place { node: node(id), state: idle, link: LINK };

@@ -115,6 +115,9 @@ pub const JOBS_MAX: usize = 4096;
 /// Promises of room that a node has given and that have neither been used nor expired.
 pub const RESERVATIONS_MAX: usize = 512;
 
+/// Promises of room that one node may hold at another at the same time.
+pub const RESERVATIONS_PER_NODE_MAX: usize = 64;
+
 /// New programs for which a node is looking for a place at the same time; the next ones start at home.
 pub const PLACEMENTS_MAX: usize = 256;
 

@@ -1,11 +1,11 @@
 //! Answers come, or do not: a negotiation goes on until somebody keeps room or there is nobody left.
 
-use super::negotiation::{Negotiation, Phase, Subject};
-use super::{Action, Broker, CHECKS_MAX, Check, Outcome};
+use super::negotiation::{Candidate, Negotiation, Phase, Subject};
+use super::seek::TIE;
+use super::{Action, Broker, CHECKS_MAX, Check, Outcome, Ticket};
 use crate::cost;
 use crate::entry::{KB_PER_MB, Sound};
 use crate::job::{Job, JobId};
-use crate::policy::Scene;
 use crate::rules::may_go;
 use crate::settings::{HOLD_MOVE_S, HOLD_START_S, RESERVE_ROUNDS_MAX};
 use crate::state::{Place, State};
@@ -33,8 +33,17 @@ impl Broker {
         if self.checked(from, number, &state) {
             return;
         }
-        let Some(negotiation) = self.negotiations.get(number) else { return };
-        let Phase::Asking { since } = negotiation.phase else { return };
+        let asking = self.negotiations.get(number).and_then(|negotiation| match negotiation.phase {
+            Phase::Asking { since } => Some((negotiation, since)),
+            Phase::Reserving { .. } => None,
+        });
+        let Some((negotiation, since)) = asking else {
+            // Too late to be weighed, or asked for nothing but to be known.
+            if self.members.binary_search(&from).is_ok() {
+                self.window.learn(now, from, entry, Duration::ZERO);
+            }
+            return;
+        };
         let goes = may_go(negotiation.job.home, &negotiation.bounds, &sound, &self.classes);
         let Some(candidate) = negotiation.candidate(from) else { return };
         candidate.said = Some((state, since));
@@ -68,17 +77,11 @@ impl Broker {
     fn best_start(&mut self, now: Duration, negotiation: &Negotiation, rng: &mut dyn Rng) -> Option<Place> {
         let others = self.answered(negotiation);
         let here = self.here(now)?;
-        let scene = Scene {
-            here: &here,
-            others: &others,
-            nodes: self.members.len() + 1,
-            typical_s: self.typical_s(),
-            theta: self.theta.value(),
-            settings: &self.settings,
-        };
+        let settings = self.settings;
+        let scene = self.scene(&here, &others, &settings);
         let mut costs = Vec::with_capacity(others.len() + 1);
         self.policy.weigh_starts(&scene, &negotiation.job, &mut costs, rng);
-        let weighed = costs.into_iter().map(|cost| cost + 1e-9 * rng.random::<f64>()).zip(scene.places());
+        let weighed = costs.into_iter().map(|cost| cost + TIE * rng.random::<f64>()).zip(scene.places());
         let (_, best) = weighed.min_by(|one, other| one.0.total_cmp(&other.0))?;
         (best.node != self.me).then_some(*best)
     }
@@ -88,14 +91,8 @@ impl Broker {
         let local = self.own.job(id).filter(|_| self.stays.may_move(now, id))?;
         let others = self.answered(negotiation);
         let here = self.here(now)?;
-        let scene = Scene {
-            here: &here,
-            others: &others,
-            nodes: self.members.len() + 1,
-            typical_s: self.typical_s(),
-            theta: self.theta.value(),
-            settings: &self.settings,
-        };
+        let settings = self.settings;
+        let scene = self.scene(&here, &others, &settings);
         let mut gains = Vec::with_capacity(others.len());
         self.policy.weigh_moves(&scene, &local.job, &mut gains);
         let (gain, best) = gains.into_iter().zip(&others).max_by(|one, other| one.0.total_cmp(&other.0))?;
@@ -135,7 +132,7 @@ impl Broker {
         out.push(Action::Send { to: place.node, message: Message::Reserve { number, seen, job, hold_ms } });
         self.note(now, place.node, Some(number), 1.0, &negotiation.job);
         negotiation.phase = Phase::Reserving { node: place.node, since: now };
-        negotiation.until = now + self.settings.ask_timeout;
+        negotiation.until = now + self.links.patience(std::iter::once(place.node), self.settings.ask_timeout);
         negotiation.rounds += 1;
         out.push(Action::Wake { at: negotiation.until });
         self.negotiations.insert(number, negotiation);
@@ -153,7 +150,7 @@ impl Broker {
         };
         match negotiation.subject {
             Subject::Start(request) => {
-                let ticket = Some(super::Ticket { asker: self.me, number });
+                let ticket = Some(Ticket { asker: self.me, number });
                 out.push(Action::Start { request, at: from, ticket });
             }
             Subject::Move(id) => match self.own.job(&id).cloned() {
@@ -170,13 +167,7 @@ impl Broker {
     }
 
     /// Seconds that a process itself gains by a move, by what its target has said.
-    fn promise(
-        &self,
-        now: Duration,
-        job: &Job,
-        candidates: &[super::negotiation::Candidate],
-        to: NodeId,
-    ) -> f64 {
+    fn promise(&self, now: Duration, job: &Job, candidates: &[Candidate], to: NodeId) -> f64 {
         let said = candidates.iter().find(|candidate| candidate.node == to).and_then(|one| one.said);
         let (Some((state, _)), Some(here)) = (said, self.here(now)) else { return 0.0 };
         let there = Place { node: to, state, link: self.links.to(to) };
@@ -242,6 +233,8 @@ impl Broker {
                 out.push(Action::Send { to, message: Message::Release { number } });
             }
             Outcome::Moved { took_s } => {
+                // What it has behind it travels with the promise.
+                self.stays.retain(|stays| *stays != id);
                 self.links.moved(to, outgoing.job.memory_mb, took_s);
                 let number = self.negotiations.number();
                 if self.checks.len() >= CHECKS_MAX {
@@ -251,8 +244,6 @@ impl Broker {
                 out.push(Action::Send { to, message: Message::Ask { number } });
             }
         }
-        // Its rest is kept where it is now.
-        self.stays.retain(|stays| *stays != id);
     }
 
     /// Whether this was the answer to a question after a move; then the promise is compared with it.

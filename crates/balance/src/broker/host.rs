@@ -51,7 +51,7 @@ impl Broker {
         // What is refused by what the asker cannot know comes before what it could have seen.
         if !comes_home && (switched_off || self.members.binary_search(&asker).is_err()) {
             Some(Refusal::NoGuests)
-        } else if self.rooms.is_full() || (!comes_home && guests >= self.own.guests_max()) {
+        } else if self.rooms.is_full_for(asker) || (!comes_home && guests >= self.own.guests_max()) {
             Some(Refusal::Full)
         } else if job.errand == Errand::Move && self.own.link_busy_s() > self.settings.link_busy_max_s {
             Some(Refusal::LinkBusy)

@@ -1,10 +1,11 @@
 //! The ways to other nodes, as they turned out.
 
-use crate::settings::Settings;
+use crate::settings::{ASK_ROUND_TRIPS, ASK_S_MIN, Settings};
 use crate::state::Link;
 use model::NodeId;
 use model::limits::PEERS_MAX;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Weight of a new measurement.
 const WEIGHT: f64 = 0.25;
@@ -30,6 +31,12 @@ impl Links {
 
     pub(super) fn to(&self, node: NodeId) -> Link {
         self.known.get(&node).copied().unwrap_or(self.usual)
+    }
+
+    /// How long to wait for answers of these nodes, `most` at most.
+    pub(super) fn patience(&self, nodes: impl Iterator<Item = NodeId>, most: Duration) -> Duration {
+        let slowest_s = nodes.map(|node| self.to(node).round_trip_s).fold(0.0, f64::max);
+        Duration::from_secs_f64((ASK_ROUND_TRIPS * slowest_s).max(ASK_S_MIN)).min(most)
     }
 
     pub(super) fn answered(&mut self, node: NodeId, seconds: f64) {

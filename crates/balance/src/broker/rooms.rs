@@ -1,7 +1,7 @@
 //! Room that this node has promised. It counts as load from the promise on, until the process is here or time is up.
 
 use model::NodeId;
-use model::limits::RESERVATIONS_MAX;
+use model::limits::{RESERVATIONS_MAX, RESERVATIONS_PER_NODE_MAX};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use wire::balance::Brief;
@@ -33,8 +33,10 @@ pub(super) struct Promised {
 }
 
 impl Rooms {
-    pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= RESERVATIONS_MAX
+    /// Whether this node may not be promised more. One that asks for everything gets its share.
+    pub(super) fn is_full_for(&self, asker: NodeId) -> bool {
+        let held = self.0.keys().filter(|ticket| ticket.asker == asker).count();
+        self.0.len() >= RESERVATIONS_MAX || held >= RESERVATIONS_PER_NODE_MAX
     }
 
     pub(super) fn is_empty(&self) -> bool {

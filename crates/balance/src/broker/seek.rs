@@ -1,21 +1,22 @@
 //! Something looks for a place: a new program, or a process that another node would serve better.
 
 use super::negotiation::{Candidate, Negotiation, Phase, Subject};
-use super::{Action, Broker, LocalJob, Outgoing};
+use super::{Action, Broker, LocalJob, Outgoing, Ticket};
 use crate::entry::Sound;
 use crate::job::{Job, Talk};
-use crate::policy::{Handshake, Nominees, Scene};
-use crate::rules::{Bounds, may_go, may_leave};
-use crate::settings::{INVITE_NODES, INVITE_RATIO};
-use crate::state::Place;
+use crate::policy::{Handshake, Nominees};
+use crate::rules::{Bounds, Hold, may_go, may_leave};
+use crate::settings::{ASK_TALKED_TO, INVITE_NODES, INVITE_RATIO};
+use crate::state::{Place, State};
 use model::NodeId;
 use model::limits::PLACEMENTS_MAX;
 use rand::{Rng, RngExt as _};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use wire::balance::{Entry, Message, Switches};
 
 /// Equal places differ by less than this, by chance.
-const TIE: f64 = 1e-9;
+pub(super) const TIE: f64 = 1e-9;
 
 /// A candidate with its place and what it is worth: the larger the better.
 struct Weighed {
@@ -36,18 +37,14 @@ impl Broker {
     ) {
         let others = self.others(now, &bounds, job.home);
         let here = self.here(now);
-        let crowd = self.negotiations.starts() >= PLACEMENTS_MAX || others.is_empty();
-        let Some(here) = here.filter(|_| !crowd) else {
+        let stays = bounds.hold != Hold::Free
+            || self.own.switches().intersects(Switches::STAY | Switches::LSTAY)
+            || self.negotiations.starts() >= PLACEMENTS_MAX;
+        let Some(here) = here.filter(|_| !stays && !others.is_empty()) else {
             return self.start_here(request, &job, out);
         };
-        let scene = Scene {
-            here: &here,
-            others: &others,
-            nodes: self.members.len() + 1,
-            typical_s: self.typical_s(),
-            theta: self.theta.value(),
-            settings: &self.settings,
-        };
+        let settings = self.settings;
+        let scene = self.scene(&here, &others, &settings);
         if self.policy.is_best_here(&scene, &job) {
             return self.start_here(request, &job, out);
         }
@@ -135,14 +132,8 @@ impl Broker {
             })
             .collect();
         let others: Vec<Place> = known.iter().map(|(_, place)| *place).collect();
-        let scene = Scene {
-            here,
-            others: &others,
-            nodes: self.members.len() + 1,
-            typical_s: self.typical_s(),
-            theta: self.theta.value(),
-            settings: &self.settings,
-        };
+        let settings = self.settings;
+        let scene = self.scene(here, &others, &settings);
         let jobs: Vec<Job> = movable.iter().map(|local| local.job).collect();
         let nominated = match self.policy.nominate(&scene, &jobs) {
             Nominees::All => 0..jobs.len(),
@@ -187,7 +178,7 @@ impl Broker {
     ) {
         let number = self.negotiations.number();
         out.extend(asked.iter().map(|to| Action::Send { to: *to, message: Message::Ask { number } }));
-        let until = now + self.settings.ask_timeout;
+        let until = now + self.links.patience(asked.iter().copied(), self.settings.ask_timeout);
         out.push(Action::Wake { at: until });
         let candidates = asked.into_iter().map(|node| Candidate { node, said: None }).collect();
         let phase = Phase::Asking { since: now };
@@ -207,7 +198,7 @@ impl Broker {
             .collect()
     }
 
-    pub(super) fn state_of(&self, sound: &Sound) -> crate::state::State {
+    pub(super) fn state_of(&self, sound: &Sound) -> State {
         sound.state(self.settings.thrash)
     }
 
@@ -222,7 +213,7 @@ impl Broker {
         out: &mut Vec<Action>,
     ) {
         let stay = self.here(now).map_or(0.0, |here| here.state.stretch_now());
-        let ticket = number.map(|number| super::Ticket { asker: self.me, number });
+        let ticket = number.map(|number| Ticket { asker: self.me, number });
         let number = number.unwrap_or(0);
         self.outgoing = Some(Outgoing { id: local.id, to, number, job: local.job, stay, promised_s });
         out.push(Action::Move { id: local.id, to, ticket });
@@ -240,6 +231,7 @@ impl Broker {
         let mut slow: Vec<(f64, NodeId)> = self
             .window
             .known(now)
+            .filter(|known| known.sound.entry().jobs_hundredths > 0)
             .map(|known| (self.state_of(known.sound).stretch_now(), known.sound.node()))
             .filter(|(stretch, _)| *stretch > INVITE_RATIO * mine)
             .collect();
@@ -249,6 +241,24 @@ impl Broker {
                 .take(INVITE_NODES)
                 .map(|(_, to)| Action::Send { to, message: Message::Invite { entry: entry.clone() } }),
         );
+    }
+
+    /// The window forgets whom it has no room for, but a process may be drawn to them: its home, and the nodes of its files.
+    pub(super) fn ask_talked_to(&mut self, now: Duration, out: &mut Vec<Action>) {
+        let jobs = self.own.jobs().iter().map(|local| &local.job).filter(|job| job.talk != Talk::default());
+        let partners = jobs.flat_map(|job| {
+            let owners = job.talk.files.iter().flatten().map(|(owner, _)| *owner);
+            std::iter::once(job.home).chain(owners)
+        });
+        let unknown: BTreeSet<NodeId> = partners
+            .filter(|partner| self.members.binary_search(partner).is_ok())
+            .filter(|partner| self.window.of(*partner, now).is_none())
+            .take(ASK_TALKED_TO)
+            .collect();
+        for to in unknown {
+            let number = self.negotiations.number();
+            out.push(Action::Send { to, message: Message::Ask { number } });
+        }
     }
 
     /// Another node has room: is there something for it?

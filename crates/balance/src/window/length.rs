@@ -9,6 +9,10 @@ use model::limits::WINDOW_ENTRIES_MAX;
 /// A shorter window would leave too little choice.
 const LENGTH_MIN: usize = 8;
 
+/// Periods by which entries are older than the formula says, which speaks of the mean node: some have heard nothing for a
+/// while, and keep as many entries as the others. Measured (`sim window`), the same from 64 to 10 000 nodes.
+const UNEVEN_PERIODS: f64 = 0.85;
+
 /// Mean age, in periods, of what a node knows in a cluster of `nodes` with windows of this length whose newer half is
 /// passed on.
 pub fn mean_age_periods(nodes: usize, length: usize) -> f64 {
@@ -20,7 +24,7 @@ pub fn mean_age_periods(nodes: usize, length: usize) -> f64 {
         let met = 1.0 - (1.0 - 1.0 / (count - 1.0)).powf(spread);
         return if count <= 2.0 { 1.0 } else { 1.0 / met + age };
     }
-    mean_age_of_newest(count, length as f64).0
+    mean_age_of_newest(count, length as f64).0 + UNEVEN_PERIODS
 }
 
 /// Mean age of the newest `kept` entries of a node, and how many nodes have an entry when it stops being one of them.

@@ -1,0 +1,425 @@
+//! A run: machines, network, and on each node the real broker with real messages.
+//!
+//! Everything that happens is in one queue, ordered by time and then by when it was put there; chance comes from the seed.
+//! So a run is the same each time.
+
+mod obey;
+
+use crate::contender::Contender;
+use crate::engine::{At, Engine, Machine, Process};
+use crate::measure::Measures;
+use crate::network::{Network, Trouble};
+use crate::scenario::{BANDWIDTH_MB_S, MOVE_FIXED_S, REMOTE_START_S, Scenario, THRASH};
+use balance::{
+    Action, Bounds, Broker, Event, Job, JobId, LocalJob, Machine as NodeMachine, Outcome, Run, Sample,
+    Settings, Talk, Ticket,
+};
+use model::limits::MOVES_PER_MINUTE_MAX;
+use model::{NodeId, ProcessId};
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use wire::balance::{Message, Switches};
+
+/// Seconds after which the others know that a node has crashed or come back.
+const DETECTION: Duration = Duration::from_secs(3);
+
+/// A run ends here even if processes are left: some policies never finish.
+const LASTS_MAX: Duration = Duration::from_secs(400_000);
+
+/// A sample of a node is taken again when it is older than this, even if nothing has changed but the ages of processes.
+const SAMPLE_AGE: Duration = Duration::from_millis(200);
+
+/// What a run is made of.
+#[derive(Clone, Debug)]
+pub struct Plan<'a> {
+    /// Machines and work.
+    pub scenario: &'a Scenario,
+    /// Who decides.
+    pub contender: &'a Contender,
+    /// Decides everything else.
+    pub seed: u64,
+    /// What goes wrong.
+    pub trouble: Trouble,
+    /// Time between two messages of load information; none: as usual.
+    pub spread: Option<Duration>,
+}
+
+#[derive(Debug)]
+enum Happening {
+    /// A process comes.
+    Arrival(usize),
+    /// A machine may have finished something, if it has not changed since.
+    End {
+        on: usize,
+        version: u32,
+    },
+    /// A program that was sent there starts.
+    Start {
+        process: usize,
+        on: usize,
+        ticket: Option<Ticket>,
+    },
+    /// A move is over.
+    Landing(Landing),
+    Tick(usize),
+    Spread(usize),
+    Mail {
+        from: usize,
+        to: usize,
+        message: Box<Message>,
+    },
+    Wake(usize),
+    /// News of an own process, which its home has from the deputy.
+    Notice {
+        to: usize,
+        event: Box<Event>,
+    },
+    Crash(usize),
+    Return(usize),
+    /// The others know that a node is gone or back.
+    Detected,
+}
+
+#[derive(Debug)]
+struct Landing {
+    process: usize,
+    from: usize,
+    to: usize,
+    ticket: Option<Ticket>,
+    began: Duration,
+    took_s: f64,
+}
+
+struct Queued {
+    at: Duration,
+    order: u64,
+    what: Happening,
+}
+
+impl Queued {
+    fn key(&self) -> (Duration, u64) {
+        (self.at, self.order)
+    }
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Queued) -> bool {
+        self.key() == other.key()
+    }
+}
+impl Eq for Queued {}
+impl Ord for Queued {
+    fn cmp(&self, other: &Queued) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Queued) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+struct Node {
+    broker: Broker,
+    /// When the broker was last told what runs here; none if that has changed since.
+    sampled: Option<Duration>,
+    boots: u32,
+}
+
+struct World<'a> {
+    plan: &'a Plan<'a>,
+    settings: Settings,
+    engine: Engine,
+    nodes: Vec<Node>,
+    network: Network,
+    queue: std::collections::BinaryHeap<Reverse<Queued>>,
+    order: u64,
+    now: Duration,
+    rng: SmallRng,
+    /// Processes that have come and not ended.
+    running: usize,
+    next_arrival: usize,
+    questions: u64,
+    over_shoot: f64,
+    moved_mb: f64,
+    ages: (f64, u64),
+    slowdowns: Vec<f64>,
+    lost: usize,
+    /// Processes that look for a place.
+    placing: BTreeMap<usize, ()>,
+    violations: Vec<String>,
+}
+
+/// The id of a machine's node.
+fn id(machine: usize) -> NodeId {
+    NodeId::new(u16::try_from(machine + 1).unwrap_or(u16::MAX)).unwrap_or_else(|| unreachable!("never 0"))
+}
+
+fn machine_of(node: NodeId) -> usize {
+    usize::from(node.get()) - 1
+}
+
+/// Makes a run.
+pub fn run(plan: &Plan<'_>) -> Measures {
+    let mut world = World::new(plan);
+    world.begin();
+    while let Some(Reverse(next)) = world.queue.pop() {
+        world.now = next.at;
+        world.happen(next.what);
+        if world.slowdowns.len() + world.lost == world.engine.processes.len() || world.now > LASTS_MAX {
+            break;
+        }
+    }
+    world.finish()
+}
+
+impl<'a> World<'a> {
+    fn new(plan: &'a Plan<'a>) -> World<'a> {
+        let scenario = plan.scenario;
+        let count = scenario.machines.len();
+        let usual = Settings::default();
+        let settings = Settings {
+            remote_start_s: REMOTE_START_S,
+            remote_overhead: scenario.remote_overhead,
+            move_fixed_s: MOVE_FIXED_S,
+            bandwidth_mb_s: BANDWIDTH_MB_S,
+            thrash: THRASH,
+            spread: plan.spread.unwrap_or(usual.spread),
+            ..usual
+        };
+        let mut rng = SmallRng::seed_from_u64(plan.seed);
+        let work = (scenario.work)(&mut rng, count);
+        let node = |index| Node {
+            broker: Broker::new(id(index), 1, (plan.contender.build)(), settings),
+            sampled: None,
+            boots: 1,
+        };
+        World {
+            plan,
+            settings,
+            engine: Engine {
+                machines: scenario.machines.iter().map(|spec| Machine::new(*spec)).collect(),
+                processes: work.into_iter().map(Process::new).collect(),
+            },
+            nodes: (0..count).map(node).collect(),
+            network: Network::new(plan.trouble.clone(), count, plan.seed ^ 0x6e65_7477),
+            queue: std::collections::BinaryHeap::new(),
+            order: 0,
+            now: Duration::ZERO,
+            // The work is the same for all policies; what they draw by chance is not taken from the same source.
+            rng: SmallRng::seed_from_u64(plan.seed ^ 0x706f_6c69),
+            running: 0,
+            next_arrival: 0,
+            questions: 0,
+            over_shoot: 0.0,
+            moved_mb: 0.0,
+            ages: (0.0, 0),
+            slowdowns: Vec::new(),
+            lost: 0,
+            placing: BTreeMap::new(),
+            violations: Vec::new(),
+        }
+    }
+
+    fn begin(&mut self) {
+        self.tell_members();
+        for node in 0..self.nodes.len() {
+            let phase: f64 = self.rng.random();
+            self.put(self.settings.tick.mul_f64(phase), Happening::Tick(node));
+            if self.plan.contender.informed {
+                // The cluster is older than its work: everybody has heard of everybody who can be heard of.
+                self.put(self.settings.spread.mul_f64(phase), Happening::Spread(node));
+            }
+        }
+        match self.plan.scenario.at_once {
+            Some(count) => (0..count).for_each(|_| self.put_next_arrival(None)),
+            None => self.put_next_arrival(Some(WARM_UP)),
+        }
+        let last = self.nodes.len() - 1;
+        if let Some((crash, back)) = self.plan.trouble.crash {
+            self.put(crash, Happening::Crash(last));
+            self.put(crash + DETECTION, Happening::Detected);
+            self.put(back, Happening::Return(last));
+            self.put(back + DETECTION, Happening::Detected);
+        }
+    }
+
+    fn put(&mut self, at: Duration, what: Happening) {
+        self.order += 1;
+        self.queue.push(Reverse(Queued { at, order: self.order, what }));
+    }
+
+    /// The next process comes by its own time, or now.
+    fn put_next_arrival(&mut self, offset: Option<Duration>) {
+        let Some(process) = self.engine.processes.get(self.next_arrival) else { return };
+        let at = offset
+            .map_or(self.now.max(WARM_UP), |offset| offset + Duration::from_secs_f64(process.work.arrives_s));
+        self.put(at, Happening::Arrival(self.next_arrival));
+        self.next_arrival += 1;
+    }
+
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Arrival(process) => self.arrive(process),
+            Happening::End { on, version } => {
+                if self.engine.machines[on].version == version {
+                    self.end_next(on);
+                }
+            }
+            Happening::Start { process, on, ticket } => self.start_away(process, on, ticket),
+            Happening::Landing(landing) => self.land(landing),
+            Happening::Tick(node) => {
+                self.put(self.now + self.settings.tick, Happening::Tick(node));
+                self.step(node, Event::Tick);
+            }
+            Happening::Spread(node) => {
+                self.put(self.now + self.settings.spread, Happening::Spread(node));
+                self.step(node, Event::Spread);
+            }
+            Happening::Mail { from, to, message } => {
+                let message = *message;
+                self.step(to, Event::Message { from: id(from), message });
+            }
+            Happening::Wake(node) => self.step(node, Event::Timer),
+            Happening::Notice { to, event } => self.step(to, *event),
+            Happening::Crash(node) => self.crash(node),
+            Happening::Return(node) => self.come_back(node),
+            Happening::Detected => self.tell_members(),
+        }
+    }
+
+    fn arrive(&mut self, process: usize) {
+        if self.plan.scenario.at_once.is_none() {
+            self.put_next_arrival(Some(WARM_UP));
+        }
+        self.running += 1;
+        let it = &mut self.engine.processes[process];
+        it.came = self.now;
+        let home = it.work.home;
+        if !self.engine.machines[home].up {
+            return self.lose(process);
+        }
+        let known = self.nodes[home].broker.window().known(self.now);
+        let (sum, count) = known.fold((0.0, 0), |(sum, count), one| (sum + one.age.as_secs_f64(), count + 1));
+        self.ages = (self.ages.0 + sum, self.ages.1 + count);
+        self.placing.insert(process, ());
+        let work = &self.engine.processes[process].work;
+        let job = Job { memory_mb: work.expected_mb, ..self.job(process) };
+        self.step(home, Event::Place { request: process as u64, job, bounds: Bounds::default() });
+    }
+
+    fn end_next(&mut self, on: usize) {
+        let Some((_, process)) = self.engine.next_end(on) else { return };
+        let job = self.job(process);
+        self.engine.remove(process, self.now);
+        self.engine.processes[process].at = At::Done;
+        self.changed(on);
+        self.running -= 1;
+        let it = &self.engine.processes[process];
+        let (home, work) = (it.work.home, it.work);
+        self.slowdowns.push((self.now - it.came).as_secs_f64() / work.cpu_s);
+        if home != on {
+            self.notice(on, home, Event::Left { at: id(on), job });
+        }
+        let run = Run { cpu_s: work.cpu_s, peak_mb: work.memory_mb };
+        self.notice(on, home, Event::Ended(run));
+        if self.plan.scenario.at_once.is_some() {
+            self.put_next_arrival(None);
+        }
+    }
+
+    /// What a process' home learns from its deputy; nothing if it cannot be reached.
+    fn notice(&mut self, from: usize, to: usize, event: Event) {
+        if from == to {
+            self.step(to, event);
+        } else if self.network.reaches(from, to, self.now) && self.engine.machines[to].up {
+            let at = self.now + self.plan.trouble.delay;
+            self.put(at, Happening::Notice { to, event: Box::new(event) });
+        }
+    }
+
+    /// What runs on a machine has changed: its next end too.
+    fn changed(&mut self, on: usize) {
+        self.nodes[on].sampled = None;
+        if let Some((at, _)) = self.engine.next_end(on) {
+            let version = self.engine.machines[on].version;
+            self.put(at.max(self.now), Happening::End { on, version });
+        }
+    }
+
+    fn lose(&mut self, process: usize) {
+        self.engine.processes[process].at = At::Lost;
+        self.placing.remove(&process);
+        self.running -= 1;
+        self.lost += 1;
+        if self.plan.scenario.at_once.is_some() {
+            self.put_next_arrival(None);
+        }
+    }
+
+    /// A machine crashes: what runs there, and what is at home there, is lost.
+    fn crash(&mut self, node: usize) {
+        self.engine.machines[node].up = false;
+        for process in 0..self.engine.processes.len() {
+            let it = &self.engine.processes[process];
+            let alive = !matches!(it.at, At::Done | At::Lost);
+            let begun = matches!(it.at, At::On(_) | At::Between) || self.placing.contains_key(&process);
+            let hit = it.at == At::On(node) || it.work.home == node;
+            if alive && begun && hit {
+                let at = it.at;
+                self.engine.remove(process, self.now);
+                self.lose(process);
+                if let At::On(on) = at {
+                    self.changed(on);
+                }
+            }
+        }
+        self.engine.machines[node].coming = (0.0, 0.0);
+    }
+
+    fn come_back(&mut self, node: usize) {
+        self.engine.machines[node].up = true;
+        self.engine.machines[node].link_free = self.now;
+        let boots = self.nodes[node].boots + 1;
+        let broker = Broker::new(id(node), boots, (self.plan.contender.build)(), self.settings);
+        self.nodes[node] = Node { broker, sampled: None, boots };
+    }
+
+    fn tell_members(&mut self) {
+        let up = |node: &usize| self.engine.machines[*node].up;
+        let members: Vec<NodeId> = (0..self.nodes.len()).filter(up).map(id).collect();
+        (0..self.nodes.len()).for_each(|node| self.step(node, Event::Members(members.clone())));
+    }
+
+    fn finish(self) -> Measures {
+        let mut sorted = self.slowdowns;
+        sorted.sort_by(f64::total_cmp);
+        let done = sorted.len();
+        let count = done.max(1) as f64;
+        let moves: usize = self.engine.processes.iter().map(|process| process.moves.len()).sum();
+        let thrashed_s: f64 = self.engine.machines.iter().map(|machine| machine.thrashed_s).sum();
+        let lasted_s = self.now.as_secs_f64();
+        Measures {
+            slowdown: sorted.iter().sum::<f64>() / count,
+            p95: sorted.get(done * 95 / 100).copied().unwrap_or(0.0),
+            moves: moves as f64 / count,
+            moved_mb: self.moved_mb / count,
+            over_shoot: self.over_shoot,
+            makespan_s: lasted_s - WARM_UP.as_secs_f64(),
+            thrashed_s: thrashed_s / count,
+            age_s: self.ages.0 / self.ages.1.max(1) as f64,
+            bytes_per_node_s: self.network.bytes as f64 / self.nodes.len() as f64 / lasted_s,
+            questions: self.questions as f64 / count,
+            done,
+            lost: self.lost,
+            unfinished: self.engine.processes.len() - done - self.lost,
+            violations: self.violations,
+        }
+    }
+}
+
+/// Time before the first process comes, in which news spread.
+const WARM_UP: Duration = Duration::from_secs(30);
