@@ -6,8 +6,10 @@
 mod cpu;
 mod ids;
 pub mod limits;
+mod mask;
 mod reason;
 
 pub use cpu::CpuProfile;
 pub use ids::{Destination, NodeId, ParseIdError, ProcessId, Session};
+pub use mask::{Mask, MaskNodes, MaskTooLong};
 pub use reason::{Reason, ReasonCode, Reasons};

@@ -24,6 +24,7 @@ mod history;
 mod journey;
 pub mod keeper;
 pub mod machine;
+pub mod measure;
 pub mod peers;
 pub mod process;
 mod setup;
