@@ -145,3 +145,18 @@ pub const NAME_BYTES_MAX: usize = 64;
 
 /// Addresses that a node is told to look for others at, at most.
 pub const SEEDS_MAX: usize = 64;
+
+/// Processes of one node that are measured; the rest counts only in the sums that the kernel makes.
+pub const PROCESSES_MEASURED_MAX: usize = 16_384;
+
+/// Threads of one process that are looked at; of more, the share that is runnable is taken for all.
+pub const THREADS_LOOKED_AT_MAX: usize = 256;
+
+/// Patterns in one list of the rules for automatic moves.
+pub const RULE_PATTERNS_MAX: usize = 256;
+
+/// Ancestors of a process that are asked what it inherits.
+pub const ANCESTORS_MAX: usize = 64;
+
+/// Speed of one standard CPU, in openMosix's unit.
+pub const SPEED_STANDARD: u32 = 10_000;

@@ -1,6 +1,7 @@
 //! `omd.toml`: the node, its peers, its rules for guests, its places in the file system.
 
 use crate::Error;
+use crate::rules::Balance;
 use model::NodeId;
 use model::limits::{PEERS_MAX, PORT_DISCOVERY, PORT_TCP, SEEDS_MAX};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,9 @@ pub struct Config {
     /// Rules for guests.
     #[serde(default)]
     pub guests: Guests,
+    /// Rules for automatic moves.
+    #[serde(default)]
+    pub balance: Balance,
     /// Places in the file system.
     #[serde(default)]
     pub paths: Paths,
@@ -53,6 +57,9 @@ pub struct Node {
     /// Where it listens for other nodes; all addresses and port 4660 by default.
     #[serde(default = "listen_everywhere")]
     pub listen: SocketAddr,
+    /// Speed of one of its CPUs, 10000 for the standard one; measured by default.
+    #[serde(default)]
+    pub speed: Option<u32>,
 }
 
 /// `[[peer]]`
@@ -186,6 +193,11 @@ impl Paths {
         self.run.join("history")
     }
 
+    /// The directory of what people have said about processes.
+    pub fn standings(&self) -> PathBuf {
+        self.run.join("standing")
+    }
+
     /// The directory of the wardens' sockets.
     pub fn wardens(&self) -> PathBuf {
         self.run.join("warden")
@@ -246,7 +258,12 @@ impl Config {
         }
         check_name(&self.node.name)?;
         self.cluster.check()?;
+        let speeds = crate::measure::SPEEDS;
+        if self.node.speed.is_some_and(|speed| !speeds.contains(&speed)) {
+            return Err(format!("node.speed must be from {} to {}", speeds.start(), speeds.end()));
+        }
         self.guests.check()?;
+        self.balance.check()?;
         let mut ids = std::collections::HashSet::from([self.node.id]);
         for peer in &self.peers {
             check_name(&peer.name)?;
@@ -291,6 +308,11 @@ impl Cluster {
 }
 
 impl Guests {
+    /// Whether this is a user id of guests.
+    pub fn is_guest(&self, uid: u32) -> bool {
+        uid.wrapping_sub(self.uid_base) < GUEST_IDS
+    }
+
     fn check(&self) -> Result<(), String> {
         let ids = self.uid_base..=self.uid_base.saturating_add(GUEST_IDS - 1);
         // The highest id means "none" to the kernel. Root and what distributions give to their own are never a guest's.
@@ -345,6 +367,8 @@ pub fn template(id: NodeId, name: &str, listen: SocketAddr, paths: &Paths, peers
          name = {}\n\
          # Where other nodes reach this one.\n\
          listen = \"{listen}\"\n\
+         # How fast one of its CPUs is; it is measured at the first start, and by 'om tune'. The standard CPU has 10000.\n\
+         # speed = 10000\n\
          \n\
          [cluster]\n\
          # Nodes announce themselves in these groups of their networks, and find each other so.\n\
@@ -378,13 +402,14 @@ pub fn template(id: NodeId, name: &str, listen: SocketAddr, paths: &Paths, peers
          # Whether they are refused where the kernel's cgroups cannot limit them.\n\
          # require_limits = false\n\
          \n\
-         [paths]\n\
+         {}[paths]\n\
          {paths}\
          \n\
          # Other nodes. Those that are in reach are found without being listed. What is listed wins over what is found,\n\
          # unless hint = true: then the address is where the node was when it joined.\n\
          {peers}",
-        quoted(name)
+        quoted(name),
+        crate::rules::TEMPLATE
     )
 }
 
@@ -466,6 +491,8 @@ mod tests {
             ("[node]\nid = 1\n[cluster]\nbeacon_seconds = 0", "beacon_seconds"),
             ("[node]\nid = 1\n[cluster]\nseeds = [\"alpha\"]", "'alpha'"),
             ("[node]\nid = 1\n[cluster]\nrefuse = [0]", "line 4"),
+            ("[node]\nid = 1\nname = \"a\"\nspeed = 0", "node.speed"),
+            ("[node]\nid = 1\nname = \"a\"\n[balance]\nmove = [\"\"]", "balance.move"),
             ("nonsense", "line 1"),
         ] {
             let error = Config::parse(text).unwrap_err();

@@ -63,5 +63,6 @@ counts! {
     datagrams_unwanted, "Datagrams of a channel that nobody listens to, or faster than it listens.";
     keys_fetched, "Cluster keys taken from another node.";
     joins_accepted, "Machines that became nodes through this one.";
+    newcomers, "New programs that were seen.";
     joins_refused, "Machines that wanted to become nodes and were refused.";
 }

@@ -1,17 +1,31 @@
 //! Readers of `/proc`.
 //!
-//! Each reads one file of one process in one go and returns plain data. They exist beside the general libraries
-//! because migration needs what those leave out (the flags of an area, its `map_files` name) and must not be slowed by
-//! what it does not need.
+//! Each reads one file in one go and returns plain data. They exist beside the general libraries
+//! because migration needs what those leave out (the flags of an area, its `map_files` name), and because a look at all
+//! processes once a second must cost next to nothing.
 #![forbid(unsafe_code)]
 
+mod glance;
+mod groups;
 mod maps;
 mod stat;
 mod status;
+mod system;
+mod walk;
 
+pub use glance::{Glance, parse_anonymous_pages, parse_glance, parse_schedstat};
+pub use groups::{
+    GroupPath, GroupVersion, groups_in, own_groups, parse_quota_v1, parse_quota_v2, parse_reclaimable,
+    parse_service_group,
+};
 pub use maps::{Mapping, maps, maps_with_flags, parse_maps, parse_smaps};
 pub use stat::{Stat, parse_stat, stat, stat_in, thread_stat};
 pub use status::{Status, parse_status, status};
+pub use system::{
+    CpuTimes, MemoryInfo, Pressure, memory_info, number_after, parse_cpu_times, parse_memory_info,
+    parse_pressure, parse_swapped_in,
+};
+pub use walk::Walk;
 
 use std::io;
 

@@ -26,7 +26,7 @@ pub struct Stat {
 }
 
 /// Kernel thread (`PF_KTHREAD`).
-const PF_KTHREAD: u32 = 0x0020_0000;
+pub(crate) const PF_KTHREAD: u32 = 0x0020_0000;
 
 impl Stat {
     /// A thread of the kernel.

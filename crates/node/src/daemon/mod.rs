@@ -3,6 +3,7 @@
 //! One thread accepts tools, one accepts other machines; each conversation has a thread of its own, their number is
 //! bounded. Lock order: `joins` or `offers`, then `listed`; the agents' lock is taken last.
 
+mod gauge;
 mod host;
 mod inbound;
 mod keys;
@@ -11,6 +12,7 @@ pub(crate) mod lines;
 mod nodes;
 mod relocate;
 mod requests;
+mod rulings;
 mod slots;
 mod sweep;
 mod tools;
@@ -20,6 +22,9 @@ use crate::config::Peer;
 use crate::counts::Counts;
 use crate::discovery::Discovery;
 use crate::{Error, Setup, peers};
+use crate::measure::Speed;
+use crate::rules::Rules;
+use gauge::Gauge;
 use model::limits::{CONNECTIONS_MAX, TOOLS_MAX};
 use model::{CpuProfile, NodeId};
 use nix::sys::signal::{SigSet, Signal};
@@ -40,6 +45,8 @@ pub(crate) struct Daemon {
     discovery: Discovery,
     agents: Agents,
     counts: Arc<Counts>,
+    rules: Rules,
+    gauge: Gauge,
     tools: Slots,
     /// Root's own places: no user can keep root from its daemon.
     root_tools: Slots,
@@ -76,6 +83,8 @@ pub fn run(setup: Setup) -> Result<(), Error> {
         listed: RwLock::new(setup.config.peers.clone()),
         agents: Agents::new(&setup, counts.clone())?,
         counts,
+        rules: Rules::new(&setup.config.balance),
+        gauge: Gauge::new(Speed::of_node(setup.config.node.speed, &setup.config.paths)),
         tools: Slots::new(TOOLS_MAX),
         root_tools: Slots::new(TOOLS_MAX),
         connections: Slots::new(CONNECTIONS_MAX),
@@ -95,6 +104,8 @@ pub fn run(setup: Setup) -> Result<(), Error> {
     std::thread::spawn(move || inbound::serve(&worker, &nodes));
     sweep::start(&daemon);
     daemon.begin_discovery(missed_keys);
+    gauge::start(&daemon);
+    rulings::watch_births(&daemon);
     let node = &daemon.setup.config.node;
     tracing::info!(id = %node.id, name = node.name, %listen, socket = %socket.display(), "ready");
 

@@ -43,6 +43,9 @@ impl Daemon {
             Request::Find { name } => self.find(&name),
             Request::RotateKey => self.rotate_key(uid),
             Request::Leave => return self.leave(uid, out),
+            Request::Load => self.load(),
+            Request::Tune { speed } => self.tune(uid, speed),
+            Request::Stand { pid, standing } => self.stand(uid, pid, &standing),
         };
         out(&answer.map_or_else(|failure| failure, |answer| Event::Done { answer }))
     }
@@ -60,7 +63,7 @@ impl Daemon {
         Ok(Answer::KeyRotated { generation: key.generation(), told, missed })
     }
 
-    fn existing(&self, pid: i32) -> Result<Process, Event> {
+    pub(super) fn existing(&self, pid: i32) -> Result<Process, Event> {
         Process::read(pid).ok_or_else(|| {
             let message = if pid <= 0 {
                 format!("{pid} is not a pid")
@@ -104,6 +107,7 @@ impl Daemon {
         Ok(Answer::Why {
             reasons,
             home_comings: status.map(|status| status.home_comings).unwrap_or_default(),
+            stays: self.stays(pid),
         })
     }
 
