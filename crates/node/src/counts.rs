@@ -48,6 +48,10 @@ counts! {
     peer_requests, "Requests of other nodes.";
     sessions_routed, "Connections handed to a warden.";
     sessions_unknown, "Connections for a session that no warden here has.";
+    balanced, "Processes that this node has moved by itself.";
+    placed, "New programs that were moved to a better place at once.";
+    balance_failed, "Moves by itself that failed.";
+    balance_garbage, "Datagrams about load that mean nothing.";
     offers_accepted, "Guests taken.";
     offers_refused, "Guests refused.";
     keepers_started, "Keepers started.";

@@ -76,7 +76,9 @@ impl Cluster {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("s{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new(programs.join("om"));
-        command.args(["lab", "--name", &name, "up", "--foreground", "--nodes", &nodes.len().to_string()]).args(options);
+        command
+            .args(["lab", "--name", &name, "up", "--foreground", "--nodes", &nodes.len().to_string()])
+            .args(options);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("failed to start om lab up")?;
         let said = Stream::of(child.stdout.take().context("no pipe")?);

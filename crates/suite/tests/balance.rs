@@ -196,7 +196,10 @@ fn jobs() -> Result<()> {
     }
     let (status, output) = encoders.end(SOON)?;
     let said = String::from_utf8_lossy(&output).into_owned();
-    ensure!(status == 0 && said.lines().last().is_some_and(|line| line.trim_start().starts_with("10 ")), "{said}");
+    ensure!(
+        status == 0 && said.lines().last().is_some_and(|line| line.trim_start().starts_with("10 ")),
+        "{said}"
+    );
     for node in ["n2", "n3", "n4"] {
         if used.get(node).copied().unwrap_or(0) == 0 {
             bail!("{node} had nothing to do: {used:?}\n{}", cluster.logs());

@@ -5,7 +5,7 @@ use crate::Error;
 use crate::config::Paths;
 use crate::measure::{Meter, NodeState, Party, ProcessState, Speed, SpeedSource};
 use crate::rules::{Subject, standing};
-use control::NodeLoad;
+use control::{NodeLoad, WardenStatus};
 use model::NodeId;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -25,11 +25,34 @@ struct Measured {
     speed: Speed,
     state: Option<NodeState>,
     processes: Vec<ProcessState>,
+    guests: Vec<WardenStatus>,
+}
+
+/// The node and what runs on it, at one moment.
+pub(super) struct Look {
+    /// The node.
+    pub(super) state: NodeState,
+    /// Its processes.
+    pub(super) processes: Vec<ProcessState>,
+    /// What their wardens told of guests.
+    pub(super) guests: Vec<WardenStatus>,
 }
 
 impl Gauge {
     pub(super) fn new(speed: Speed) -> Gauge {
-        Gauge { measured: Mutex::new(Measured { speed, state: None, processes: Vec::new() }) }
+        Gauge {
+            measured: Mutex::new(Measured { speed, state: None, processes: Vec::new(), guests: Vec::new() }),
+        }
+    }
+
+    /// What was measured last; nothing in the first moment.
+    pub(super) fn look(&self) -> Option<Look> {
+        let measured = self.lock();
+        Some(Look {
+            state: measured.state?,
+            processes: measured.processes.clone(),
+            guests: measured.guests.clone(),
+        })
     }
 
     /// The state of the node; nothing in the first moment.
@@ -94,15 +117,17 @@ fn run(daemon: &Weak<Daemon>, mut meter: Meter) {
         let paths = &daemon.setup.config.paths;
         meter.set_speed(daemon.gauge.lock().speed.speed);
         let away = held(paths);
-        if !away.is_empty() {
-            meter.report(&daemon.agents.keepers(), &[], daemon.own(), &|_| None);
+        let guests = daemon.guests();
+        if !away.is_empty() || !guests.is_empty() {
+            let keepers = if away.is_empty() { Vec::new() } else { daemon.agents.keepers() };
+            meter.report(&keepers, &guests, daemon.own(), &|node| daemon.speed_of(node));
         }
         let mut judge = |process: &ProcessState| party(&daemon, process);
         match meter.measure(&away, &mut judge) {
             Ok(state) => {
                 let processes = meter.processes().collect();
                 let mut measured = daemon.gauge.lock();
-                (measured.state, measured.processes) = (Some(state), processes);
+                (measured.state, measured.processes, measured.guests) = (Some(state), processes, guests);
             }
             Err(error) => tracing::warn!(%error, "this node could not measure itself"),
         }

@@ -1,6 +1,7 @@
 //! Deciding about guests.
 
 use super::Daemon;
+use super::balancing::Told;
 use crate::fault::{self, Point};
 use crate::machine;
 use model::limits::THREADS_MAX;
@@ -43,6 +44,9 @@ impl Daemon {
                         return PeerAnswer::Refused(Reasons(reasons));
                     }
                     self.counts.offers_accepted.add();
+                    if let (Some(balancing), Some(reservation)) = (self.balancing.get(), offer.reservation) {
+                        balancing.tell(Told::Expected { home: peer, pid: offer.process.pid, reservation });
+                    }
                     return PeerAnswer::Accepted { session };
                 }
                 Err(error) => {

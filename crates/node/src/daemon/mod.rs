@@ -3,6 +3,7 @@
 //! One thread accepts tools, one accepts other machines; each conversation has a thread of its own, their number is
 //! bounded. Lock order: `joins` or `offers`, then `listed`; the agents' lock is taken last.
 
+mod balancing;
 mod gauge;
 mod host;
 mod inbound;
@@ -21,9 +22,10 @@ use crate::agents::Agents;
 use crate::config::Peer;
 use crate::counts::Counts;
 use crate::discovery::Discovery;
-use crate::{Error, Setup, peers};
 use crate::measure::Speed;
 use crate::rules::Rules;
+use crate::{Error, Setup, peers};
+use balancing::Balancing;
 use gauge::Gauge;
 use model::limits::{CONNECTIONS_MAX, TOOLS_MAX};
 use model::{CpuProfile, NodeId};
@@ -34,7 +36,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// The daemon's state: all of it can be lost without loss.
 pub(crate) struct Daemon {
@@ -47,6 +49,7 @@ pub(crate) struct Daemon {
     counts: Arc<Counts>,
     rules: Rules,
     gauge: Gauge,
+    balancing: OnceLock<Balancing>,
     tools: Slots,
     /// Root's own places: no user can keep root from its daemon.
     root_tools: Slots,
@@ -85,6 +88,7 @@ pub fn run(setup: Setup) -> Result<(), Error> {
         counts,
         rules: Rules::new(&setup.config.balance),
         gauge: Gauge::new(Speed::of_node(setup.config.node.speed, &setup.config.paths)),
+        balancing: OnceLock::new(),
         tools: Slots::new(TOOLS_MAX),
         root_tools: Slots::new(TOOLS_MAX),
         connections: Slots::new(CONNECTIONS_MAX),
@@ -105,6 +109,7 @@ pub fn run(setup: Setup) -> Result<(), Error> {
     sweep::start(&daemon);
     daemon.begin_discovery(missed_keys);
     gauge::start(&daemon);
+    balancing::start(&daemon);
     rulings::watch_births(&daemon);
     let node = &daemon.setup.config.node;
     tracing::info!(id = %node.id, name = node.name, %listen, socket = %socket.display(), "ready");
@@ -158,6 +163,14 @@ impl Daemon {
     fn peers(&self) -> Vec<Peer> {
         let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner).clone();
         peers::merge(listed, &self.discovery.view(), &self.setup.config.cluster.refuse)
+    }
+
+    /// The nodes that live, as far as this one knows.
+    fn living(&self) -> Vec<NodeId> {
+        let refused = &self.setup.config.cluster.refuse;
+        let view = self.discovery.view();
+        let lives = view.iter().filter(|seen| seen.state == membership::State::Alive);
+        lives.map(|seen| seen.id).filter(|id| !refused.contains(id)).collect()
     }
 
     fn peer(&self, id: NodeId) -> Option<Peer> {

@@ -84,7 +84,7 @@ impl Daemon {
         self.keeper_status(process).or_else(|| history::of(&self.setup.config.paths, process.id))
     }
 
-    fn guests(&self) -> Vec<WardenStatus> {
+    pub(super) fn guests(&self) -> Vec<WardenStatus> {
         self.agents.wardens().into_iter().map(|(_, status)| status).collect()
     }
 

@@ -1,12 +1,13 @@
 //! What the broker is told of this node: the machine, the processes that it may move, and what has changed since.
 
 use crate::daemon::Daemon;
-use crate::measure::{Meter, NodeState, Party, ProcessState};
-use crate::rules::Verdict;
+use crate::daemon::gauge::Look;
+use crate::measure::{NodeState, Party, ProcessState};
+use crate::rules::standing;
 use balance::{Activity, Bounds, Decay, Event, Hold, Job, JobId, LocalJob, Machine, Run, Sample, Stats};
 use model::limits::SPEED_STANDARD;
 use model::{NodeId, ProcessId};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 const BYTES_PER_MB: f64 = (1 << 20) as f64;
@@ -30,7 +31,6 @@ struct Record {
 
 /// Looks at this node, once a second.
 pub(super) struct Census {
-    meter: Option<Meter>,
     cpu_class: u64,
     kernel: u32,
     records: BTreeMap<JobId, Record>,
@@ -43,10 +43,7 @@ pub(super) struct Census {
 
 impl Census {
     pub(super) fn new(daemon: &Daemon) -> Census {
-        let meter = Meter::new(daemon.speed())
-            .inspect_err(|error| tracing::error!(%error, "this node cannot be measured: nothing is balanced"));
         Census {
-            meter: meter.ok(),
             cpu_class: class_of(&daemon.cpu),
             kernel: release(&crate::machine::kernel()),
             records: BTreeMap::new(),
@@ -56,39 +53,39 @@ impl Census {
         }
     }
 
-    /// How this node is now. None where it cannot be measured.
+    /// How this node is now. None where it has not been measured yet.
     pub(super) fn take(&mut self, daemon: &Daemon) -> Option<Sample> {
         let own = daemon.own();
-        let (keepers, wardens) = (daemon.agents.keepers(), daemon.guests());
-        let meter = self.meter.as_mut()?;
-        meter.set_speed(daemon.speed());
-        meter.report(&keepers, &wardens, own, &|node| daemon.speed_of(node));
-        let away: HashSet<i32> =
-            keepers.iter().filter(|status| status.node != own).map(|status| status.process.pid).collect();
-        let judge = daemon.rules.judge();
-        let state = meter
-            .measure(&away, &mut |process| judge.party(process))
-            .inspect_err(|error| tracing::warn!(%error, "this node cannot be measured now"))
-            .ok()?;
-        let processes: Vec<ProcessState> = meter.processes().collect();
+        let Look { state, processes, guests } = daemon.gauge.look()?;
+        self.were_away =
+            self.records.iter().filter(|(_, record)| record.at != own).map(|(id, _)| *id).collect();
         let mut seen = BTreeSet::new();
         let mut jobs = Vec::new();
-        self.were_away = self.records.iter().filter(|(_, record)| record.at != own).map(|(id, _)| *id).collect();
         for process in processes {
             let Some(id) = id_of(&process, own) else { continue };
             let at = process.away.map_or(own, |away| away.node);
-            let calls = match process.guest {
-                Some(_) => wardens
+            let of_guest = |(home, pid)| {
+                guests
                     .iter()
-                    .find(|status| (status.home, status.pid) == (id.home, id.process.pid))
-                    .map_or(0, |status| status.forwarded),
+                    .find(|status| (status.home, status.pid) == (home, pid))
+                    .map_or(0, |status| status.forwarded)
+            };
+            let calls = match process.guest {
+                Some(guest) => of_guest(guest),
                 None => process.away.map_or(0, |away| away.forwarded),
             };
-            let verdict = daemon.rules.verdict(&process);
-            let job = self.note(id, &process, at, calls, verdict.decay);
+            let job = self.note(id, &process, at, calls);
             seen.insert(id);
-            if at == own && job.width >= WIDTH_MIN && matches!(process.party, Some(Party::Job | Party::Guest)) {
-                jobs.push(LocalJob { id, job, bounds: self.bounds(&verdict) });
+            if at == own && job.width >= WIDTH_MIN && matches!(process.party, Some(Party::Job | Party::Guest))
+            {
+                let mask = match process.guest {
+                    // Its home knows, and has the last word.
+                    Some(_) => None,
+                    None => standing::of(&daemon.setup.config.paths, process.id).mask,
+                };
+                let bounds =
+                    Bounds { hold: Hold::Free, mask: mask.unwrap_or_default(), cpu_class: self.cpu_class };
+                jobs.push(LocalJob { id, job, bounds });
             }
         }
         self.bury(&seen, own);
@@ -111,16 +108,22 @@ impl Census {
     }
 
     /// Takes in a look at a process, and what has changed since the last one.
-    fn note(&mut self, id: JobId, process: &ProcessState, at: NodeId, calls: u64, decay: Decay) -> Job {
+    fn note(&mut self, id: JobId, process: &ProcessState, at: NodeId, calls: u64) -> Job {
         let record = self.records.entry(id).or_insert_with(|| Record {
-            stats: Stats::new(decay),
+            stats: Stats::new(Decay::default()),
             cpu_ms: process.cpu_ms,
             calls,
-            job: Job { home: id.home, age_s: 0.0, whole_s: None, memory_mb: 0.0, width: 0.0, talk: Default::default() },
+            job: Job {
+                home: id.home,
+                age_s: 0.0,
+                whole_s: None,
+                memory_mb: 0.0,
+                width: 0.0,
+                talk: Default::default(),
+            },
             at: id.home,
             peak_mb: 0.0,
         });
-        record.stats.set_decay(decay);
         let spent_ms = process.cpu_ms.saturating_sub(record.cpu_ms);
         record.stats.observe(&Activity {
             cpu_s: spent_ms as f64 / 1000.0,
@@ -165,15 +168,6 @@ impl Census {
             lives
         });
         self.sent.retain(|(id, _)| seen.contains(id));
-    }
-
-    fn bounds(&self, verdict: &Verdict) -> Bounds {
-        Bounds {
-            hold: if verdict.locked { Hold::Locked } else { Hold::Free },
-            mask: verdict.mask.clone(),
-            // Whatever came here runs here: what fits this CPU fits all of its class.
-            cpu_class: self.cpu_class,
-        }
     }
 
     fn machine(&self, daemon: &Daemon, state: &NodeState, jobs: &[LocalJob]) -> Machine {
@@ -228,9 +222,13 @@ fn release(text: &str) -> u32 {
 mod tests {
     #[test]
     fn releases_are_numbers() {
-        for (text, number) in
-            [("6.18.44", 0x0612_002c), ("6.1.0-18-amd64", 0x0601_0000), ("7.0", 0x0700_0000), ("odd", 0), ("5.10.300", 0x050a_00ff)]
-        {
+        for (text, number) in [
+            ("6.18.44", 0x0612_002c),
+            ("6.1.0-18-amd64", 0x0601_0000),
+            ("7.0", 0x0700_0000),
+            ("odd", 0),
+            ("5.10.300", 0x050a_00ff),
+        ] {
             assert_eq!(super::release(text), number, "{text}");
         }
     }

@@ -40,16 +40,13 @@ impl Worker {
                     Outcome::Failed
                 }
             };
-            balancing.tell(Told::Departed { id, outcome });
+            balancing.tell(Told::Departed { id, to, outcome });
         });
     }
 
     /// A new program gets its place. Where it stays, or cannot be moved, it just goes on at home.
     fn start(&mut self, daemon: &Arc<Daemon>, request: u64, at: NodeId, ticket: Option<Ticket>) {
-        let Some(process) = self.census.placed(request) else { return };
-        if at == daemon.own() {
-            return;
-        }
+        let Some(process) = self.placed.remove(&request).filter(|_| at != daemon.own()) else { return };
         let daemon = daemon.clone();
         std::thread::spawn(move || {
             let pid = process.pid;
@@ -63,9 +60,9 @@ impl Worker {
 
 /// A message that is lost is asked for again, or its loss is what silence means anyway.
 fn send(daemon: &Daemon, to: NodeId, message: &Message) {
-    let sent = wire::balance::encode(message)
-        .map_err(|error| error.to_string())
-        .and_then(|bytes| daemon.discovery.datagrams().send(to, CHANNEL, &bytes).map_err(|error| error.to_string()));
+    let sent = wire::balance::encode(message).map_err(|error| error.to_string()).and_then(|bytes| {
+        daemon.discovery.datagrams().send(to, CHANNEL, &bytes).map_err(|error| error.to_string())
+    });
     if let Err(error) = sent {
         tracing::debug!(%to, error, "a message about load was not sent");
     }

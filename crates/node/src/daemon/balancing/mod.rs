@@ -13,17 +13,19 @@ mod deeds;
 
 use super::Daemon;
 use crate::discovery::Datagram;
-use balance::policy::Choice;
+use crate::rules::Policy;
+use balance::policy::PolicyName;
 use balance::{Action, Broker, Event, JobId, Outcome, Settings, Ticket};
 use census::Census;
-use model::{NodeId, Reservation};
+use model::{NodeId, ProcessId, Reservation};
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
-use wire::balance::Message;
+use wire::balance::{Entry, Message, Switches};
 
 /// The datagrams' channel.
 const CHANNEL: u8 = 1;
@@ -55,34 +57,44 @@ pub(super) enum Told {
     Departed {
         /// The process.
         id: JobId,
+        /// Where to.
+        to: NodeId,
         /// How it went.
         outcome: Outcome,
     },
 }
 
-/// Where the broker's thread is told something.
+/// Where the broker's thread is told something, and what it knows.
 #[derive(Clone, Debug)]
-pub(super) struct Balancing(SyncSender<Told>);
+pub(super) struct Balancing {
+    told: SyncSender<Told>,
+    known: Arc<RwLock<BTreeMap<NodeId, Entry>>>,
+}
 
 impl Balancing {
     /// Tells it something; dropped where too much waits.
     pub(super) fn tell(&self, told: Told) {
-        let _ = self.0.try_send(told);
+        let _ = self.told.try_send(told);
     }
 }
 
 /// Begins to balance, unless the configuration says not to.
 pub(super) fn start(daemon: &Arc<Daemon>) {
     let rules = &daemon.setup.config.balance;
-    let Some(choice) = rules.policy() else {
-        return tracing::info!("balance.policy = \"off\": processes move by hand only");
+    let policy = match rules.policy {
+        // Others must know all the same how this node is.
+        _ if !rules.automatic => PolicyName::None,
+        Policy::Ums => PolicyName::Ums,
+        Policy::Mosix => PolicyName::Mosix,
+        Policy::Oc => PolicyName::Oc,
+        Policy::None => PolicyName::None,
     };
     let datagrams = match daemon.discovery.datagrams().register(CHANNEL) {
         Ok(datagrams) => datagrams,
         Err(error) => return tracing::error!(%error, "nothing is balanced"),
     };
     let (sender, told) = sync_channel(WAITING_MAX);
-    let balancing = Balancing(sender);
+    let balancing = Balancing { told: sender, known: Arc::default() };
     let _ = daemon.balancing.set(balancing.clone());
     let counts = daemon.counts.clone();
     let listener = balancing.clone();
@@ -96,7 +108,7 @@ pub(super) fn start(daemon: &Arc<Daemon>) {
     });
     let daemon = Arc::downgrade(daemon);
     std::thread::spawn(move || {
-        if let Some(worker) = Worker::new(&daemon, choice, balancing) {
+        if let Some(worker) = Worker::new(&daemon, policy, balancing) {
             worker.run(&daemon, &told);
         }
     });
@@ -117,17 +129,19 @@ struct Worker {
     expected: BTreeMap<(NodeId, i32), Ticket>,
     /// What ran here at the last look.
     before: BTreeSet<JobId>,
+    /// New programs for which a place is looked for, by the numbers of the questions.
+    placed: BTreeMap<u64, ProcessId>,
 }
 
 impl Worker {
-    fn new(daemon: &Weak<Daemon>, choice: Choice, balancing: Balancing) -> Option<Worker> {
+    fn new(daemon: &Weak<Daemon>, policy: PolicyName, balancing: Balancing) -> Option<Worker> {
         let daemon = daemon.upgrade()?;
         let settings = Settings::default();
         // Seconds of this age: later starts have larger numbers. A clock that was set back makes others believe its older
         // entries until they have aged out.
         let boot = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
         Some(Worker {
-            broker: Broker::new(daemon.own(), boot as u32, choice.build(), settings),
+            broker: Broker::new(daemon.own(), boot as u32, policy.build(), settings),
             census: Census::new(&daemon),
             settings,
             balancing,
@@ -138,6 +152,7 @@ impl Worker {
             next_spread: Duration::ZERO,
             expected: BTreeMap::new(),
             before: BTreeSet::new(),
+            placed: BTreeMap::new(),
         })
     }
 
@@ -167,7 +182,12 @@ impl Worker {
     fn hear(&mut self, told: Told, actions: &mut Vec<Action>) {
         match told {
             Told::Message { from, message } => self.step(Event::Message { from, message }, actions),
-            Told::Departed { id, outcome } => self.step(Event::Departed { id, outcome }, actions),
+            Told::Departed { id, to, outcome } => {
+                if matches!(outcome, Outcome::Moved { .. }) {
+                    self.census.sent(id, to);
+                }
+                self.step(Event::Departed { id, outcome }, actions);
+            }
             Told::Expected { home, pid, reservation: Reservation { asker, number } } => {
                 if self.expected.len() >= EXPECTED_MAX {
                     self.expected.pop_first();
@@ -198,7 +218,7 @@ impl Worker {
     /// Looks at what runs here.
     fn look(&mut self, daemon: &Daemon, actions: &mut Vec<Action>) {
         self.step(Event::Members(daemon.living()), actions);
-        let sample = self.census.take(daemon);
+        let Some(sample) = self.census.take(daemon) else { return };
         let here: BTreeSet<JobId> = sample.jobs.iter().map(|job| job.id).collect();
         for id in here.difference(&self.before).copied().collect::<Vec<_>>() {
             let ticket = self.expected.remove(&(id.home, id.process.pid));
@@ -207,10 +227,30 @@ impl Worker {
                 self.step(Event::Landed { id, ticket, frozen_s: 0.0 }, actions);
             }
         }
-        for event in self.census.changes(daemon.own()) {
+        for event in self.census.changes() {
             self.step(event, actions);
         }
         self.before = here;
+        let now = self.began.elapsed();
+        let known =
+            self.broker.window().known(now).map(|known| (known.sound.node(), known.sound.entry().clone()));
+        *self.balancing.known.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
         self.step(Event::Sampled(sample), actions);
+    }
+}
+
+impl Daemon {
+    /// What the broker knows of the other nodes, by node; nothing where nothing is known.
+    pub(super) fn speed_of(&self, node: NodeId) -> Option<u32> {
+        let known = self.balancing.get()?.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&node).map(|entry| entry.speed)
+    }
+
+    /// What keeps balancing from this node, as others see it.
+    pub(super) fn switches(&self) -> Switches {
+        let mut switches = Switches::empty();
+        switches.set(Switches::NO_GUESTS, !self.setup.config.guests.accept);
+        switches.set(Switches::BLOCK, self.leaving.load(Ordering::Acquire));
+        switches
     }
 }
