@@ -261,6 +261,24 @@ fn who_talks_to_its_home_goes_home() {
     assert_eq!(cluster.moves, 10);
 }
 
+/// Nobody can make a program vanish by an answer to a question that was not put.
+#[test]
+fn an_unasked_promise_changes_nothing() {
+    for number in 0..4 {
+        let mut cluster = Cluster::new(&[1.0; 3], PolicyName::Ums);
+        cluster.samples[0].jobs.push(local(1, 100, 1.0));
+        cluster.sample(0);
+        cluster.place(1);
+        let message = Message::Granted { number, hold_ms: 1 };
+        cluster.step(0, Event::Message { from: node(3), message: message.clone() });
+        cluster.deliver();
+        cluster.step(0, Event::Message { from: node(3), message });
+        cluster.deliver();
+        assert_eq!(cluster.counts().iter().sum::<usize>(), 2);
+        assert_eq!(cluster.counts()[0], 1);
+    }
+}
+
 /// Who takes processes by promising what it does not keep gets fewer of them.
 #[test]
 fn broken_promises_are_remembered() {

@@ -7,7 +7,7 @@ use crate::cost;
 use crate::entry::{KB_PER_MB, Sound};
 use crate::job::{Job, JobId};
 use crate::rules::may_go;
-use crate::settings::{HOLD_MOVE_S, HOLD_START_S, RESERVE_ROUNDS_MAX};
+use crate::settings::{ANSWERS_MIN, ASK_AGAIN_MAX, HOLD_MOVE_S, HOLD_START_S, RESERVE_ROUNDS_MAX};
 use crate::state::{Place, State};
 use model::NodeId;
 use rand::{Rng, RngExt as _};
@@ -129,9 +129,11 @@ impl Broker {
         };
         let hold_ms = (hold_s * 1000.0) as u32;
         let job = brief(&negotiation.job, errand, moves_ms);
-        out.push(Action::Send { to: place.node, message: Message::Reserve { number, seen, job, hold_ms } });
+        let request = Message::Reserve { number, seen, job, hold_ms };
+        out.push(Action::Send { to: place.node, message: request.clone() });
         self.note(now, place.node, Some(number), 1.0, &negotiation.job);
-        negotiation.phase = Phase::Reserving { node: place.node, since: now };
+        negotiation.phase = Phase::Reserving { node: place.node, since: now, request };
+        negotiation.again = 0;
         negotiation.until = now + self.links.patience(std::iter::once(place.node), self.settings.ask_timeout);
         negotiation.rounds += 1;
         out.push(Action::Wake { at: negotiation.until });
@@ -144,10 +146,15 @@ impl Broker {
             .negotiations
             .get(number)
             .is_some_and(|one| matches!(one.phase, Phase::Reserving { node, .. } if node == from));
+        if self.negotiations.is_taken_up(from, number) {
+            return;
+        }
         let release = Action::Send { to: from, message: Message::Release { number } };
-        let Some(negotiation) = self.negotiations.remove(number).filter(|_| waited) else {
+        // One that waits for somebody else goes on waiting.
+        let Some(negotiation) = waited.then(|| self.negotiations.remove(number)).flatten() else {
             return out.push(release);
         };
+        self.negotiations.take_up(from, number);
         match negotiation.subject {
             Subject::Start(request) => {
                 let ticket = Some(Ticket { asker: self.me, number });
@@ -188,7 +195,7 @@ impl Broker {
         out: &mut Vec<Action>,
     ) {
         let Some(negotiation) = self.negotiations.get(number) else { return };
-        let Phase::Reserving { node, since } = negotiation.phase else { return };
+        let Phase::Reserving { node, since, .. } = negotiation.phase else { return };
         if node != from {
             return;
         }
@@ -207,19 +214,30 @@ impl Broker {
         self.decide(now, number, rng, out);
     }
 
-    /// Some have not answered in time.
+    /// Some have not answered in time: they are asked again, and then done without.
     pub(super) fn time_up(&mut self, now: Duration, rng: &mut dyn Rng, out: &mut Vec<Action>) {
         for number in self.negotiations.overdue(now) {
             let Some(negotiation) = self.negotiations.get(number) else { continue };
-            match negotiation.phase {
-                Phase::Asking { .. } => negotiation.candidates.retain(|candidate| candidate.said.is_some()),
-                Phase::Reserving { node, .. } => {
+            let again = question_again(number, negotiation);
+            if again.is_empty() {
+                if let Phase::Reserving { node, .. } = negotiation.phase {
                     negotiation.drop_candidate(node);
                     self.ledger.strike(node, number);
                     out.push(Action::Send { to: node, message: Message::Release { number } });
+                } else {
+                    negotiation.candidates.retain(|candidate| candidate.said.is_some());
                 }
+                self.decide(now, number, rng, out);
+                continue;
             }
-            self.decide(now, number, rng, out);
+            negotiation.again += 1;
+            if let Phase::Asking { since } = &mut negotiation.phase {
+                *since = now;
+            }
+            let asked = again.iter().map(|(to, _)| *to);
+            negotiation.until = now + self.links.patience(asked, self.settings.ask_timeout);
+            out.push(Action::Wake { at: negotiation.until });
+            out.extend(again.into_iter().map(|(to, message)| Action::Send { to, message }));
         }
     }
 
@@ -254,6 +272,23 @@ impl Broker {
         let achieved = outgoing.job.remaining_s() * (outgoing.stay - state.stretch_now()) - took_s;
         self.theta.observe(outgoing.promised_s, achieved);
         true
+    }
+}
+
+/// What is to be said again to whom; nothing if it has been said often enough, or can be done without.
+fn question_again(number: u32, negotiation: &Negotiation) -> Vec<(NodeId, Message)> {
+    if negotiation.again >= ASK_AGAIN_MAX {
+        return Vec::new();
+    }
+    match &negotiation.phase {
+        Phase::Reserving { node, request, .. } => vec![(*node, request.clone())],
+        Phase::Asking { .. } => {
+            let (told, silent): (Vec<_>, Vec<_>) =
+                negotiation.candidates.iter().partition(|candidate| candidate.said.is_some());
+            let enough = told.len() >= ANSWERS_MIN;
+            let silent = silent.into_iter().filter(|_| !enough);
+            silent.map(|candidate| (candidate.node, Message::Ask { number })).collect()
+        }
     }
 }
 

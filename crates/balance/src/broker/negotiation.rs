@@ -5,7 +5,8 @@ use crate::job::{Job, JobId};
 use crate::rules::Bounds;
 use crate::state::State;
 use model::NodeId;
-use std::collections::BTreeMap;
+use model::limits::PLACEMENTS_MAX;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wire::balance::Message;
 
@@ -29,7 +30,7 @@ pub(super) struct Candidate {
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
     Asking { since: Duration },
-    Reserving { node: NodeId, since: Duration },
+    Reserving { node: NodeId, since: Duration, request: Message },
 }
 
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub(super) struct Negotiation {
     pub(super) candidates: Vec<Candidate>,
     pub(super) phase: Phase,
     pub(super) until: Duration,
+    /// Times that the question of this phase has been put again.
+    pub(super) again: u32,
     pub(super) rounds: usize,
 }
 
@@ -57,6 +60,8 @@ impl Negotiation {
 #[derive(Debug, Default)]
 pub(super) struct Negotiations {
     open: BTreeMap<u32, Negotiation>,
+    /// Promises that were taken up lately: that they are given twice means nothing.
+    taken: VecDeque<(NodeId, u32)>,
     last: u32,
 }
 
@@ -85,6 +90,19 @@ impl Negotiations {
 
     pub(super) fn remove(&mut self, number: u32) -> Option<Negotiation> {
         self.open.remove(&number)
+    }
+
+    /// A promise is taken up.
+    pub(super) fn take_up(&mut self, by: NodeId, number: u32) {
+        if self.taken.len() >= PLACEMENTS_MAX {
+            self.taken.pop_front();
+        }
+        self.taken.push_back((by, number));
+    }
+
+    /// Whether a promise was taken up lately.
+    pub(super) fn is_taken_up(&self, by: NodeId, number: u32) -> bool {
+        self.taken.contains(&(by, number))
     }
 
     /// Those whose time is up.

@@ -182,8 +182,8 @@ impl Broker {
         out.push(Action::Wake { at: until });
         let candidates = asked.into_iter().map(|node| Candidate { node, said: None }).collect();
         let phase = Phase::Asking { since: now };
-        self.negotiations
-            .insert(number, Negotiation { subject, job, bounds, candidates, phase, until, rounds: 0 });
+        let negotiation = Negotiation { subject, job, bounds, candidates, phase, until, again: 0, rounds: 0 };
+        self.negotiations.insert(number, negotiation);
     }
 
     /// The others where a process with these bounds may go, as they are believed to be.
