@@ -6,6 +6,7 @@ mod client;
 mod commands;
 mod exit;
 mod lab;
+mod map;
 mod membership;
 mod mosrun;
 mod tables;
@@ -14,8 +15,14 @@ mod torture;
 use arguments::Command;
 use clap::Parser as _;
 use exit::Failure;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+
+/// Words of the classic tools that look like several letters to a modern one.
+fn classic(words: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    words.map(|word| if word == "-off" { "--off".into() } else { word })
+}
 
 fn main() -> ExitCode {
     let called = std::env::args_os().next().unwrap_or_default();
@@ -23,6 +30,8 @@ fn main() -> ExitCode {
     let command = match called.as_str() {
         "mosrun" => Command::Run(arguments::Mosrun::parse()),
         "migrate" => Command::Migrate(arguments::Migrate::parse()),
+        "showmap" => Command::Showmap(arguments::Listing::parse()),
+        "setpe" => Command::Setpe(arguments::Setpe::parse_from(classic(std::env::args_os()))),
         "mps" => Command::Ps(arguments::Listing::parse()),
         _ => arguments::Om::parse().command,
     };

@@ -17,7 +17,7 @@ mod tools;
 use crate::agents::Agents;
 use crate::config::Peer;
 use crate::counts::Counts;
-use crate::discovery::Discovery;
+use crate::discovery::{Discovery, Missed};
 use crate::{Error, Setup, peers};
 use model::limits::{CONNECTIONS_MAX, TOOLS_MAX};
 use model::{CpuProfile, NodeId};
@@ -159,7 +159,7 @@ impl Daemon {
     }
 
     /// Looks for other nodes, or says why not.
-    fn begin_discovery(self: &Arc<Daemon>, missed_keys: std::sync::mpsc::Receiver<NodeId>) {
+    fn begin_discovery(self: &Arc<Daemon>, missed_keys: std::sync::mpsc::Receiver<Missed>) {
         if !self.setup.config.cluster.discover {
             return tracing::info!("cluster.discover = false: only the listed peers are known");
         }

@@ -23,7 +23,7 @@ use keys::Held;
 use membership::{Found, State};
 use model::NodeId;
 use model::limits::SEEDS_MAX;
-use net::Seal;
+use net::{KeyId, Seal};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -52,6 +52,17 @@ pub struct Seen {
     pub since: Instant,
     /// How it was found.
     pub found: Found,
+}
+
+/// Somebody seals with a key that this node lacks: it may have missed a new one. Nothing of this is proved.
+#[derive(Clone, Copy, Debug)]
+pub struct Missed {
+    /// The key.
+    pub key: KeyId,
+    /// Who sends, as it says.
+    pub claimed: NodeId,
+    /// From where.
+    pub from: SocketAddr,
 }
 
 /// What the thread that owns the machine is told.
@@ -88,7 +99,7 @@ struct Shared {
     /// Taken by the thread that owns the machine.
     ordered: Mutex<Option<Receiver<Order>>>,
     /// Members that have sealed with a key that this node lacks.
-    unknown_keys: SyncSender<NodeId>,
+    unknown_keys: SyncSender<Missed>,
     channels: Mutex<HashMap<u8, SyncSender<Datagram>>>,
     view: RwLock<Vec<Seen>>,
     /// Where this node is reached.
@@ -97,8 +108,8 @@ struct Shared {
 }
 
 impl Discovery {
-    /// Discovery that has not begun, and the members from whom a key should be fetched.
-    pub fn new(setup: &Setup, counts: Arc<Counts>) -> Result<(Discovery, Receiver<NodeId>), Error> {
+    /// Discovery that has not begun, and what it tells of keys that this node lacks.
+    pub fn new(setup: &Setup, counts: Arc<Counts>) -> Result<(Discovery, Receiver<Missed>), Error> {
         let config = &setup.config;
         let (orders, ordered) = sync_channel(ORDERS_MAX);
         let (unknown_keys, fetch) = sync_channel(1);

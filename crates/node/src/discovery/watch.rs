@@ -3,7 +3,7 @@
 use super::datagrams::MEMBERSHIP;
 use super::interfaces::{self, Interface};
 use super::sockets::Sockets;
-use super::{Datagram, Discovery, Order, Seen, lives};
+use super::{Datagram, Discovery, Missed, Order, Seen, lives};
 use crate::Error;
 use membership::{Effect, Event, Found, Input, Membership, Place, Sender, Settings, State, Via};
 use model::NodeId;
@@ -168,16 +168,16 @@ impl Watch {
             Err(Dropped::Replayed) => counts.datagrams_replayed.add(),
             Err(Dropped::UnknownKey { key, claimed }) => {
                 counts.datagrams_unknown_key.add();
-                if claimed != discovery.0.own && self.machine.entry(claimed).is_some() {
-                    // It may have heard of a new key. Asking for it is done elsewhere, one at a time.
-                    let _ = discovery.0.unknown_keys.try_send(claimed);
+                // It may have heard of a new key. Asking for it is done elsewhere, one at a time, of nodes that are known; a
+                // node that knows nobody has to ask whoever speaks.
+                let known = self.machine.entry(claimed).is_some() || self.machine.entries().next().is_none();
+                if known && claimed != discovery.0.own {
+                    let _ = discovery.0.unknown_keys.try_send(Missed { key, claimed, from });
                 }
                 let now = Instant::now();
                 if self.strangers_mentioned.is_none_or(|last| now - last > MENTION_EVERY) {
                     self.strangers_mentioned = Some(now);
                     tracing::warn!(%from, %key, "datagrams under a key that this node does not have: another cluster on this network, or this node has missed a new key; they are dropped");
-                    // A node that has just been started knows nobody yet; its configured peers it does.
-                    let _ = discovery.0.unknown_keys.try_send(claimed);
                 }
             }
         }
