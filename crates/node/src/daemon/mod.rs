@@ -144,7 +144,11 @@ impl Daemon {
 
     /// The other nodes, by id: what is listed wins over what was found, and both over what is refused.
     fn peers(&self) -> Vec<Peer> {
-        let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut listed = self.listed.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let remembered = self.discovery.remembered().iter();
+        let unlisted: Vec<_> =
+            remembered.filter(|peer| listed.iter().all(|other| other.id != peer.id)).collect();
+        listed.extend(unlisted.into_iter().filter(|peer| peer.id != self.own()).cloned());
         peers::merge(listed, &self.discovery.view(), &self.setup.config.cluster.refuse)
     }
 

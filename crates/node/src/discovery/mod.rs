@@ -10,6 +10,7 @@ mod datagrams;
 mod interfaces;
 mod keys;
 mod lives;
+mod memory;
 mod sockets;
 mod watch;
 
@@ -91,6 +92,8 @@ struct Shared {
     /// Where the key file is.
     directory: PathBuf,
     peers: Vec<Peer>,
+    /// Whom the last daemon knew.
+    remembered: Vec<Peer>,
     keys: Mutex<Held>,
     seal: OnceLock<Seal>,
     unicast: OnceLock<Arc<sockets::Unicast>>,
@@ -126,6 +129,7 @@ impl Discovery {
             paths: config.paths.clone(),
             directory,
             peers: config.peers.clone(),
+            remembered: memory::load(&config.paths),
             keys: Mutex::new(held),
             seal: OnceLock::new(),
             unicast: OnceLock::new(),
@@ -175,6 +179,11 @@ impl Discovery {
         view.iter().find(|seen| seen.id == node).cloned()
     }
 
+    /// Whom the last daemon knew, as hints.
+    pub(crate) fn remembered(&self) -> &[Peer] {
+        &self.0.remembered
+    }
+
     /// Tells the machine something; it is done soon.
     pub(crate) fn order(&self, order: Order) {
         // Orders come from people: there are never many.
@@ -189,11 +198,12 @@ impl Discovery {
         Datagrams::new(self.clone())
     }
 
-    /// Seeds by their names; configured peers are seeds, too.
+    /// Seeds by their names; configured and remembered peers are seeds, too.
     fn look_up_seeds(&self) {
         use std::net::ToSocketAddrs as _;
         loop {
-            let named = self.0.rules.seeds.iter().chain(self.0.peers.iter().map(|peer| &peer.address));
+            let peers = self.0.peers.iter().chain(&self.0.remembered).map(|peer| &peer.address);
+            let named = self.0.rules.seeds.iter().chain(peers);
             let mut found = Vec::new();
             for name in named {
                 match name.to_socket_addrs() {
