@@ -12,7 +12,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 use wire::balance::{AGE_CLASSES, Aged, Entry, Message, Refusal, Switches};
-use wire::peer::{JoinRequest, NodeAddress, PeerAnswer, PeerRequest};
+use wire::peer::{JoinRequest, NodeAddress, PeerAnswer, PeerRequest, SharedKey};
 use wire::session::{self, Kind as Frame};
 use wire::{Call, Out, OutLen, When};
 
@@ -45,6 +45,12 @@ fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ("net_preamble", "session", net::Preamble { route: net::Route::Session(Session([9; 16])) }.encode().to_vec()),
         ("net_frame", "small", vec![1, 0, 20, 0, 3, 0, 0, 0]),
         ("net_frame", "largest", vec![1, 0, 6, 0, 0, 0, 64, 0]),
+        ("net_datagram", "keys", [b"\0".to_vec(), format!("2 {}\n1 {}\n", "ab".repeat(32), "cd".repeat(32)).into_bytes()].concat()),
+        ("net_datagram", "payload", vec![7; 200]),
+        ("membership", "beacon", membership::Message::Beacon { authority: [1; 32], record: record(), answer: true }.encode()?),
+        ("membership", "roll", membership::Message::Roll { records: vec![record(), record()], next: Some(node) }.encode()?),
+        ("membership", "talk", talk()?),
+        ("wire_peer", "key", peer(0, wire::peer::encode(&PeerRequest::NewClusterKey(SharedKey { generation: 2, secret: [7; 32] }))?)),
         ("wire_peer", "info", peer(0, wire::peer::encode(&PeerRequest::Info)?)),
         ("wire_peer", "introduce", peer(0, wire::peer::encode(&PeerRequest::Introduce(there))?)),
         ("wire_peer", "accepted", peer(1, wire::peer::encode(&PeerAnswer::Accepted { session: Session([1; 16]) })?)),
@@ -65,6 +71,8 @@ fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ),
         ("wire_call", "recv", [vec![0; 9], postcard::to_stdvec(&call())?].concat()),
         ("image", "two-areas", postcard::to_stdvec(&process(id))?),
+        ("control_lines", "leave", line(&Request::Leave)),
+        ("control_lines", "rotate-key", line(&Request::RotateKey)),
         ("control_lines", "migrate", line(&Request::Migrate { pid: 5, to: Destination::Node(node) })),
         ("control_lines", "expel", line(&Request::Expel { pid: 5, home: node })),
         ("control_lines", "move-to", line(&AgentRequest::MoveTo { pid: 4711, node, address })),
@@ -73,6 +81,14 @@ fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ("procinfo", "stat", [b"\x02".to_vec(), of_oneself("/proc/self/stat")?].concat()),
         ("procinfo", "status", [b"\x03".to_vec(), of_oneself("/proc/self/status")?].concat()),
         ("config", "small", b"[node]\nid = 1\nname = \"n1\"\n".to_vec()),
+        (
+            "config",
+            "cluster",
+            b"[node]\nid = 1\n[cluster]\ndiscover = true\nmulticast_v4 = \"239.192.46.60\"\nmulticast_v6 = \"ff02::6f6d\"\n\
+              port = 4660\ninterfaces = [\"eth0\"]\nseeds = [\"alpha:4660\"]\nbeacon_seconds = 5\nrefuse = [7]\n\
+              [[peer]]\nid = 2\nname = \"n2\"\naddress = \"10.77.0.2:4660\"\nhint = true\n"
+                .to_vec(),
+        ),
         (
             "config",
             "full",
@@ -137,6 +153,34 @@ fn told(node: NodeId) -> Aged {
 
 fn refused(node: NodeId) -> Message {
     Message::Refused { number: 7, why: Refusal::Changed, entry: told(node).entry }
+}
+
+fn record() -> membership::Record {
+    membership::Record {
+        node: NodeId::new(3).unwrap_or_else(|| unreachable!("3 is a node")),
+        incarnation: 1000,
+        edition: 2,
+        renewal: 1,
+        left: false,
+        name: "n3".into(),
+        addresses: vec!["10.0.0.2:4660".parse().unwrap_or_else(|_| unreachable!("an address"))],
+    }
+}
+
+/// A beacon, a question and a page, each as node 3 says it in its life 1000.
+fn talk() -> Result<Vec<u8>, Box<dyn Error>> {
+    let messages = [
+        membership::Message::Beacon { authority: [1; 32], record: record(), answer: true },
+        membership::Message::Ask { after: 0, digest: 1 },
+        membership::Message::Roll { records: vec![record()], next: None },
+    ];
+    let mut bytes = Vec::new();
+    for message in messages {
+        let payload = message.encode()?;
+        bytes.extend([2, 10, 1, u8::try_from(payload.len())?]);
+        bytes.extend(payload);
+    }
+    Ok(bytes)
 }
 
 fn join() -> JoinRequest {

@@ -112,7 +112,9 @@ impl Membership {
     /// When the next [`Input::Tick`] is due.
     pub fn wake(&self) -> Duration {
         let own = self.next_beacon.min(self.next_round).min(self.next_ask);
-        self.swim.wake().map_or(own, |swim| own.min(swim))
+        // Who does not take part runs no timers of the failure detector.
+        let swim = self.swim.wake().filter(|_| self.takes_part());
+        swim.map_or(own, |swim| own.min(swim))
     }
 
     /// Goes one step on. `now` never goes back; where it starts does not matter.
@@ -366,6 +368,9 @@ impl Membership {
         });
         let (their_life, left) = (life(&record), record.left);
         self.learn(now, record, found, effects);
+        if sender.via == Via::Multicast {
+            self.roster.hear_in_group(sender.node);
+        }
         // Its present life is known only now.
         self.roster.hear(now, sender.node, sender.incarnation, sender.from);
         let outcome = if left { self.swim.bury(now, their_life) } else { self.swim.hear(now, their_life) };

@@ -53,7 +53,7 @@ pub struct Entry {
     pub state: State,
     /// Since when, in the time of the steps.
     pub since: Duration,
-    /// How it was found first.
+    /// How it was found; multicast counts for more than the others.
     pub found: Found,
     /// From where it was heard, one of the addresses that it says it has.
     path: Option<(SocketAddr, Duration)>,
@@ -172,6 +172,13 @@ impl Roster {
             Entry { record, state: State::Gone, since: now, found, path: None, heard: None, rival: None };
         self.entries.insert(entry.record.node, entry);
         Learnt::New
+    }
+
+    /// A node is heard in a group of a network, however it was found before.
+    pub(crate) fn hear_in_group(&mut self, node: NodeId) {
+        if let Some(entry) = self.entries.get_mut(&node) {
+            entry.found = Found::Multicast;
+        }
     }
 
     /// Forgets the node that has been away for longest, if any is.

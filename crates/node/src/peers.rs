@@ -23,7 +23,7 @@ pub fn merge(listed: Vec<Peer>, found: &[Seen], refuse: &[NodeId]) -> Vec<Peer> 
     peers.into_values().collect()
 }
 
-fn of_seen(seen: &Seen) -> Option<Peer> {
+pub(crate) fn of_seen(seen: &Seen) -> Option<Peer> {
     let address = seen.addresses.first()?.to_string();
     Some(Peer { id: seen.id, name: seen.name.clone(), address, hint: false })
 }

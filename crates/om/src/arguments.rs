@@ -52,6 +52,10 @@ pub(crate) enum Command {
     Key(Key),
     /// Take this machine out of the cluster: guests go home, own processes come home, the daemon ends (root only).
     Leave(Listing),
+    /// Show the cluster as a map of ids and addresses (also as 'showmap').
+    Showmap(Listing),
+    /// Take over a map of nodes, or write one (also as 'setpe').
+    Setpe(Setpe),
     /// Make a whole virtual cluster on this machine, for trying out and testing.
     Lab(crate::lab::LabCommand),
 }
@@ -71,6 +75,8 @@ impl Command {
             | Command::Load(arguments) => arguments.common.json,
             Command::Tune(arguments) => arguments.common.json,
             Command::Expel(arguments) => arguments.common.json,
+            Command::Showmap(arguments) => arguments.common.json,
+            Command::Setpe(arguments) => arguments.common.json,
             Command::Leave(arguments) | Command::Key(Key::Rotate(arguments)) => arguments.common.json,
             Command::Init(arguments) => arguments.json,
             Command::Invite(arguments) => arguments.json,
@@ -89,8 +95,41 @@ pub(crate) enum Key {
     Rotate(Listing),
 }
 
+/// Take over a map of nodes, or write one. Nodes find each other without: see 'om nodes'.
+#[derive(Parser)]
+#[command(version, after_help = CODES)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["write", "write_too", "read", "off"])))]
+pub(crate) struct Setpe {
+    /// List the nodes of the map as peers in the configuration.
+    #[arg(short = 'w')]
+    pub(crate) write: bool,
+    /// The same.
+    #[arg(short = 'W')]
+    pub(crate) write_too: bool,
+    /// Write the cluster as it is now as a map.
+    #[arg(short = 'r')]
+    pub(crate) read: bool,
+    /// Leave the cluster, like 'om leave' (also -off).
+    #[arg(long)]
+    pub(crate) off: bool,
+    /// The map; /etc/openmosix.map by default, with -r standard output.
+    #[arg(short = 'f', value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Make sure that this node has this id.
+    #[arg(short = 'p', value_name = "ID")]
+    pub(crate) id: Option<NodeId>,
+    /// Not needed any more.
+    #[arg(short = 'g', value_name = "NUMBER")]
+    pub(crate) gateways: Option<u32>,
+    /// This node's configuration.
+    #[arg(long, value_name = "FILE", default_value = node::config::CONFIG_FILE)]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
 /// How to reach the daemon, and how to print.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Common {
     /// Print JSON instead of text.
     #[arg(long)]

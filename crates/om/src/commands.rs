@@ -3,7 +3,7 @@
 use crate::arguments::{Command, Common, Expel, Key, Listing, Migrate, OfProcess};
 use crate::client::{Client, unexpected};
 use crate::exit::Failure;
-use crate::{lab, load, membership, mosrun, standing, tables};
+use crate::{lab, load, map, membership, mosrun, standing, tables};
 use anyhow::Context as _;
 use control::{Answer, Request};
 use model::Hold;
@@ -25,6 +25,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Expel(arguments) => expel(&arguments)?,
         Command::Key(Key::Rotate(arguments)) => rotate_key(&arguments)?,
         Command::Leave(arguments) => leave(&arguments)?,
+        Command::Showmap(arguments) => map::showmap(&arguments)?,
+        Command::Setpe(arguments) => map::setpe(&arguments)?,
         Command::Run(arguments) => return mosrun::run(arguments),
         Command::Init(arguments) => membership::init(&arguments)?,
         Command::Invite(arguments) => membership::invite(&arguments)?,
@@ -130,7 +132,7 @@ fn rotate_key(arguments: &Listing) -> Result<(), Failure> {
     })
 }
 
-fn leave(arguments: &Listing) -> Result<(), Failure> {
+pub(crate) fn leave(arguments: &Listing) -> Result<(), Failure> {
     let answer = Client::connect(&arguments.common.socket)?.ask_aloud(&Request::Leave)?;
     let Answer::Left { guests, own } = &answer else { return Err(unexpected()) };
     show(arguments.common.json, &answer, || {

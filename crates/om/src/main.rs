@@ -7,6 +7,7 @@ mod commands;
 mod exit;
 mod lab;
 mod load;
+mod map;
 mod membership;
 mod mosrun;
 mod standing;
@@ -16,8 +17,14 @@ mod torture;
 use arguments::Command;
 use clap::Parser as _;
 use exit::Failure;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+
+/// Words of the classic tools that look like several letters to a modern one.
+fn classic(words: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    words.map(|word| if word == "-off" { "--off".into() } else { word })
+}
 
 fn main() -> ExitCode {
     let called = std::env::args_os().next().unwrap_or_default();
@@ -26,6 +33,8 @@ fn main() -> ExitCode {
         "mosrun" => Command::Run(arguments::Mosrun::parse()),
         "migrate" => Command::Migrate(arguments::Migrate::parse()),
         "tune" => Command::Tune(arguments::Tune::parse()),
+        "showmap" => Command::Showmap(arguments::Listing::parse()),
+        "setpe" => Command::Setpe(arguments::Setpe::parse_from(classic(std::env::args_os()))),
         "mps" => Command::Ps(arguments::Listing::parse()),
         _ => arguments::Om::parse().command,
     };

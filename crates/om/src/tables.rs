@@ -121,8 +121,7 @@ fn state(row: &NodeRow) -> &'static str {
     match (row.alive, row.state) {
         (_, NodeState::Left) => "left",
         (true, _) => "up",
-        (false, NodeState::Alive | NodeState::Suspect) => "silent",
-        (false, NodeState::Gone | NodeState::Unknown) => "down",
+        (false, _) => "down",
     }
 }
 

@@ -166,7 +166,12 @@ impl World {
                 let node = &self.nodes[place];
                 let due = node.machine.as_ref().is_some_and(|machine| machine.wake() <= self.now);
                 if due && !node.paused {
-                    self.step(place, Input::Tick);
+                    // After a pause there is more to do than one step takes, but not without end.
+                    let ticks = (0..64).take_while(|_| {
+                        self.step(place, Input::Tick);
+                        self.machine(place).wake() <= self.now
+                    });
+                    assert!(ticks.count() < 64, "it would never sleep");
                 }
             }
         }

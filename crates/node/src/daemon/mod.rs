@@ -21,7 +21,7 @@ mod tools;
 use crate::agents::Agents;
 use crate::config::Peer;
 use crate::counts::Counts;
-use crate::discovery::Discovery;
+use crate::discovery::{Discovery, Missed};
 use crate::measure::Speed;
 use crate::rules::Rules;
 use crate::{Error, Setup, peers};
@@ -161,7 +161,11 @@ impl Daemon {
 
     /// The other nodes, by id: what is listed wins over what was found, and both over what is refused.
     fn peers(&self) -> Vec<Peer> {
-        let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut listed = self.listed.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let remembered = self.discovery.remembered().iter();
+        let unlisted: Vec<_> =
+            remembered.filter(|peer| listed.iter().all(|other| other.id != peer.id)).collect();
+        listed.extend(unlisted.into_iter().filter(|peer| peer.id != self.own()).cloned());
         peers::merge(listed, &self.discovery.view(), &self.setup.config.cluster.refuse)
     }
 
@@ -184,7 +188,7 @@ impl Daemon {
     }
 
     /// Looks for other nodes, or says why not.
-    fn begin_discovery(self: &Arc<Daemon>, missed_keys: std::sync::mpsc::Receiver<NodeId>) {
+    fn begin_discovery(self: &Arc<Daemon>, missed_keys: std::sync::mpsc::Receiver<Missed>) {
         if !self.setup.config.cluster.discover {
             return tracing::info!("cluster.discover = false: only the listed peers are known");
         }

@@ -10,6 +10,7 @@ mod datagrams;
 mod interfaces;
 mod keys;
 mod lives;
+mod memory;
 mod sockets;
 mod watch;
 
@@ -23,7 +24,7 @@ use keys::Held;
 use membership::{Found, State};
 use model::NodeId;
 use model::limits::SEEDS_MAX;
-use net::Seal;
+use net::{KeyId, Seal};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -54,6 +55,17 @@ pub struct Seen {
     pub found: Found,
 }
 
+/// Somebody seals with a key that this node lacks: it may have missed a new one. Nothing of this is proved.
+#[derive(Clone, Copy, Debug)]
+pub struct Missed {
+    /// The key.
+    pub key: KeyId,
+    /// Who sends, as it says.
+    pub claimed: NodeId,
+    /// From where.
+    pub from: SocketAddr,
+}
+
 /// What the thread that owns the machine is told.
 #[derive(Debug)]
 pub(crate) enum Order {
@@ -80,6 +92,8 @@ struct Shared {
     /// Where the key file is.
     directory: PathBuf,
     peers: Vec<Peer>,
+    /// Whom the last daemon knew.
+    remembered: Vec<Peer>,
     keys: Mutex<Held>,
     seal: OnceLock<Seal>,
     unicast: OnceLock<Arc<sockets::Unicast>>,
@@ -88,7 +102,7 @@ struct Shared {
     /// Taken by the thread that owns the machine.
     ordered: Mutex<Option<Receiver<Order>>>,
     /// Members that have sealed with a key that this node lacks.
-    unknown_keys: SyncSender<NodeId>,
+    unknown_keys: SyncSender<Missed>,
     channels: Mutex<HashMap<u8, SyncSender<Datagram>>>,
     view: RwLock<Vec<Seen>>,
     /// Where this node is reached.
@@ -97,8 +111,8 @@ struct Shared {
 }
 
 impl Discovery {
-    /// Discovery that has not begun, and the members from whom a key should be fetched.
-    pub fn new(setup: &Setup, counts: Arc<Counts>) -> Result<(Discovery, Receiver<NodeId>), Error> {
+    /// Discovery that has not begun, and what it tells of keys that this node lacks.
+    pub fn new(setup: &Setup, counts: Arc<Counts>) -> Result<(Discovery, Receiver<Missed>), Error> {
         let config = &setup.config;
         let (orders, ordered) = sync_channel(ORDERS_MAX);
         let (unknown_keys, fetch) = sync_channel(1);
@@ -115,6 +129,7 @@ impl Discovery {
             paths: config.paths.clone(),
             directory,
             peers: config.peers.clone(),
+            remembered: memory::load(&config.paths),
             keys: Mutex::new(held),
             seal: OnceLock::new(),
             unicast: OnceLock::new(),
@@ -164,6 +179,11 @@ impl Discovery {
         view.iter().find(|seen| seen.id == node).cloned()
     }
 
+    /// Whom the last daemon knew, as hints.
+    pub(crate) fn remembered(&self) -> &[Peer] {
+        &self.0.remembered
+    }
+
     /// Tells the machine something; it is done soon.
     pub(crate) fn order(&self, order: Order) {
         // Orders come from people: there are never many.
@@ -178,11 +198,12 @@ impl Discovery {
         Datagrams::new(self.clone())
     }
 
-    /// Seeds by their names; configured peers are seeds, too.
+    /// Seeds by their names; configured and remembered peers are seeds, too.
     fn look_up_seeds(&self) {
         use std::net::ToSocketAddrs as _;
         loop {
-            let named = self.0.rules.seeds.iter().chain(self.0.peers.iter().map(|peer| &peer.address));
+            let peers = self.0.peers.iter().chain(&self.0.remembered).map(|peer| &peer.address);
+            let named = self.0.rules.seeds.iter().chain(peers);
             let mut found = Vec::new();
             for name in named {
                 match name.to_socket_addrs() {

@@ -170,17 +170,17 @@ impl Sockets {
         for interface in &self.interfaces {
             if let (Some(socket), Some(own)) = (&self.unicast.v4, interface.v4.first()) {
                 let socket = SockRef::from(socket);
-                self.into_group(&socket, self.groups.0, datagram, interface, socket.set_multicast_if_v4(own));
+                self.send_into(&socket, self.groups.0, datagram, interface, socket.set_multicast_if_v4(own));
             }
             if let (Some(socket), false) = (&self.unicast.v6, interface.v6.is_empty()) {
                 let socket = SockRef::from(socket);
                 let chosen = socket.set_multicast_if_v6(interface.index);
-                self.into_group(&socket, self.groups.1, datagram, interface, chosen);
+                self.send_into(&socket, self.groups.1, datagram, interface, chosen);
             }
         }
     }
 
-    fn into_group(
+    fn send_into(
         &self,
         socket: &Socket,
         group: SocketAddr,

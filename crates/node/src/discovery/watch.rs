@@ -3,8 +3,9 @@
 use super::datagrams::MEMBERSHIP;
 use super::interfaces::{self, Interface};
 use super::sockets::Sockets;
-use super::{Datagram, Discovery, Order, Seen, lives};
+use super::{Datagram, Discovery, Missed, Order, Seen, lives, memory};
 use crate::Error;
+use crate::config::Peer;
 use membership::{Effect, Event, Found, Input, Membership, Place, Sender, Settings, State, Via};
 use model::NodeId;
 use model::limits::DATAGRAM_BYTES_MAX;
@@ -34,6 +35,9 @@ pub(super) struct Watch {
     /// The last line about the networks, so that it is said once.
     said: Option<String>,
     strangers_mentioned: Option<Instant>,
+    other_cluster_mentioned: Option<Instant>,
+    /// What was written down last.
+    remembered: Vec<Peer>,
     effects: Vec<Effect>,
 }
 
@@ -64,6 +68,8 @@ impl Watch {
             next_publish: now,
             said: None,
             strangers_mentioned: None,
+            other_cluster_mentioned: None,
+            remembered: discovery.remembered().to_vec(),
             effects: Vec::new(),
         })
     }
@@ -168,16 +174,14 @@ impl Watch {
             Err(Dropped::Replayed) => counts.datagrams_replayed.add(),
             Err(Dropped::UnknownKey { key, claimed }) => {
                 counts.datagrams_unknown_key.add();
-                if claimed != discovery.0.own && self.machine.entry(claimed).is_some() {
-                    // It may have heard of a new key. Asking for it is done elsewhere, one at a time.
-                    let _ = discovery.0.unknown_keys.try_send(claimed);
+                // It may have heard of a new key. Asking for it is done elsewhere, one at a time, of nodes that are known; a
+                // node that knows nobody has to ask whoever speaks.
+                let known = self.machine.entry(claimed).is_some() || self.machine.entries().next().is_none();
+                if known && claimed != discovery.0.own {
+                    let _ = discovery.0.unknown_keys.try_send(Missed { key, claimed, from });
                 }
-                let now = Instant::now();
-                if self.strangers_mentioned.is_none_or(|last| now - last > MENTION_EVERY) {
-                    self.strangers_mentioned = Some(now);
+                if is_time(&mut self.strangers_mentioned) {
                     tracing::warn!(%from, %key, "datagrams under a key that this node does not have: another cluster on this network, or this node has missed a new key; they are dropped");
-                    // A node that has just been started knows nobody yet; its configured peers it does.
-                    let _ = discovery.0.unknown_keys.try_send(claimed);
                 }
             }
         }
@@ -211,6 +215,13 @@ impl Watch {
                 found: entry.found,
             })
             .collect();
+        let worth = memory::worth(&view);
+        if worth != self.remembered && !worth.is_empty() {
+            if let Err(error) = memory::store(&self.discovery.0.paths, &worth) {
+                tracing::debug!(%error, "cannot remember the other nodes");
+            }
+            self.remembered = worth;
+        }
         *self.discovery.0.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
 
@@ -245,8 +256,9 @@ impl Watch {
     }
 
     /// One line for what people want to know.
-    fn tell(&self, event: &Event) {
-        let counts = &self.discovery.0.counts;
+    fn tell(&mut self, event: &Event) {
+        let discovery = self.discovery.clone();
+        let counts = &discovery.0.counts;
         let by = |found: &Found| match found {
             Found::Multicast => "by multicast",
             Found::Seed => "at a seed",
@@ -280,7 +292,9 @@ impl Watch {
             }
             Event::OtherCluster { from } => {
                 counts.datagrams_refused.add();
-                tracing::warn!(%from, "a node of another cluster has this cluster's key; it is not let in. Make a new one: 'om key rotate'");
+                if is_time(&mut self.other_cluster_mentioned) {
+                    tracing::warn!(%from, "a node of another cluster has this cluster's key; it is not let in. Make a new one: 'om key rotate'");
+                }
             }
             Event::Full { node } => {
                 tracing::debug!(%node, "there is no room for it");
@@ -295,6 +309,16 @@ impl Watch {
     fn address(&self) -> SocketAddr {
         self.machine.own().addresses.first().copied().unwrap_or(self.discovery.0.listen)
     }
+}
+
+/// Whether something may be mentioned again, which counts as mentioning it.
+fn is_time(mentioned: &mut Option<Instant>) -> bool {
+    let now = Instant::now();
+    let due = mentioned.is_none_or(|last| now.saturating_duration_since(last) > MENTION_EVERY);
+    if due {
+        *mentioned = Some(now);
+    }
+    due
 }
 
 fn duplicate(node: NodeId, kept: &Place, other: &Place) -> String {

@@ -110,14 +110,19 @@ fn strangers_and_members_that_misbehave() {
     assert!(connect(&identity(&other, 2)).is_err());
     node.await_count("peer_handshakes_failed", 1);
 
-    // A good certificate, but nobody knows the node.
+    // A good certificate, but nobody knows the node, and this one wants listed nodes only.
     let authority = authority(&node);
+    let mut node = node;
+    node.stop();
+    let text = std::fs::read_to_string(node.config()).unwrap();
+    std::fs::write(node.config(), text.replace("# discover = true", "discover = false")).unwrap();
+    node.start();
+    let connect = |identity: &Identity| Channel::connect(identity, node.address, Route::Control, own, LIMIT);
     let mut stranger = connect(&identity(&authority, 2)).unwrap();
     assert!(stranger.recv().is_err());
     node.await_count("peer_strangers", 1);
 
     // A known node with good and bad messages. Without being invited it is only known after a restart.
-    let mut node = node;
     node.stop();
     let text = std::fs::read_to_string(node.config()).unwrap();
     let peer = format!("[[peer]]\nid = 2\nname = \"n2\"\naddress = \"{}\"\n", world::free_address());

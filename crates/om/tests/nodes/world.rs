@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -77,12 +77,13 @@ pub(crate) fn bad(command: &mut Command, code: i32) -> String {
 pub(crate) struct Node {
     pub(crate) directory: PathBuf,
     pub(crate) address: SocketAddr,
+    log: Arc<Mutex<String>>,
     daemon: Option<Child>,
 }
 
 impl Node {
     pub(crate) fn new(directory: PathBuf, address: SocketAddr) -> Node {
-        Node { directory, address, daemon: None }
+        Node { directory, address, log: Arc::default(), daemon: None }
     }
 
     /// The first node of a new cluster, its daemon running.
@@ -120,12 +121,33 @@ impl Node {
             assert_ne!(log.read_line(&mut said).unwrap(), 0, "{said}");
         }
         // The rest is read away, so that the daemon never waits for us.
+        let kept = self.log.clone();
+        *kept.lock().unwrap() = said;
         std::thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
                 println!("{line}");
+                kept.lock().unwrap().push_str(&(line + "\n"));
             }
         });
         self.daemon = Some(child);
+    }
+
+    /// Waits for a line of the daemon's log that has all these words; gives it.
+    pub(crate) fn await_log(&self, words: &[&str]) -> String {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let log = self.log.lock().unwrap().clone();
+            if let Some(line) = log.lines().find(|line| words.iter().all(|word| line.contains(word))) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < deadline, "{words:?} in {log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for the daemon to end by itself.
+    pub(crate) fn await_end(&mut self) -> std::process::ExitStatus {
+        self.daemon.take().unwrap().wait().unwrap()
     }
 
     /// Ends the daemon as a service manager would.
