@@ -3,9 +3,10 @@
 use crate::error::{Error, Result};
 use crate::init::{DAEMON_LOG, LOG_MARK};
 use crate::state::NodeState;
-use control::DAEMON_SOCKET;
+use control::{Answer, DAEMON_SOCKET, Event, NodeState as Opinion, Request};
+use model::limits::CONTROL_LINE_BYTES_MAX;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead as _, BufReader, Read, Seek, SeekFrom, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
@@ -13,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Seconds a daemon has to come up.
 const ANSWER_SECONDS_MAX: u64 = 10;
+/// Seconds the daemons have to find each other.
+const COMPANY_SECONDS_MAX: u64 = 30;
 /// Bytes of its log that an error quotes, at most.
 const QUOTE_BYTES_MAX: i64 = 600;
 
@@ -29,6 +32,37 @@ pub(crate) fn await_answer(node: &NodeState) -> Result<()> {
         thread::sleep(Duration::from_millis(20));
     }
     Ok(())
+}
+
+/// Waits until the node's daemon has found all the others, and they answer it.
+pub(crate) fn await_company(node: &NodeState, count: usize) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(COMPANY_SECONDS_MAX);
+    // Nobody is told when a daemon finds another one; 20 ms are no delay to a person.
+    while company(&node.seen_from_outside(DAEMON_SOCKET)).is_none_or(|found| found < count) {
+        if Instant::now() > deadline {
+            let log = log_end(&node.seen_from_outside(DAEMON_LOG));
+            return Err(Error::Lonely { node: node.name.clone(), log });
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// How many nodes a daemon knows that answer, with itself.
+fn company(socket: &Path) -> Option<usize> {
+    let mut stream = UnixStream::connect(socket).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(ANSWER_SECONDS_MAX))).ok()?;
+    let mut line = serde_json::to_vec(&Request::Nodes).ok()?;
+    line.push(b'\n');
+    stream.write_all(&line).ok()?;
+    let mut answer = Vec::new();
+    BufReader::new(stream).take(CONTROL_LINE_BYTES_MAX as u64).read_until(b'\n', &mut answer).ok()?;
+    match serde_json::from_slice(&answer).ok()? {
+        Event::Done { answer: Answer::Nodes { nodes } } => {
+            Some(nodes.iter().filter(|row| row.alive && row.state == Opinion::Alive).count())
+        }
+        _ => None,
+    }
 }
 
 /// The end of a log, on one line.
@@ -76,14 +110,39 @@ mod tests {
         Some((plan, programs))
     }
 
+    fn a_row(number: u16) -> control::NodeRow {
+        control::NodeRow {
+            id: model::NodeId::new(number).unwrap(),
+            name: format!("n{number}"),
+            address: String::new(),
+            addresses: Vec::new(),
+            state: Opinion::Alive,
+            since_seconds: None,
+            found: control::NodeFound::Multicast,
+            alive: true,
+            round_trip_us: 0,
+            cpus: 1,
+            memory_bytes: 0,
+            guests: 0,
+            kernel: String::new(),
+            version: String::new(),
+        }
+    }
+
     #[test]
     fn plays_a_daemon() {
         if std::env::var_os("LAB_PLAYS_A_DAEMON").is_some() {
             println!("configured: {}", fs::read_to_string("/etc/openmosix/omd.toml").unwrap());
             fs::create_dir_all("/run/openmosix").unwrap();
             let listener = UnixListener::bind(DAEMON_SOCKET).unwrap();
+            let nodes = vec![a_row(1), a_row(2)];
+            let answer = serde_json::to_string(&Event::Done { answer: Answer::Nodes { nodes } }).unwrap();
             loop {
-                drop(listener.accept());
+                let (mut tool, _) = listener.accept().unwrap();
+                let mut asked = String::new();
+                // Who only looks whether it answers hangs up.
+                let _ = BufReader::new(&tool).read_line(&mut asked);
+                let _ = writeln!(tool, "{answer}");
             }
         }
     }

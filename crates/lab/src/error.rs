@@ -119,6 +119,14 @@ pub enum Error {
     /// There is no daemon to start.
     #[error("no daemon at {0}: build it, or start the lab with --bare")]
     NoDaemon(PathBuf),
+    /// A daemon did not find the others in time.
+    #[error("the daemon of {node} does not find the other nodes; its log ends with: {log}")]
+    Lonely {
+        /// The node.
+        node: String,
+        /// The end of its log.
+        log: String,
+    },
     /// A daemon did not come up, or not in time.
     #[error("the daemon of {node} does not answer; its log ends with: {log}")]
     DaemonSilent {

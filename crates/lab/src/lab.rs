@@ -244,6 +244,7 @@ fn note_down(plan: &Plan, lock: &Lock, reports: OwnedFd) -> Result<State> {
     let state = State { name: plan.name.clone(), supervisor, rate: plan.rate, nodes };
     if plan.daemons == Daemons::Started {
         state.nodes.iter().try_for_each(daemon::await_answer)?;
+        state.nodes.iter().try_for_each(|node| daemon::await_company(node, state.nodes.len()))?;
     }
     lock.write(&state)?;
     Ok(state)

@@ -95,32 +95,18 @@ impl Plan {
     fn write_files(&mut self) -> Result<()> {
         let members: Vec<_> = self.nodes.iter().map(|node| (node.id, node.name.clone())).collect();
         let issued = credentials::issue(&self.name, &members)?;
-        let configurations: Vec<_> = self.nodes.iter().map(|node| self.configuration(node)).collect();
+        let configure = |node: &NodePlan| configuration(node, &self.settings);
+        let configurations: Vec<_> = self.nodes.iter().map(configure).collect();
         for ((node, credentials), configuration) in self.nodes.iter_mut().zip(issued).zip(configurations) {
             node.files = vec![
                 ("omd.toml", 0o644, configuration),
                 ("ca.pem", 0o644, credentials.authority_pem),
                 ("node.pem", 0o644, credentials.certificate_pem),
                 ("node.key", 0o600, credentials.key_pem),
+                ("cluster.key", 0o600, credentials.cluster_key),
             ];
         }
         Ok(())
-    }
-
-    fn configuration(&self, own: &NodePlan) -> String {
-        let port = model::limits::PORT_TCP;
-        // Dotted keys belong to no table, so they come first.
-        let mut text: String = self.settings.iter().map(|setting| format!("{setting}\n")).collect();
-        text += &format!("[node]\nid = {}\nname = \"{}\"\nlisten = \"0.0.0.0:{port}\"\n", own.id, own.name);
-        for peer in self.nodes.iter().filter(|peer| peer.id != own.id) {
-            // Writing into a String cannot fail.
-            let _ = write!(
-                text,
-                "\n[[peer]]\nid = {}\nname = \"{}\"\naddress = \"{}:{port}\"\n",
-                peer.id, peer.name, peer.address
-            );
-        }
-        text
     }
 
     /// Makes the nodes' cgroups. On failure some may exist; [`cgroup::remove`] finds them.
@@ -132,17 +118,24 @@ impl Plan {
     }
 }
 
+/// Nothing about the other nodes: they find each other.
+fn configuration(node: &NodePlan, settings: &[String]) -> String {
+    let port = model::limits::PORT_TCP;
+    // Dotted keys belong to no table, so they come first.
+    let settings: String = settings.iter().map(|setting| format!("{setting}\n")).collect();
+    format!("{settings}[node]\nid = {}\nname = \"{}\"\nlisten = \"0.0.0.0:{port}\"\n", node.id, node.name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn configuration_names_the_others_as_peers() {
+    fn a_nodes_configuration_says_nothing_of_the_others() {
         let mut spec = Spec::new("a", 2);
         spec.daemons = Daemons::Bare;
         let plan = plan(&spec).unwrap();
-        let expected = "[node]\nid = 1\nname = \"n1\"\nlisten = \"0.0.0.0:4660\"\n\n\
-                        [[peer]]\nid = 2\nname = \"n2\"\naddress = \"10.77.0.2:4660\"\n";
-        assert_eq!(plan.configuration(&plan.nodes[0]), expected);
+        let expected = "[node]\nid = 1\nname = \"n1\"\nlisten = \"0.0.0.0:4660\"\n";
+        assert_eq!(configuration(&plan.nodes[0]), expected);
     }
 }
