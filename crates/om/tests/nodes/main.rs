@@ -6,4 +6,5 @@ mod cluster;
 mod discovery;
 mod hostile;
 mod session;
+mod standing;
 mod world;
