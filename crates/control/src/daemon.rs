@@ -1,6 +1,7 @@
 //! What tools ask the daemon, and what it answers.
 
-use model::{Destination, NodeId, Reason};
+use crate::NodeLoad;
+use model::{Destination, NodeId, Reason, Standing, Stay};
 use serde::{Deserialize, Serialize};
 
 /// A tool's request to its daemon.
@@ -42,6 +43,21 @@ pub enum Request {
     },
     /// What the daemon has counted since it started; answered by [`Answer::Counts`].
     Counts,
+    /// What this node measures of itself; answered by [`Answer::Load`].
+    Load,
+    /// Measure the speed of this node's CPUs, or set it (administrator only); answered by [`Answer::Load`].
+    Tune {
+        /// What it is to be; measured where it is absent.
+        #[serde(default)]
+        speed: Option<u32>,
+    },
+    /// Say whether a process, and its children, may be moved automatically, and where to; answered by [`Answer::Stands`].
+    Stand {
+        /// Its pid.
+        pid: i32,
+        /// What is said in addition to what was said before.
+        standing: Standing,
+    },
 }
 
 /// One line of an answer.
@@ -122,6 +138,18 @@ pub enum Answer {
         /// How often each system call brought it home, as `(name, times)`.
         #[serde(default)]
         home_comings: Vec<(String, u64)>,
+        /// Why it is not moved automatically, if it could be moved.
+        #[serde(default)]
+        stays: Vec<Stay>,
+    },
+    /// What a node measures of itself.
+    Load(NodeLoad),
+    /// What holds for a process from now on, what it inherits included.
+    Stands {
+        /// Its pid.
+        pid: i32,
+        /// What holds.
+        standing: Standing,
     },
     /// Processes of this home that were moved, and guests here.
     Processes {

@@ -7,11 +7,13 @@
 
 mod agent;
 mod daemon;
+mod load;
 
 pub use agent::{AgentRequest, KeeperStatus, WardenStatus};
 pub use daemon::{
     Answer, Event, FailureKind, GuestRow, Location, NodeRow, ProcessRow, ProcessState, Progress, Request,
 };
+pub use load::NodeLoad;
 
 /// Where a daemon listens for tools.
 pub const DAEMON_SOCKET: &str = "/run/openmosix/omd.sock";

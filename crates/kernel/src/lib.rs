@@ -8,6 +8,7 @@ pub mod landlock;
 pub mod memory;
 pub mod notify;
 pub mod pagemap;
+pub mod proc_events;
 pub mod process;
 pub mod ptrace;
 pub mod signal;

@@ -3,13 +3,17 @@
 //! Plain data only. Nothing here reads a clock, a file or the network.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod codes;
 mod cpu;
 mod ids;
 pub mod limits;
 mod mask;
 mod reason;
+mod stay;
 
 pub use cpu::CpuProfile;
 pub use ids::{Destination, NodeId, ParseIdError, ProcessId, Session};
 pub use mask::{Mask, MaskNodes, MaskTooLong};
 pub use reason::{Reason, ReasonCode, Reasons};
+pub use stay::{Hold, Standing, Stay, StayCode};

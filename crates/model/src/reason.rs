@@ -3,33 +3,10 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-macro_rules! reason_codes {
-    ($($variant:ident = $code:literal, $words:literal;)*) => {
-        /// A machine-readable reason why a process cannot move now.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        pub enum ReasonCode {
-            $(#[doc = $words] $variant,)*
-        }
+codes! {
+    /// A machine-readable reason why a process cannot move now; its words complete "the process cannot move: ...".
+    ReasonCode
 
-        impl ReasonCode {
-            /// Every code, in the order of the table.
-            pub const ALL: &'static [ReasonCode] = &[$(ReasonCode::$variant,)*];
-
-            /// The code as it is printed and serialised.
-            pub fn code(self) -> &'static str {
-                match self { $(ReasonCode::$variant => $code,)* }
-            }
-
-            /// The reason in words, completing "the process cannot move: ...".
-            pub fn words(self) -> &'static str {
-                match self { $(ReasonCode::$variant => $words,)* }
-            }
-        }
-    };
-}
-
-reason_codes! {
     NoSuchProcess = "no-such-process", "no process has this pid";
     Zombie = "zombie", "it has ended and waits for its parent";
     KernelThread = "kernel-thread", "it is a thread of the kernel";

@@ -1,6 +1,7 @@
 //! `omd.toml`: the node, its peers, its rules for guests, its places in the file system.
 
 use crate::Error;
+use crate::rules::Balance;
 use model::NodeId;
 use model::limits::{PEERS_MAX, PORT_TCP};
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ pub struct Config {
     /// Rules for guests.
     #[serde(default)]
     pub guests: Guests,
+    /// Rules for automatic moves.
+    #[serde(default)]
+    pub balance: Balance,
     /// Places in the file system.
     #[serde(default)]
     pub paths: Paths,
@@ -50,6 +54,9 @@ pub struct Node {
     /// Where it listens for other nodes; all addresses and port 4660 by default.
     #[serde(default = "listen_everywhere")]
     pub listen: SocketAddr,
+    /// Speed of one of its CPUs, 10000 for the standard one; measured by default.
+    #[serde(default)]
+    pub speed: Option<u32>,
 }
 
 /// `[[peer]]`
@@ -142,6 +149,11 @@ impl Paths {
         self.run.join("history")
     }
 
+    /// The directory of what people have said about processes.
+    pub fn standings(&self) -> PathBuf {
+        self.run.join("standing")
+    }
+
     /// The directory of the wardens' sockets.
     pub fn wardens(&self) -> PathBuf {
         self.run.join("warden")
@@ -201,7 +213,12 @@ impl Config {
             return Err("node.listen needs a port other than 0".to_owned());
         }
         check_name(&self.node.name)?;
+        let speeds = crate::measure::SPEEDS;
+        if self.node.speed.is_some_and(|speed| !speeds.contains(&speed)) {
+            return Err(format!("node.speed must be from {} to {}", speeds.start(), speeds.end()));
+        }
         self.guests.check()?;
+        self.balance.check()?;
         let mut ids = std::collections::HashSet::from([self.node.id]);
         for peer in &self.peers {
             check_name(&peer.name)?;
@@ -221,6 +238,11 @@ impl Config {
 }
 
 impl Guests {
+    /// Whether this is a user id of guests.
+    pub fn is_guest(&self, uid: u32) -> bool {
+        uid.wrapping_sub(self.uid_base) < GUEST_IDS
+    }
+
     fn check(&self) -> Result<(), String> {
         let ids = self.uid_base..=self.uid_base.saturating_add(GUEST_IDS - 1);
         // The highest id means "none" to the kernel. Root and what distributions give to their own are never a guest's.
@@ -277,6 +299,8 @@ pub fn template(id: NodeId, name: &str, listen: SocketAddr, paths: &Paths, peers
          name = {}\n\
          # Where other nodes reach this one.\n\
          listen = \"{listen}\"\n\
+         # How fast one of its CPUs is; it is measured at the first start, and by 'om tune'. The standard CPU has 10000.\n\
+         # speed = 10000\n\
          \n\
          [guests]\n\
          # Whether processes of other nodes may run here, and how many.\n\
@@ -296,12 +320,13 @@ pub fn template(id: NodeId, name: &str, listen: SocketAddr, paths: &Paths, peers
          # Whether they are refused where the kernel's cgroups cannot limit them.\n\
          # require_limits = false\n\
          \n\
-         [paths]\n\
+         {}[paths]\n\
          {paths}\
          \n\
          # The other nodes. A node that is not listed here is not let in, whatever its certificate says.\n\
          {peers}",
-        quoted(name)
+        quoted(name),
+        crate::rules::TEMPLATE
     )
 }
 
@@ -376,6 +401,8 @@ mod tests {
             ("[node]\nid = 1\nname = \"a\"\n[guests]\ncpu_weight = 0", "cpu_weight"),
             ("[node]\nid = 1\nname = \"a\"\n[guests]\ntasks_max = 1", "tasks_max"),
             ("[node]\nid = 1\nname = \"a\"\n[guests]\nmemory_max_mb = 9223372036854775807", "MiB"),
+            ("[node]\nid = 1\nname = \"a\"\nspeed = 0", "node.speed"),
+            ("[node]\nid = 1\nname = \"a\"\n[balance]\nmove = [\"\"]", "balance.move"),
             ("nonsense", "line 1"),
         ] {
             let error = Config::parse(text).unwrap_err();

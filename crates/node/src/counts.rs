@@ -53,5 +53,6 @@ counts! {
     keepers_started, "Keepers started.";
     wardens_started, "Wardens started.";
     joins_accepted, "Machines that became nodes through this one.";
+    newcomers, "New programs that were seen.";
     joins_refused, "Machines that wanted to become nodes and were refused.";
 }

@@ -23,6 +23,14 @@ pub(crate) enum Command {
     Where(OfProcess),
     /// Say why a process cannot move: all reasons, or none.
     Why(OfProcess),
+    /// Lock a process, and what it starts, to where it is: it is not moved automatically.
+    Lock(OfProcess),
+    /// Unlock a process, and what it starts: it may be moved automatically.
+    Unlock(OfProcess),
+    /// Show what this machine measures of itself: speed, CPUs, load, memory.
+    Load(Listing),
+    /// Measure how fast this machine's CPUs are, or set it (root only; also as 'tune').
+    Tune(Tune),
     /// List the processes of this machine that were moved, and the guests on it.
     Ps(Listing),
     /// List the nodes of the cluster.
@@ -48,10 +56,15 @@ impl Command {
     pub(crate) fn wants_json(&self) -> bool {
         match self {
             Command::Migrate(arguments) => arguments.common.json,
-            Command::Where(arguments) | Command::Why(arguments) => arguments.common.json,
-            Command::Ps(arguments) | Command::Nodes(arguments) | Command::Counts(arguments) => {
-                arguments.common.json
-            }
+            Command::Where(arguments)
+            | Command::Why(arguments)
+            | Command::Lock(arguments)
+            | Command::Unlock(arguments) => arguments.common.json,
+            Command::Ps(arguments)
+            | Command::Nodes(arguments)
+            | Command::Counts(arguments)
+            | Command::Load(arguments) => arguments.common.json,
+            Command::Tune(arguments) => arguments.common.json,
             Command::Expel(arguments) => arguments.common.json,
             Command::Init(arguments) => arguments.json,
             Command::Invite(arguments) => arguments.json,
@@ -116,17 +129,38 @@ pub(crate) struct Expel {
     pub(crate) common: Common,
 }
 
-/// Start a program in the ordinary way and move it to a node as soon as it runs.
+/// Measure how fast this machine's CPUs are, or set it.
+#[derive(Parser)]
+#[command(version, after_help = CODES)]
+pub(crate) struct Tune {
+    /// What it is to be instead of a measurement; the standard CPU has 10000.
+    #[arg(long, value_name = "SPEED")]
+    pub(crate) speed: Option<u32>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Start a program in the ordinary way, at once on a node or where the cluster thinks best.
+///
+/// The first word is a node, and the program is moved there as soon as it runs and locked there; with an option that says
+/// more about the place (-h, -j, -l, -L, -k), only a number is a node, and without one the program begins here.
 ///
 /// It keeps the terminal, the working directory and all else. If it cannot move, mosrun says so and it runs here. Nothing
 /// is started where the daemon does not answer or no node has this name.
 #[derive(Parser)]
-#[command(version, after_help = "Ends as the program ends: with its exit code, or by its signal.")]
+#[command(
+    version,
+    disable_help_flag = true,
+    after_help = "Ends as the program ends: with its exit code, or by its signal."
+)]
 pub(crate) struct Mosrun {
-    /// A node's number or name.
-    pub(crate) node: String,
-    /// The program and its arguments.
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[command(flatten)]
+    pub(crate) placing: crate::standing::Placing,
+    /// Print help.
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+    /// A node's number or name, then the program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, value_name = "[NODE] COMMAND")]
     pub(crate) command: Vec<OsString>,
     /// The daemon's socket.
     #[arg(long, env = "OM_SOCKET", value_name = "FILE", default_value = control::DAEMON_SOCKET)]

@@ -3,9 +3,10 @@
 use crate::arguments::{Command, Common, Expel, Listing, Migrate, OfProcess};
 use crate::client::{Client, unexpected};
 use crate::exit::Failure;
-use crate::{lab, membership, mosrun, tables};
+use crate::{lab, load, membership, mosrun, standing, tables};
 use anyhow::Context as _;
 use control::{Answer, Request};
+use model::Hold;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -14,6 +15,10 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Migrate(arguments) => migrate(&arguments)?,
         Command::Where(arguments) => locate(&arguments)?,
         Command::Why(arguments) => return why(&arguments),
+        Command::Lock(arguments) => standing::set(&arguments, Hold::Locked)?,
+        Command::Unlock(arguments) => standing::set(&arguments, Hold::Unlocked)?,
+        Command::Load(arguments) => load::load(&arguments.common)?,
+        Command::Tune(arguments) => load::tune(&arguments)?,
         Command::Ps(arguments) => ps(&arguments)?,
         Command::Nodes(arguments) => nodes(&arguments)?,
         Command::Counts(arguments) => counts(&arguments)?,
@@ -69,7 +74,7 @@ fn locate(arguments: &OfProcess) -> Result<(), Failure> {
 
 fn why(arguments: &OfProcess) -> Result<ExitCode, Failure> {
     let answer = Client::connect(&arguments.common.socket)?.ask(&Request::Why { pid: arguments.pid })?;
-    let Answer::Why { reasons, home_comings } = &answer else { return Err(unexpected()) };
+    let Answer::Why { reasons, home_comings, stays } = &answer else { return Err(unexpected()) };
     show(arguments.common.json, &answer, || {
         let mut text = String::new();
         if reasons.is_empty() {
@@ -77,6 +82,10 @@ fn why(arguments: &OfProcess) -> Result<ExitCode, Failure> {
         } else {
             text.push_str(&format!("process {} cannot move:\n", arguments.pid));
             text.extend(reasons.iter().map(|reason| format!("  {reason}\n")));
+        }
+        if !stays.is_empty() {
+            text.push_str("it is not moved automatically:\n");
+            text.extend(stays.iter().map(|stay| format!("  {stay}\n")));
         }
         if !home_comings.is_empty() {
             text.push_str("these calls brought it home:\n");

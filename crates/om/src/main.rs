@@ -6,8 +6,10 @@ mod client;
 mod commands;
 mod exit;
 mod lab;
+mod load;
 mod membership;
 mod mosrun;
+mod standing;
 mod tables;
 mod torture;
 
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     let command = match called.as_str() {
         "mosrun" => Command::Run(arguments::Mosrun::parse()),
         "migrate" => Command::Migrate(arguments::Migrate::parse()),
+        "tune" => Command::Tune(arguments::Tune::parse()),
         "mps" => Command::Ps(arguments::Listing::parse()),
         _ => arguments::Om::parse().command,
     };

@@ -1,4 +1,4 @@
-//! `mosrun NODE COMMAND`: the program is our direct child and is moved as soon as it is exec'd.
+//! `mosrun [NODE] COMMAND`: the program is our direct child; if a node is given, it is moved there as soon as it is exec'd.
 //!
 //! `posix_spawn` returns when the child's exec has succeeded, so the program is there when the migration is asked for. It stays in our process group: the terminal's signals reach it directly, those sent
 //! to us alone are passed on.
@@ -6,6 +6,7 @@
 use crate::arguments::Mosrun;
 use crate::client::Client;
 use crate::exit::Failure;
+use crate::standing;
 use control::{FailureKind, Request};
 use nix::errno::Errno;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp};
@@ -25,10 +26,16 @@ const FROM_TERMINAL: [Signal; 2] = [Signal::SIGINT, Signal::SIGQUIT];
 
 pub(crate) fn run(arguments: Mosrun) -> Result<ExitCode, Failure> {
     let mut client = Client::connect(&arguments.socket)?;
-    let to = client.destination(&arguments.node)?;
-    let Some((program, rest)) = arguments.command.split_first() else {
-        return Err(Failure::new(FailureKind::BadRequest, "no command"));
+    let node = arguments.command.first().filter(|first| arguments.placing.takes_node(first));
+    let words = if node.is_some() { &arguments.command[1..] } else { &arguments.command[..] };
+    let Some((program, rest)) = words.split_first() else {
+        return Err(Failure::new(FailureKind::BadRequest, "no command: after the node comes a program"));
     };
+    let (start_at, standing) = arguments.placing.plan(node.map(OsString::as_os_str))?;
+    // Of ourselves, before there is a child: it inherits, and so does everything that it starts, however soon.
+    let own_pid = std::process::id() as i32;
+    let destinations = standing::destinations(&mut client, &start_at, own_pid)?;
+    client.ask(&Request::Stand { pid: own_pid, standing })?;
     // Blocked before the child is there: it may signal us at once. The child gets the mask that we had.
     let mut signals: SigSet = PASSED_ON.into_iter().chain(FROM_TERMINAL).collect();
     signals.add(Signal::SIGCHLD);
@@ -39,10 +46,12 @@ pub(crate) fn run(arguments: Mosrun) -> Result<ExitCode, Failure> {
     })?;
     let pid = child.as_raw();
     std::thread::spawn(move || {
-        if let Err(failure) = client.ask(&Request::Migrate { pid, to }) {
-            // The program may simply have ended already.
-            if failure.kind != FailureKind::NotFound {
-                eprintln!("mosrun: it runs here: {failure}");
+        for to in destinations {
+            match client.ask(&Request::Migrate { pid, to }) {
+                Ok(_) => return,
+                // The program may simply have ended already.
+                Err(failure) if failure.kind == FailureKind::NotFound => {}
+                Err(failure) => eprintln!("mosrun: it runs here: {failure}"),
             }
         }
     });

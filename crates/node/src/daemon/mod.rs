@@ -3,10 +3,12 @@
 //! One thread accepts tools, one accepts other machines; each conversation has a thread of its own, their number is
 //! bounded. Lock order: `joins` or `offers`, then `peers`; the agents' lock is taken last.
 
+mod gauge;
 mod host;
 mod inbound;
 pub(crate) mod lines;
 mod requests;
+mod rulings;
 mod slots;
 mod sweep;
 mod tools;
@@ -14,7 +16,10 @@ mod tools;
 use crate::agents::Agents;
 use crate::config::Peer;
 use crate::counts::Counts;
+use crate::measure::Speed;
+use crate::rules::Rules;
 use crate::{Error, Setup};
+use gauge::Gauge;
 use model::limits::{CONNECTIONS_MAX, TOOLS_MAX};
 use model::{CpuProfile, NodeId};
 use nix::sys::signal::{SigSet, Signal};
@@ -33,6 +38,8 @@ pub(crate) struct Daemon {
     peers: RwLock<Vec<Peer>>,
     agents: Agents,
     counts: Arc<Counts>,
+    rules: Rules,
+    gauge: Gauge,
     tools: Slots,
     /// Root's own places: no user can keep root from its daemon.
     root_tools: Slots,
@@ -64,6 +71,8 @@ pub fn run(setup: Setup) -> Result<(), Error> {
         peers: RwLock::new(setup.config.peers.clone()),
         agents: Agents::new(&setup, counts.clone())?,
         counts,
+        rules: Rules::new(&setup.config.balance),
+        gauge: Gauge::new(Speed::of_node(setup.config.node.speed, &setup.config.paths)),
         tools: Slots::new(TOOLS_MAX),
         root_tools: Slots::new(TOOLS_MAX),
         connections: Slots::new(CONNECTIONS_MAX),
@@ -81,6 +90,8 @@ pub fn run(setup: Setup) -> Result<(), Error> {
     let worker = daemon.clone();
     std::thread::spawn(move || inbound::serve(&worker, &nodes));
     sweep::start(&daemon);
+    gauge::start(&daemon);
+    rulings::watch_births(&daemon);
     let node = &daemon.setup.config.node;
     tracing::info!(id = %node.id, name = node.name, %listen, socket = %socket.display(), "ready");
 

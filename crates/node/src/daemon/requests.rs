@@ -45,11 +45,14 @@ impl Daemon {
             Request::Nodes => Ok(Answer::Nodes { nodes: self.nodes() }),
             Request::Counts => Ok(Answer::Counts { counts: self.counts.all() }),
             Request::Find { name } => self.find(&name),
+            Request::Load => self.load(),
+            Request::Tune { speed } => self.tune(uid, speed),
+            Request::Stand { pid, standing } => self.stand(uid, pid, &standing),
         };
         out(&answer.map_or_else(|failure| failure, |answer| Event::Done { answer }))
     }
 
-    fn existing(&self, pid: i32) -> Result<Process, Event> {
+    pub(super) fn existing(&self, pid: i32) -> Result<Process, Event> {
         Process::read(pid).ok_or_else(|| {
             let message = if pid <= 0 {
                 format!("{pid} is not a pid")
@@ -93,6 +96,7 @@ impl Daemon {
         Ok(Answer::Why {
             reasons,
             home_comings: status.map(|status| status.home_comings).unwrap_or_default(),
+            stays: self.stays(pid),
         })
     }
 

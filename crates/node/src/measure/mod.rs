@@ -24,6 +24,7 @@ pub use cpus::Cpus;
 pub use memory::Memory;
 pub use meter::{Judge, Meter};
 pub use process::{Away, ProcessState, age_ms};
+pub(crate) use speed::SPEEDS;
 pub use speed::{Speed, SpeedSource};
 pub use table::Party;
 
@@ -49,4 +50,40 @@ pub struct NodeState {
     pub pressure: Pressure,
     /// Processes that it sees.
     pub processes: u32,
+}
+
+impl NodeState {
+    /// Load as openMosix counts it: 100 is one runnable thread for each standard CPU; a faster CPU has less of it.
+    pub fn load(&self) -> u32 {
+        let speed = f64::from(self.speed.max(1)) / f64::from(model::limits::SPEED_STANDARD);
+        (self.runnable / self.cpus / speed * 100.0).round().clamp(0.0, f64::from(u32::MAX)) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_is_one_standard_cpu() {
+        let state = |runnable, cpus, speed| NodeState {
+            speed,
+            cpus,
+            runnable,
+            foreign: 0.0,
+            utilisation: 0.0,
+            memory: Memory::default(),
+            pressure: Pressure::default(),
+            processes: 1,
+        };
+        for (runnable, cpus, speed, load) in [
+            (1.0, 1.0, 10_000, 100),
+            (4.0, 4.0, 10_000, 100),
+            (1.0, 0.5, 10_000, 200),
+            (1.0, 1.0, 20_000, 50),
+        ] {
+            assert_eq!(state(runnable, cpus, speed).load(), load);
+        }
+        assert_eq!(state(1e300, 1.0, 0).load(), u32::MAX);
+    }
 }

@@ -70,8 +70,9 @@ impl PressureSource {
 
 /// The outermost group that is not the machine's.
 fn outermost(groups: &[GroupPath]) -> Option<PathBuf> {
-    let levels = groups.iter().filter(|path| path.version == GroupVersion::V2).flat_map(|path| &path.levels);
-    levels.filter(|level| level.join(NOT_AT_ROOT).exists()).next_back().cloned()
+    let mut levels =
+        groups.iter().filter(|path| path.version == GroupVersion::V2).flat_map(|path| &path.levels);
+    levels.rfind(|level| level.join(NOT_AT_ROOT).exists()).cloned()
 }
 
 fn by_swapping(pages: u64, time: Duration) -> Pressure {

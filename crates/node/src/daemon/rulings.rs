@@ -1,0 +1,90 @@
+//! Requests about automatic moves: what this node measures, how fast it is, and which processes may be moved.
+
+use super::Daemon;
+use super::tools::{failed, failed_for};
+use crate::measure::{SPEEDS, Speed};
+use crate::newcomers::{self, Newcomer};
+use crate::rules::{Subject, standing};
+use control::{Answer, Event, FailureKind};
+use model::{ProcessId, ReasonCode, Standing, Stay};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Weak};
+
+impl Daemon {
+    pub(super) fn load(&self) -> Result<Answer, Event> {
+        let load = self.gauge.load(self.own());
+        load.map(Answer::Load)
+            .ok_or_else(|| failed(FailureKind::Broken, "this node has not measured itself yet; try again"))
+    }
+
+    pub(super) fn tune(&self, uid: u32, speed: Option<u32>) -> Result<Answer, Event> {
+        if uid != 0 {
+            return Err(failed(FailureKind::Forbidden, "only root can tune the node"));
+        }
+        if self.setup.config.node.speed.is_some() {
+            let text = format!("the speed is set in {}: 'speed' in [node]", self.setup.config_path.display());
+            return Err(failed(FailureKind::Refused, &text));
+        }
+        let speed = match speed {
+            Some(speed) if !SPEEDS.contains(&speed) => {
+                let text = format!("a speed is from {} to {}", SPEEDS.start(), SPEEDS.end());
+                return Err(failed(FailureKind::BadRequest, &text));
+            }
+            Some(speed) => Speed::set(speed),
+            None => Speed::measure(),
+        };
+        tracing::info!(speed = speed.speed, source = ?speed.source, "the speed of this node's CPUs");
+        let kept = self.gauge.tune(speed, &self.setup.config.paths);
+        kept.map_err(|error| {
+            failed(FailureKind::Broken, &format!("cannot keep the speed: failed to {error}"))
+        })?;
+        self.load()
+    }
+
+    pub(super) fn stand(&self, uid: u32, pid: i32, more: &Standing) -> Result<Answer, Event> {
+        let process = self.existing(pid)?;
+        if !process.belongs_to(uid) {
+            let text = format!("process {pid} is not yours: its owner or root can lock it");
+            return Err(failed_for(ReasonCode::NotOwner, FailureKind::Forbidden, &text));
+        }
+        let standing = standing::amend(&self.setup.config.paths, process.id, more);
+        let failed = |error| failed(FailureKind::Broken, &format!("cannot note that: failed to {error}"));
+        Ok(Answer::Stands { pid, standing: standing.map_err(failed)? })
+    }
+
+    /// Why a process is not moved automatically; nothing for one that is gone.
+    pub(super) fn stays(&self, pid: i32) -> Vec<Stay> {
+        let Some(subject) = Subject::read(pid) else { return Vec::new() };
+        let standing = standing::of(&self.setup.config.paths, subject.id);
+        self.rules.stays(&subject, &standing)
+    }
+
+    fn born(&self, newcomer: &Newcomer) {
+        self.counts.newcomers.add();
+        let paths = &self.setup.config.paths;
+        if !standing::any(paths) {
+            return;
+        }
+        let process = ProcessId { pid: newcomer.pid, start_ticks: newcomer.start_ticks };
+        if let Err(error) = standing::settle(paths, process) {
+            tracing::warn!(pid = newcomer.pid, %error, "what it inherits is not kept");
+        }
+    }
+}
+
+/// Sees new programs, and writes down what they inherit.
+pub(super) fn watch_births(daemon: &Arc<Daemon>) {
+    let daemon: Weak<Daemon> = Arc::downgrade(daemon);
+    std::thread::spawn(move || {
+        let outcome = newcomers::watch(&mut |newcomer| match daemon.upgrade() {
+            Some(daemon) => {
+                daemon.born(newcomer);
+                ControlFlow::Continue(())
+            }
+            None => ControlFlow::Break(()),
+        });
+        if let Err(error) = outcome {
+            tracing::error!(%error, "new programs are not seen");
+        }
+    });
+}
