@@ -28,6 +28,8 @@ pub(crate) fn run(arguments: Mosrun) -> Result<ExitCode, Failure> {
     let mut client = Client::connect(&arguments.socket)?;
     let node = arguments.command.first().filter(|first| arguments.placing.takes_node(first));
     let words = if node.is_some() { &arguments.command[1..] } else { &arguments.command[..] };
+    // As in "NODE -- COMMAND".
+    let words = words.strip_prefix(&[OsString::from("--")]).unwrap_or(words);
     let Some((program, rest)) = words.split_first() else {
         return Err(Failure::new(FailureKind::BadRequest, "no command: after the node comes a program"));
     };

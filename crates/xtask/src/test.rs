@@ -46,6 +46,7 @@ const SUITE: &[(&str, u8)] = &[
     ("survival", PATIENT),
     ("daemons", PATIENT),
     ("faults", PATIENT),
+    ("measure", PAIRS),
     ("ports", PAIRS),
     ("wall", PAIRS),
     ("hostile", PAIRS),
