@@ -1,7 +1,6 @@
 //! Whether a process may move to a node, with all reasons against it. Nothing here disturbs anybody.
 
 use crate::Setup;
-use crate::config::GUEST_IDS;
 use crate::machine;
 use crate::process::Process;
 use control::WardenStatus;
@@ -49,7 +48,7 @@ pub fn of_process(
     }
     if let Some(guest) = guests.iter().find(|guest| guest.local_pid == process.id.pid) {
         reasons.push(Reason::new(ReasonCode::Guest, format!("pid {} of node {}", guest.pid, guest.home)));
-    } else if process.uids[0].wrapping_sub(setup.config.guests.uid_base) < GUEST_IDS {
+    } else if setup.config.guests.is_guest(process.uids[0]) {
         reasons.push(ReasonCode::Guest.into());
     }
     match whereabouts {

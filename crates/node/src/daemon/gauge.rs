@@ -131,5 +131,5 @@ fn party(daemon: &Daemon, process: &ProcessState) -> Party {
         return Party::Guest;
     }
     let standing = standing::of(&daemon.setup.config.paths, subject.id);
-    if daemon.rules.stays(&subject, &standing).is_empty() { Party::Job } else { Party::Foreign }
+    if daemon.rules.keeps(&subject, &standing) { Party::Foreign } else { Party::Job }
 }

@@ -61,6 +61,11 @@ impl Rules {
         stays
     }
 
+    /// Whether it stays for longer than its youth: then it is no job that the cluster can count on.
+    pub fn keeps(&self, subject: &Subject, standing: &Standing) -> bool {
+        self.stays(subject, standing).iter().any(|stay| stay.code != StayCode::Young)
+    }
+
     /// What no rule that moves programs can overcome.
     fn firm(&self, subject: &Subject, standing: &Standing) -> Vec<Stay> {
         let mut stays = Vec::new();
@@ -162,6 +167,8 @@ mod tests {
             let mut subject = encoder();
             change(&mut subject);
             assert_eq!(codes(&Balance::default(), &subject, &Standing::default()), expected, "row {row}");
+            let keeps = Rules::new(&Balance::default()).keeps(&subject, &Standing::default());
+            assert_eq!(keeps, expected.iter().any(|code| *code != StayCode::Young), "row {row}");
         }
     }
 
