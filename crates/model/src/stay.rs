@@ -18,7 +18,6 @@ codes! {
     Young = "young", "it has only just begun";
     Service = "service", "it belongs to a service of the system";
     SystemAccount = "system-account", "its user is no person";
-    SessionLeader = "session-leader", "it leads a session";
     Shell = "shell", "it is a shell that somebody types into";
     Interactive = "interactive", "somebody works with it";
     Desktop = "desktop", "it belongs to somebody's desktop";

@@ -101,9 +101,6 @@ impl Rules {
         if SYSTEM_IDS.contains(&subject.uid) || NOBODY.contains(&subject.uid) {
             stays.push(Stay::new(StayCode::SystemAccount, format!("user {}", subject.uid)));
         }
-        if subject.session == subject.id.pid {
-            stays.push(StayCode::SessionLeader.into());
-        }
         if is_interactive_shell(names, &subject.arguments) {
             stays.push(Stay::new(StayCode::Shell, &subject.name));
         }
@@ -124,7 +121,6 @@ mod tests {
         Subject {
             id: ProcessId { pid: 500, start_ticks: 9 },
             parent: 400,
-            session: 400,
             name: "lame".to_owned(),
             path: Some("/usr/bin/lame".to_owned()),
             arguments: ["lame", "a.wav"].map(str::to_owned).to_vec(),
@@ -144,21 +140,20 @@ mod tests {
     #[test]
     fn by_default_programs_of_people_are_moved_and_the_rest_stays() {
         type Change = fn(&mut Subject);
-        let table: [(Change, &[StayCode]); 13] = [
+        let table: [(Change, &[StayCode]); 12] = [
             (|_| {}, &[]),
             (|it| it.uid = 0, &[]),
             (|it| it.group = None, &[]),
             (|it| it.uid = 33, &[StayCode::SystemAccount]),
             (|it| it.uid = 65_534, &[StayCode::SystemAccount]),
             (|it| it.lived_ms = 10, &[StayCode::Young]),
-            (|it| it.session = 500, &[StayCode::SessionLeader]),
             (|it| it.id.pid = 1, &[StayCode::Init]),
             (|it| it.own = true, &[StayCode::OwnTool]),
             (|it| it.group = Some("/system.slice/x.service".to_owned()), &[StayCode::Service]),
             (|it| (it.name, it.arguments) = ("vim".to_owned(), Vec::new()), &[StayCode::Interactive]),
             (
-                |it| (it.name, it.session, it.arguments) = ("bash".to_owned(), 500, vec!["-bash".to_owned()]),
-                &[StayCode::SessionLeader, StayCode::Shell],
+                |it| (it.name, it.arguments) = ("bash".to_owned(), vec!["-bash".to_owned()]),
+                &[StayCode::Shell],
             ),
             // What it was called by counts, too.
             (|it| it.arguments = vec!["/usr/bin/tmux".to_owned()], &[StayCode::Multiplexer]),
@@ -186,14 +181,14 @@ mod tests {
         let job = Standing { job: true, ..Standing::default() };
         let locked = Standing { hold: Some(Hold::Locked), ..job.clone() };
         let unlocked = Standing { hold: Some(Hold::Unlocked), ..Standing::default() };
-        let leader = Subject { session: 500, ..encoder() };
+        let editor = Subject { name: "vim".to_owned(), arguments: vec!["vim".to_owned()], ..encoder() };
         for (balance, subject, standing, expected) in [
-            (&normal, &leader, &job, vec![]),
-            (&normal, &leader, &unlocked, vec![StayCode::SessionLeader]),
-            (&normal, &leader, &locked, vec![StayCode::Locked]),
-            (&moves, &leader, &silent, vec![]),
+            (&normal, &editor, &job, vec![]),
+            (&normal, &editor, &unlocked, vec![StayCode::Interactive]),
+            (&normal, &editor, &locked, vec![StayCode::Locked]),
+            (&moves, &editor, &silent, vec![]),
             (&stay, &encoder(), &silent, vec![StayCode::StayRule]),
-            (&both, &leader, &job, vec![StayCode::StayRule]),
+            (&both, &editor, &job, vec![StayCode::StayRule]),
             (&off, &encoder(), &job, vec![StayCode::Off]),
             (&none, &encoder(), &silent, vec![StayCode::Off]),
             (&ann, &encoder(), &silent, vec![]),

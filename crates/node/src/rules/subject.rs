@@ -18,8 +18,6 @@ pub struct Subject {
     pub id: ProcessId,
     /// Its parent.
     pub parent: i32,
-    /// Its session, the pid of whose leader is the same number.
-    pub session: i32,
     /// Its command name.
     pub name: String,
     /// The file that it runs, unless that is somebody's secret or gone.
@@ -48,7 +46,6 @@ impl Subject {
         Some(Subject {
             id: process.id,
             parent: glance.parent,
-            session: glance.session,
             name: process.name.clone(),
             arguments: arguments(&file("cmdline").unwrap_or_default()),
             uid: process.uids[0],
