@@ -1,6 +1,5 @@
 //! Ordinary programs at work, as data: what torture is carried out on.
 
-use crate::trial::is_long;
 use crate::{Workshop, needs, source};
 use anyhow::Result;
 use std::path::PathBuf;
@@ -27,8 +26,8 @@ pub struct Workload {
     pub brought: &'static [Bring],
     /// A line of shell; `{size}` says how much to do, `{python}` is the interpreter.
     pub line: &'static str,
-    /// `{size}` usually, and in a long run.
-    pub size: [u32; 2],
+    /// `{size}`.
+    pub size: u32,
     /// Whether it has a terminal.
     pub on_terminal: bool,
     /// What may differ.
@@ -42,7 +41,7 @@ const fn workload(
     needs: &'static [&'static str],
     brought: &'static [Bring],
     line: &'static str,
-    size: [u32; 2],
+    size: u32,
 ) -> Workload {
     Workload { name, needs, brought, line, size, on_terminal: false, masks: &[], every_ms: 10 }
 }
@@ -59,14 +58,14 @@ pub const WORKLOADS: &[Workload] = &[
             Bring::Guest("signalled.sh"),
         ],
         "exec bash signalled.sh . {size}00000 {size}0",
-        [100, 400],
+        100,
     ),
     workload(
         "python",
         &["python3"],
         &[Bring::Guest("workday.py")],
         "exec {python} workday.py {size}",
-        [20, 80],
+        20,
     ),
     Workload {
         // Each move of the compiler carries some hundred megabytes: more often, and it would do nothing but travel.
@@ -76,7 +75,7 @@ pub const WORKLOADS: &[Workload] = &[
             &["cc"],
             &[Bring::Package("libsqlite3-sys", "sqlite3/sqlite3.c")],
             "for round in $(seq {size}); do gcc -O2 -c sqlite3.c -o sqlite3.o; done",
-            [1, 2],
+            1,
         )
     },
     workload(
@@ -86,14 +85,14 @@ pub const WORKLOADS: &[Workload] = &[
         // Which of four jobs speaks first is chance.
         "for round in $(seq {size}); do make -s -C bzip2-1.0.8 clean; \
          make -s -j4 -C bzip2-1.0.8 all > out 2>&1; echo $?; sort out; done",
-        [1, 3],
+        1,
     ),
     workload(
         "lame",
         &["python3", "lame"],
         &[Bring::Guest("song.py")],
         "{python} song.py {size} song.wav && lame --quiet -q 2 song.wav song.mp3",
-        [20, 60],
+        20,
     ),
     Workload {
         // It tells the pid of a killed one.
@@ -103,7 +102,7 @@ pub const WORKLOADS: &[Workload] = &[
             &["bash"],
             &[Bring::Guest("plumbing.sh")],
             "exec bash plumbing.sh {size} 2> errors",
-            [40, 120],
+            40,
         )
     },
     Workload {
@@ -113,51 +112,51 @@ pub const WORKLOADS: &[Workload] = &[
             &["bash", "ps"],
             &[Bring::Guest("jobs.sh")],
             "exec bash jobs.sh {size}",
-            [40, 120],
+            40,
         )
     },
-    workload("go", &["go"], &[Bring::Guest("garbage-go")], "exec ./garbage-go {size}", [12, 50]),
+    workload("go", &["go"], &[Bring::Guest("garbage-go")], "exec ./garbage-go {size}", 12),
     workload(
         "java",
         &["java", "javac"],
         &[Bring::Guest("Garbage.java")],
         "exec java -XX:+PerfDisableSharedMem Garbage.java {size}",
-        [6, 25],
+        6,
     ),
     workload(
         "threads1000",
         &["cc"],
         &[Bring::Guest("threads1000")],
         "for round in $(seq {size}); do ./threads1000 20; ./threads1000 2; done",
-        [1, 4],
+        1,
     ),
     workload(
         "forktree200",
         &["cc"],
         &[Bring::Guest("forktree")],
         "for round in $(seq {size}); do ./forktree 200 2000000; done",
-        [2, 8],
+        2,
     ),
     workload(
         "redis",
         &["bash", "redis-server", "redis-benchmark"],
         &[Bring::Guest("redis.sh")],
         "exec bash redis.sh {size}000",
-        [10, 40],
+        10,
     ),
     workload(
         "sqlite",
         &["bash", "sqlite3"],
         &[Bring::Guest("ledger.sh")],
         "for round in $(seq {size}); do bash ledger.sh 10000; done",
-        [2, 8],
+        2,
     ),
 ];
 
 impl Workload {
     /// The torture of this workload from this seed.
     pub fn plan(&self, seed: u64) -> Result<Plan> {
-        let size = self.size[usize::from(is_long())].to_string();
+        let size = self.size.to_string();
         let line = self.line.replace("{size}", &size).replace("{python}", needs::python());
         let brought = self.brought.iter().map(|bring| bring.path()).collect::<Result<_>>()?;
         let masks = self.masks.iter().map(|mask| mask.parse()).collect::<torture::Result<_>>()?;
@@ -166,7 +165,7 @@ impl Workload {
             brought,
             masks,
             every: Duration::from_millis(self.every_ms),
-            time_limit: Duration::from_secs(if is_long() { 1200 } else { 180 }),
+            time_limit: Duration::from_secs(180),
             ..Plan::new(["sh", "-c", &line], seed)
         })
     }

@@ -100,7 +100,7 @@ fn is_even(places: &BTreeMap<u64, usize>, cpus: &[f64]) -> bool {
 fn spread(cpus: &[f64]) -> Result<()> {
     let cluster = lab(cpus, &[])?;
     let told = || cluster.logs();
-    let crowd = Crowd::start(cluster.home(), 8, 5000, 1).with_context(told)?;
+    let crowd = Crowd::start(cluster.home(), 8, 3000, 1).with_context(told)?;
     let time = crowd.settles(cluster.home(), SPREADS, |places| is_even(places, cpus)).with_context(told)?;
     println!("eight programs on {cpus:?} CPUs were even after {time:?}");
     crowd.finish().with_context(told)?;
@@ -110,7 +110,7 @@ fn spread(cpus: &[f64]) -> Result<()> {
 fn newcomer() -> Result<()> {
     let cluster = lab(&[1.0, 1.0], &[])?;
     cluster.kill_daemon("n2")?;
-    let crowd = Crowd::start(cluster.home(), 4, 5000, 1)?;
+    let crowd = Crowd::start(cluster.home(), 4, 3000, 1)?;
     std::thread::sleep(Duration::from_secs(3));
     ensure!(crowd.places(cluster.home())?.get(&1) == Some(&4), "there is nowhere to go yet");
     cluster.start_daemon("n2", "omd")?;
