@@ -60,13 +60,7 @@ pub const WORKLOADS: &[Workload] = &[
         "exec bash signalled.sh . {size}00000 {size}0",
         100,
     ),
-    workload(
-        "python",
-        &["python3"],
-        &[Bring::Guest("workday.py")],
-        "exec {python} workday.py {size}",
-        20,
-    ),
+    workload("python", &["python3"], &[Bring::Guest("workday.py")], "exec {python} workday.py {size}", 20),
     Workload {
         // Each move of the compiler carries some hundred megabytes: more often, and it would do nothing but travel.
         every_ms: 1500,

@@ -6,9 +6,10 @@
 
 use super::Daemon;
 use super::requests::Out;
+use crate::rules::standing;
 use crate::{Error, peers};
 use control::{Answer, Event};
-use model::{Destination, NodeId, Reason, ReasonCode, Reasons, Reservation};
+use model::{Destination, Hold, NodeId, Reason, ReasonCode, Reasons, Reservation};
 use std::time::Duration;
 use wire::peer::{PeerAnswer, PeerRequest, Relocation};
 
@@ -48,10 +49,24 @@ impl Daemon {
             let text = format!("process {} of this node is not a guest of node {peer}", wish.pid);
             return PeerAnswer::Refused(Reasons(vec![Reason::new(ReasonCode::NoSuchProcess, text)]));
         }
+        if let Some(why) = self.binds(wish) {
+            return PeerAnswer::Refused(Reasons(vec![Reason::new(ReasonCode::Refused, why)]));
+        }
         match self.relocate_own(wish.pid, wish.to, wish.reservation) {
             Ok(()) => PeerAnswer::Relocated,
             Err(reasons) => PeerAnswer::Refused(reasons),
         }
+    }
+
+    /// What people have said about a process of this home, which its host does not know.
+    fn binds(&self, wish: &Relocation) -> Option<&'static str> {
+        let process = crate::process::Process::read(wish.pid)?.id;
+        let standing = standing::of(&self.setup.config.paths, process);
+        if standing.hold == Some(Hold::Locked) {
+            return Some("somebody has locked it to where it is");
+        }
+        let allowed = standing.mask.is_none_or(|mask| mask.allows(wish.to, self.own()));
+        (!allowed).then_some("its mask does not allow that node")
     }
 
     fn relocate_own(&self, pid: i32, to: NodeId, reservation: Option<Reservation>) -> Result<(), Reasons> {

@@ -1,9 +1,10 @@
 //! Requests about automatic moves: what this node measures, how fast it is, and which processes may be moved.
 
 use super::Daemon;
+use super::balancing::Told;
 use super::tools::{failed, failed_for};
 use crate::measure::{SPEEDS, Speed};
-use crate::newcomers::{self, Newcomer};
+use crate::newcomers::{self, Birth, Newcomer};
 use crate::rules::{Subject, standing};
 use control::{Answer, Event, FailureKind};
 use model::{ProcessId, ReasonCode, Standing, Stay};
@@ -62,12 +63,33 @@ impl Daemon {
     fn born(&self, newcomer: &Newcomer) {
         self.counts.newcomers.add();
         let paths = &self.setup.config.paths;
-        if !standing::any(paths) {
-            return;
-        }
         let process = ProcessId { pid: newcomer.pid, start_ticks: newcomer.start_ticks };
-        if let Err(error) = standing::settle(paths, process) {
+        if standing::any(paths)
+            && let Err(error) = standing::settle(paths, process)
+        {
             tracing::warn!(pid = newcomer.pid, %error, "what it inherits is not kept");
+        }
+        if newcomer.birth == Birth::Program {
+            self.place(process, newcomer.executable.as_deref());
+        }
+    }
+
+    /// A new program is smallest now: whoever may be moved at all is shown to the broker.
+    fn place(&self, process: ProcessId, executable: Option<&str>) {
+        let Some(balancing) = self.balancing.get().filter(|_| self.setup.config.balance.automatic) else {
+            return;
+        };
+        let Some(subject) = Subject::read(process.pid).filter(|subject| subject.id == process) else {
+            return;
+        };
+        let standing = standing::of(&self.setup.config.paths, process);
+        if !self.setup.config.guests.is_guest(subject.uid) && !self.rules.keeps(&subject, &standing) {
+            let mask = standing.mask.unwrap_or_default();
+            balancing.tell(Told::Begun {
+                process,
+                mask,
+                executable: executable.unwrap_or_default().to_owned(),
+            });
         }
     }
 }

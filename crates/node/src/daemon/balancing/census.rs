@@ -36,7 +36,7 @@ pub(super) struct Census {
     records: BTreeMap<JobId, Record>,
     /// Own processes that were away at the look before the last.
     were_away: BTreeSet<JobId>,
-    changes: Vec<Event>,
+    changes: Vec<(JobId, Event)>,
     /// Own processes that the broker has sent away itself, until a look shows them there.
     sent: BTreeSet<(JobId, NodeId)>,
 }
@@ -93,8 +93,13 @@ impl Census {
     }
 
     /// What has happened to own processes since the last look.
-    pub(super) fn changes(&mut self) -> Vec<Event> {
+    pub(super) fn changes(&mut self) -> Vec<(JobId, Event)> {
         std::mem::take(&mut self.changes)
+    }
+
+    /// The class of this node's CPUs.
+    pub(super) fn cpu_class(&self) -> u64 {
+        self.cpu_class
     }
 
     /// Whether an own process was away at the last look but one.
@@ -145,10 +150,10 @@ impl Census {
         let job = record.job;
         if before != at {
             if before != id.home {
-                self.changes.push(Event::Left { at: before, job });
+                self.changes.push((id, Event::Left { at: before, job }));
             }
             if at != id.home && !self.sent.remove(&(id, at)) {
-                self.changes.push(Event::Arrived { at, job });
+                self.changes.push((id, Event::Arrived { at, job }));
             }
         }
         job
@@ -161,9 +166,9 @@ impl Census {
             let lives = seen.contains(id);
             if !lives && id.home == own {
                 if record.at != own {
-                    changes.push(Event::Left { at: record.at, job: record.job });
+                    changes.push((*id, Event::Left { at: record.at, job: record.job }));
                 }
-                changes.push(Event::Ended(Run { cpu_s: record.job.age_s, peak_mb: record.peak_mb }));
+                changes.push((*id, Event::Ended(Run { cpu_s: record.job.age_s, peak_mb: record.peak_mb })));
             }
             lives
         });

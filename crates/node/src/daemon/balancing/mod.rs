@@ -15,12 +15,17 @@ use super::Daemon;
 use crate::discovery::Datagram;
 use crate::rules::Policy;
 use balance::policy::PolicyName;
-use balance::{Action, Broker, Event, JobId, Outcome, Settings, Ticket};
+use balance::settings::TYPICAL_MEMORY_MB;
+use balance::{
+    Action, Bounds, Broker, Event, History, Hold, Job, JobId, Outcome, ProgramKey, Settings, Talk, Ticket,
+};
 use census::Census;
-use model::{NodeId, ProcessId, Reservation};
+use model::limits::{JOBS_MAX, PLACEMENTS_MAX};
+use model::{Mask, NodeId, ProcessId, Reservation};
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -33,6 +38,9 @@ const CHANNEL: u8 = 1;
 const WAITING_MAX: usize = 1024;
 /// Guests that are expected and have not come, at most; the oldest are forgotten.
 const EXPECTED_MAX: usize = 256;
+
+/// Seconds that it costs a program to be moved when it has just begun; measured, docs/performance.md.
+const START_S: f64 = 0.1;
 
 /// What the broker's thread is told.
 #[derive(Debug)]
@@ -52,6 +60,15 @@ pub(super) enum Told {
         pid: i32,
         /// The promise.
         reservation: Reservation,
+    },
+    /// A new program that may be moved.
+    Begun {
+        /// The process.
+        process: ProcessId,
+        /// Where it may run.
+        mask: Mask,
+        /// The file that it runs, if that is known.
+        executable: String,
     },
     /// A move that the broker wanted is over.
     Departed {
@@ -116,6 +133,7 @@ pub(super) fn start(daemon: &Arc<Daemon>) {
 
 /// The thread that owns the broker.
 struct Worker {
+    me: NodeId,
     broker: Broker,
     census: Census,
     settings: Settings,
@@ -131,16 +149,24 @@ struct Worker {
     before: BTreeSet<JobId>,
     /// New programs for which a place is looked for, by the numbers of the questions.
     placed: BTreeMap<u64, ProcessId>,
+    /// Number of the last question.
+    asked: u64,
+    /// What programs were like.
+    history: History,
+    /// The programs of own processes.
+    programs: BTreeMap<JobId, ProgramKey>,
 }
 
 impl Worker {
     fn new(daemon: &Weak<Daemon>, policy: PolicyName, balancing: Balancing) -> Option<Worker> {
         let daemon = daemon.upgrade()?;
-        let settings = Settings::default();
+        // To start a process elsewhere is to move it when it has begun.
+        let settings = Settings { remote_start_s: START_S, ..Settings::default() };
         // Seconds of this age: later starts have larger numbers. A clock that was set back makes others believe its older
         // entries until they have aged out.
         let boot = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
         Some(Worker {
+            me: daemon.own(),
             broker: Broker::new(daemon.own(), boot as u32, policy.build(), settings),
             census: Census::new(&daemon),
             settings,
@@ -153,6 +179,9 @@ impl Worker {
             expected: BTreeMap::new(),
             before: BTreeSet::new(),
             placed: BTreeMap::new(),
+            asked: 0,
+            history: History::default(),
+            programs: BTreeMap::new(),
         })
     }
 
@@ -188,6 +217,7 @@ impl Worker {
                 }
                 self.step(Event::Departed { id, outcome }, actions);
             }
+            Told::Begun { process, mask, executable } => self.begun(process, mask, &executable, actions),
             Told::Expected { home, pid, reservation: Reservation { asker, number } } => {
                 if self.expected.len() >= EXPECTED_MAX {
                     self.expected.pop_first();
@@ -195,6 +225,29 @@ impl Worker {
                 self.expected.insert((home, pid), Ticket { asker, number });
             }
         }
+    }
+
+    /// Asks where a new program is to run.
+    fn begun(&mut self, process: ProcessId, mask: Mask, executable: &str, actions: &mut Vec<Action>) {
+        let home = self.me;
+        let program = program(executable);
+        if self.programs.len() >= JOBS_MAX {
+            // Most have ended without ever having been busy.
+            self.programs.retain(|id, _| is_there(id.process));
+        }
+        self.programs.insert(JobId { home, process }, program);
+        let expected = self.history.predict(program);
+        let memory_mb =
+            expected.memory_mb.or(self.history.typical().memory_mb()).unwrap_or(TYPICAL_MEMORY_MB);
+        let job =
+            Job { home, age_s: 0.0, whole_s: expected.cpu_s, memory_mb, width: 1.0, talk: Talk::default() };
+        while self.placed.len() >= PLACEMENTS_MAX {
+            self.placed.pop_first();
+        }
+        self.asked += 1;
+        self.placed.insert(self.asked, process);
+        let bounds = Bounds { hold: Hold::Free, mask, cpu_class: self.census.cpu_class() };
+        self.step(Event::Place { request: self.asked, job, bounds }, actions);
     }
 
     /// Does what is due.
@@ -227,7 +280,12 @@ impl Worker {
                 self.step(Event::Landed { id, ticket, frozen_s: 0.0 }, actions);
             }
         }
-        for event in self.census.changes() {
+        for (id, event) in self.census.changes() {
+            if let Event::Ended(run) = &event
+                && let Some(program) = self.programs.remove(&id)
+            {
+                self.history.observe(program, run);
+            }
             self.step(event, actions);
         }
         self.before = here;
@@ -237,6 +295,17 @@ impl Worker {
         *self.balancing.known.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
         self.step(Event::Sampled(sample), actions);
     }
+}
+
+fn is_there(process: ProcessId) -> bool {
+    procinfo::stat(process.pid).is_ok_and(|stat| stat.start_ticks == process.start_ticks)
+}
+
+/// A program by its file. One that was replaced at the same place counts as the same: it mostly is.
+fn program(executable: &str) -> ProgramKey {
+    let mut hasher = DefaultHasher::new();
+    executable.hash(&mut hasher);
+    ProgramKey(hasher.finish())
 }
 
 impl Daemon {
