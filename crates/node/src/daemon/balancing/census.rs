@@ -97,6 +97,11 @@ impl Census {
         std::mem::take(&mut self.changes)
     }
 
+    /// Whether a process has been seen at work.
+    pub(super) fn knows(&self, id: &JobId) -> bool {
+        self.records.contains_key(id)
+    }
+
     /// The class of this node's CPUs.
     pub(super) fn cpu_class(&self) -> u64 {
         self.cpu_class

@@ -47,12 +47,17 @@ impl Worker {
     /// A new program gets its place. Where it stays, or cannot be moved, it just goes on at home.
     fn start(&mut self, daemon: &Arc<Daemon>, request: u64, at: NodeId, ticket: Option<Ticket>) {
         let Some(process) = self.placed.remove(&request).filter(|_| at != daemon.own()) else { return };
-        let daemon = daemon.clone();
+        let (daemon, balancing) = (daemon.clone(), self.balancing.clone());
         std::thread::spawn(move || {
             let pid = process.pid;
             match daemon.relocate(daemon.own(), pid, at, reservation(ticket)) {
                 Ok(()) => daemon.counts.placed.add(),
-                Err(why) => tracing::debug!(pid, %at, why, "it starts at home"),
+                Err(why) => {
+                    tracing::debug!(pid, %at, why, "it starts at home");
+                    if let Some(ticket) = ticket {
+                        balancing.tell(Told::NotStarted { at, ticket });
+                    }
+                }
             }
         });
     }

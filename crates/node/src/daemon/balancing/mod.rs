@@ -17,7 +17,8 @@ use crate::rules::Policy;
 use balance::policy::PolicyName;
 use balance::settings::TYPICAL_MEMORY_MB;
 use balance::{
-    Action, Bounds, Broker, Event, History, Hold, Job, JobId, Outcome, ProgramKey, Settings, Talk, Ticket,
+    Action, Bounds, Broker, Event, History, Hold, Job, JobId, Outcome, ProgramKey, Run, Settings, Talk,
+    Ticket,
 };
 use census::Census;
 use model::limits::{JOBS_MAX, PLACEMENTS_MAX};
@@ -41,6 +42,9 @@ const EXPECTED_MAX: usize = 256;
 
 /// Seconds that it costs a program to be moved when it has just begun; measured, docs/performance.md.
 const START_S: f64 = 0.1;
+
+/// What a program has used that was gone before it was seen to work.
+const SHORT: Run = Run { cpu_s: 0.01, peak_mb: 4.0 };
 
 /// What the broker's thread is told.
 #[derive(Debug)]
@@ -69,6 +73,13 @@ pub(super) enum Told {
         mask: Mask,
         /// The file that it runs, if that is known.
         executable: String,
+    },
+    /// A new program could not be moved: the room that was promised for it is not needed.
+    NotStarted {
+        /// Who promised it.
+        at: NodeId,
+        /// The promise.
+        ticket: Ticket,
     },
     /// A move that the broker wanted is over.
     Departed {
@@ -218,6 +229,9 @@ impl Worker {
                 self.step(Event::Departed { id, outcome }, actions);
             }
             Told::Begun { process, mask, executable } => self.begun(process, mask, &executable, actions),
+            Told::NotStarted { at, ticket: Ticket { number, .. } } => {
+                actions.push(Action::Send { to: at, message: Message::Release { number } });
+            }
             Told::Expected { home, pid, reservation: Reservation { asker, number } } => {
                 if self.expected.len() >= EXPECTED_MAX {
                     self.expected.pop_first();
@@ -227,15 +241,24 @@ impl Worker {
         }
     }
 
+    /// Programs that have ended before anybody saw them busy: the next ones like them are not worth a move.
+    fn forget_the_short(&mut self, actions: &mut Vec<Action>) {
+        let census = &self.census;
+        let short = |id: &JobId, _: &mut ProgramKey| !census.knows(id) && !is_there(id.process);
+        let ended: Vec<(JobId, ProgramKey)> = self.programs.extract_if(.., short).collect();
+        for (_, program) in ended {
+            self.history.observe(program, SHORT);
+            self.step(Event::Ended(SHORT), actions);
+        }
+    }
+
     /// Asks where a new program is to run.
     fn begun(&mut self, process: ProcessId, mask: Mask, executable: &str, actions: &mut Vec<Action>) {
         let home = self.me;
         let program = program(executable);
-        if self.programs.len() >= JOBS_MAX {
-            // Most have ended without ever having been busy.
-            self.programs.retain(|id, _| is_there(id.process));
+        if self.programs.len() < JOBS_MAX {
+            self.programs.insert(JobId { home, process }, program);
         }
-        self.programs.insert(JobId { home, process }, program);
         let expected = self.history.predict(program);
         let memory_mb =
             expected.memory_mb.or(self.history.typical().memory_mb()).unwrap_or(TYPICAL_MEMORY_MB);
@@ -288,6 +311,7 @@ impl Worker {
             }
             self.step(event, actions);
         }
+        self.forget_the_short(actions);
         self.before = here;
         let now = self.began.elapsed();
         let known =
