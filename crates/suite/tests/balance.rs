@@ -100,7 +100,7 @@ fn is_even(places: &BTreeMap<u64, usize>, cpus: &[f64]) -> bool {
 fn spread(cpus: &[f64]) -> Result<()> {
     let cluster = lab(cpus, &[])?;
     let told = || cluster.logs();
-    let crowd = Crowd::start(cluster.home(), 8, 3000, 1).with_context(told)?;
+    let crowd = Crowd::start(cluster.home(), 8, 5000, 1).with_context(told)?;
     let time = crowd.settles(cluster.home(), SPREADS, |places| is_even(places, cpus)).with_context(told)?;
     println!("eight programs on {cpus:?} CPUs were even after {time:?}");
     crowd.finish().with_context(told)?;

@@ -247,7 +247,7 @@ impl Worker {
         let short = |id: &JobId, _: &mut ProgramKey| !census.knows(id) && !is_there(id.process);
         let ended: Vec<(JobId, ProgramKey)> = self.programs.extract_if(.., short).collect();
         for (_, program) in ended {
-            self.history.observe(program, SHORT);
+            self.history.observe(program, &SHORT);
             self.step(Event::Ended(SHORT), actions);
         }
     }
