@@ -128,7 +128,7 @@ fn bounds() -> Result<()> {
     let start = |line: &str| {
         Run::command(home, &["sh".to_owned(), "-c".to_owned(), line.to_owned()], Input::Pipes, String::new())
     };
-    let mut masked = vec![start(&line)?, start(&line)?, start(&line)?];
+    let mut masked = [start(&line)?, start(&line)?, start(&line)?];
     let mut locked = start(&format!("exec mosrun -h {program} 3000 1"))?;
     // `mosrun` stays, and its child is the program.
     let child =
