@@ -1,6 +1,7 @@
 //! What tools ask the daemon, and what it answers.
 
-use model::{Destination, NodeId, Reason};
+use crate::{Cursor, Fate, Figures, Record, Setting, Standing, Sweep};
+use model::{Destination, NodeId, ProcessId, Reason};
 use serde::{Deserialize, Serialize};
 
 /// A tool's request to its daemon.
@@ -42,6 +43,38 @@ pub enum Request {
     },
     /// What the daemon has counted since it started; answered by [`Answer::Counts`].
     Counts,
+    /// Change what is set for this node (administrator only); answered by [`Answer::Standing`].
+    Set(Setting),
+    /// What is set for this node; answered by [`Answer::Standing`].
+    Standing,
+    /// Refuse new guests and send all others home (administrator only); answered by [`Answer::Swept`].
+    ExpelAll,
+    /// Let no process of this home leave by itself, and bring all home (administrator only); answered by
+    /// [`Answer::Swept`].
+    BringAll,
+    /// The best node for a process, among those that are known; answered by [`Answer::Found`].
+    Best {
+        /// Only these, if there are any here.
+        #[serde(default)]
+        among: Vec<NodeId>,
+    },
+    /// A page of the log, the oldest first; answered by [`Answer::Log`].
+    Log {
+        /// Nothing older, milliseconds since 1970.
+        #[serde(default)]
+        since_ms: u64,
+        /// Only of this pid.
+        #[serde(default)]
+        pid: Option<i32>,
+        /// From here on.
+        #[serde(default)]
+        after: Option<Cursor>,
+    },
+    /// Why a process of this home was ended; answered by [`Answer::Fate`].
+    Fate {
+        /// The process.
+        process: ProcessId,
+    },
 }
 
 /// One line of an answer.
@@ -145,6 +178,21 @@ pub enum Answer {
         /// Names and numbers, by name.
         counts: std::collections::BTreeMap<String, u64>,
     },
+    /// What is set for this node.
+    Standing(Standing),
+    /// Everything was asked to move.
+    Swept(Sweep),
+    /// A page of the log.
+    Log {
+        /// The records, the oldest first.
+        records: Vec<Record>,
+        /// Where the next page begins.
+        next: Cursor,
+        /// There is more already.
+        more: bool,
+    },
+    /// What is known of a process's end.
+    Fate(Fate),
 }
 
 /// Where a process is.
@@ -237,4 +285,7 @@ pub struct NodeRow {
     pub kernel: String,
     /// Version of its daemon.
     pub version: String,
+    /// Its load and room, as far as this daemon knows.
+    #[serde(default)]
+    pub figures: Figures,
 }

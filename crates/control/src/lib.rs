@@ -6,12 +6,16 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod cause;
 mod daemon;
+mod standing;
 
 pub use agent::{AgentRequest, KeeperStatus, WardenStatus};
+pub use cause::{Cursor, Fate, Record, What};
 pub use daemon::{
     Answer, Event, FailureKind, GuestRow, Location, NodeRow, ProcessRow, ProcessState, Progress, Request,
 };
+pub use standing::{Figures, SPEEDS, STANDARD_LOAD, STANDARD_SPEED, Setting, Standing, Sweep, Switch};
 
 /// Where a daemon listens for tools.
 pub const DAEMON_SOCKET: &str = "/run/openmosix/omd.sock";

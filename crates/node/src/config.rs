@@ -98,6 +98,8 @@ pub struct Paths {
     pub cache: PathBuf,
     /// What is to survive a reboot, such as invitations; `/var/lib/openmosix` by default.
     pub state: PathBuf,
+    /// What happened and why, for `om log`; `/var/log/openmosix` by default.
+    pub log: PathBuf,
 }
 
 impl Default for Guests {
@@ -122,6 +124,7 @@ impl Default for Paths {
             run: "/run/openmosix".into(),
             cache: "/var/cache/openmosix".into(),
             state: "/var/lib/openmosix".into(),
+            log: "/var/log/openmosix".into(),
         }
     }
 }
@@ -266,6 +269,7 @@ pub fn template(id: NodeId, name: &str, listen: SocketAddr, paths: &Paths, peers
         path("run", &paths.run, &normal.run),
         path("cache", &paths.cache, &normal.cache),
         path("state", &paths.state, &normal.state),
+        path("log", &paths.log, &normal.log),
     ]
     .concat();
     format!(

@@ -17,10 +17,12 @@ pub mod daemon;
 pub mod eligibility;
 mod error;
 pub mod fault;
+mod figures;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod held;
 mod history;
+mod journal;
 mod journey;
 pub mod keeper;
 pub mod machine;
@@ -28,6 +30,7 @@ pub mod peers;
 pub mod process;
 mod setup;
 mod spin;
+mod standing;
 pub mod warden;
 
 pub use error::Error;

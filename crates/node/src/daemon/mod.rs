@@ -3,6 +3,7 @@
 //! One thread accepts tools, one accepts other machines; each conversation has a thread of its own, their number is
 //! bounded. Lock order: `joins` or `offers`, then `peers`; the agents' lock is taken last.
 
+mod administration;
 mod host;
 mod inbound;
 pub(crate) mod lines;
@@ -14,7 +15,10 @@ mod tools;
 use crate::agents::Agents;
 use crate::config::Peer;
 use crate::counts::Counts;
-use crate::{Error, Setup};
+use crate::figures::Gauge;
+use crate::standing::Kept;
+use crate::{Error, Setup, journal};
+use control::What;
 use model::limits::{CONNECTIONS_MAX, TOOLS_MAX};
 use model::{CpuProfile, NodeId};
 use nix::sys::signal::{SigSet, Signal};
@@ -33,6 +37,9 @@ pub(crate) struct Daemon {
     peers: RwLock<Vec<Peer>>,
     agents: Agents,
     counts: Arc<Counts>,
+    /// What an administrator has set for this node.
+    standing: Kept,
+    gauge: Gauge,
     tools: Slots,
     /// Root's own places: no user can keep root from its daemon.
     root_tools: Slots,
@@ -64,6 +71,8 @@ pub fn run(setup: Setup) -> Result<(), Error> {
         peers: RwLock::new(setup.config.peers.clone()),
         agents: Agents::new(&setup, counts.clone())?,
         counts,
+        standing: Kept::load(&setup.config.paths),
+        gauge: Gauge::default(),
         tools: Slots::new(TOOLS_MAX),
         root_tools: Slots::new(TOOLS_MAX),
         connections: Slots::new(CONNECTIONS_MAX),
@@ -82,10 +91,13 @@ pub fn run(setup: Setup) -> Result<(), Error> {
     std::thread::spawn(move || inbound::serve(&worker, &nodes));
     sweep::start(&daemon);
     let node = &daemon.setup.config.node;
+    let paths = &daemon.setup.config.paths;
+    journal::note(paths, journal::now(What::Started).cause(concat!("version ", env!("CARGO_PKG_VERSION"))));
     tracing::info!(id = %node.id, name = node.name, %listen, socket = %socket.display(), "ready");
 
     let signal = signals.wait().map_err(Error::system("wait for signals"))?;
     tracing::info!(%signal, "ending; agents go on");
+    journal::note(paths, journal::now(What::Stopped).cause(signal.as_str()));
     remove_own(&socket, socket_inode);
     Ok(())
 }
@@ -145,6 +157,8 @@ impl Daemon {
         }
         crate::config::append_peer(&self.setup.config_path, peer)?;
         tracing::info!(id = %peer.id, name = peer.name, address = peer.address, "a new node");
+        let joined = journal::now(What::NodeJoined).node(peer.id);
+        journal::note(&self.setup.config.paths, joined.cause(format!("{} at {}", peer.name, peer.address)));
         peers.push(peer.clone());
         Ok(true)
     }

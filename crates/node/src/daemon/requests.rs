@@ -8,7 +8,7 @@ use crate::eligibility::{self, Whereabouts};
 use crate::process::Process;
 use crate::{Error, history, peers};
 use control::{
-    AgentRequest, Answer, Event, FailureKind, GuestRow, KeeperStatus, Location, NodeRow, ProcessRow,
+    AgentRequest, Answer, Event, FailureKind, Figures, GuestRow, KeeperStatus, Location, NodeRow, ProcessRow,
     ProcessState, Request, WardenStatus,
 };
 use model::limits::PEER_ANSWER_SECONDS;
@@ -25,13 +25,13 @@ const KEEPERS_TRIED: usize = 3;
 
 /// Whether an agent took the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
+pub(super) enum Heard {
     Yes,
     No,
 }
 
 /// Where the lines of an answer go; it fails when the tool has left.
-type Out<'a> = dyn FnMut(&Event) -> Result<(), Error> + 'a;
+pub(super) type Out<'a> = dyn FnMut(&Event) -> Result<(), Error> + 'a;
 
 impl Daemon {
     /// Answers one request of a user.
@@ -45,6 +45,13 @@ impl Daemon {
             Request::Nodes => Ok(Answer::Nodes { nodes: self.nodes() }),
             Request::Counts => Ok(Answer::Counts { counts: self.counts.all() }),
             Request::Find { name } => self.find(&name),
+            Request::Set(setting) => self.set(uid, setting),
+            Request::Standing => Ok(Answer::Standing(self.standing.get())),
+            Request::ExpelAll => self.expel_all(uid),
+            Request::BringAll => self.bring_all(uid),
+            Request::Best { among } => self.best(&among),
+            Request::Log { since_ms, pid, after } => self.log(since_ms, pid, after),
+            Request::Fate { process } => self.fate(process),
         };
         out(&answer.map_or_else(|failure| failure, |answer| Event::Done { answer }))
     }
@@ -142,7 +149,7 @@ impl Daemon {
         Answer::Processes { own, guests }
     }
 
-    fn nodes(&self) -> Vec<NodeRow> {
+    pub(super) fn nodes(&self) -> Vec<NodeRow> {
         let own = self.info();
         let node = &self.setup.config.node;
         let mut rows = vec![NodeRow {
@@ -156,6 +163,7 @@ impl Daemon {
             guests: own.guests,
             kernel: own.kernel,
             version: own.version,
+            figures: Figures { accepts: Some(own.accepts), ..self.gauge.look(self.standing.get()) },
         }];
         let peers = self.peers();
         for chunk in peers.chunks(ASKED_AT_ONCE) {
@@ -180,6 +188,7 @@ impl Daemon {
             guests: 0,
             kernel: String::new(),
             version: String::new(),
+            figures: Figures::default(),
         };
         let answer =
             peer.resolve().and_then(|address| peers::info(&self.setup, address, peer.id, PEER_ANSWER));
@@ -192,6 +201,13 @@ impl Daemon {
                 guests: info.guests,
                 kernel: info.kernel,
                 version: info.version,
+                figures: Figures {
+                    cpus: Some(f64::from(info.cpus)),
+                    memory_total: Some(info.memory_bytes),
+                    memory_free: Some(info.memory_free_bytes),
+                    accepts: Some(info.accepts),
+                    ..Figures::default()
+                },
                 ..row
             },
             Err(error) => {
@@ -216,7 +232,13 @@ impl Daemon {
         })
     }
 
-    fn migrate(&self, uid: u32, pid: i32, to: Destination, out: &mut Out<'_>) -> Result<(), Error> {
+    pub(super) fn migrate(
+        &self,
+        uid: u32,
+        pid: i32,
+        to: Destination,
+        out: &mut Out<'_>,
+    ) -> Result<(), Error> {
         for _ in 0..KEEPERS_TRIED {
             match self.prepare(uid, pid, to) {
                 Ok((mut conversation, request)) => {
@@ -224,7 +246,10 @@ impl Daemon {
                         return Ok(());
                     }
                 }
-                Err(failure) => return out(&failure),
+                Err(failure) => {
+                    self.note_refusal(pid, &failure);
+                    return out(&failure);
+                }
             }
         }
         out(&failed(
@@ -325,7 +350,11 @@ impl Daemon {
 /// Asks an agent and hands its lines to the tool, until it is done. An agent that hangs up without a word has not taken
 /// the request, and one that says so has done only its part of it: then the next one is to be asked. Every other request
 /// gets its last line.
-fn relay(conversation: &mut Conversation, request: &AgentRequest, out: &mut Out<'_>) -> Result<Heard, Error> {
+pub(super) fn relay(
+    conversation: &mut Conversation,
+    request: &AgentRequest,
+    out: &mut Out<'_>,
+) -> Result<Heard, Error> {
     let broken =
         |text: &str| failed(FailureKind::Broken, &format!("{text}; the process goes on where it was"));
     if agents::send(conversation, request).is_err() {
