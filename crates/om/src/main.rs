@@ -2,14 +2,24 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod best;
 mod client;
 mod commands;
 mod exit;
+mod job;
 mod lab;
+mod log;
+mod manual;
 mod membership;
+mod mosctl;
+mod mosmon;
 mod mosrun;
+mod mtop;
+mod node;
+mod screen;
 mod tables;
 mod torture;
+mod wrappers;
 
 use arguments::Command;
 use clap::Parser as _;
@@ -24,7 +34,13 @@ fn main() -> ExitCode {
         "mosrun" => Command::Run(arguments::Mosrun::parse()),
         "migrate" => Command::Migrate(arguments::Migrate::parse()),
         "mps" => Command::Ps(arguments::Listing::parse()),
-        _ => arguments::Om::parse().command,
+        "mosmon" => Command::Mon(arguments::Screen::parse()),
+        "mtop" => Command::Top(arguments::Screen::parse()),
+        "mosctl" => Command::Ctl(arguments::Mosctl::parse()),
+        name => match wrappers::named(name) {
+            Some(name) => Command::Wrapped(name, arguments::Wrapper::parse()),
+            None => arguments::Om::parse().command,
+        },
     };
     let json = command.wants_json();
     commands::run(command).unwrap_or_else(|failure: Failure| {

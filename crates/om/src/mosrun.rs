@@ -1,89 +1,191 @@
 //! `mosrun NODE COMMAND`: the program is our direct child and is moved as soon as it is exec'd.
 //!
-//! `posix_spawn` returns when the child's exec has succeeded, so the program is there when the migration is asked for. It stays in our process group: the terminal's signals reach it directly, those sent
-//! to us alone are passed on.
+//! `posix_spawn` returns when the child's exec has succeeded, so the program is there when the migration is asked for. With
+//! `--rerun` it is started again if it was lost together with its host or its keeper; why it ended, only its home's daemon
+//! can tell, and it is asked.
 
 use crate::arguments::Mosrun;
-use crate::client::Client;
+use crate::client::{Client, unexpected};
 use crate::exit::Failure;
-use control::{FailureKind, Request};
-use nix::errno::Errno;
-use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp};
+use crate::job::{End, Job, Signals};
+use control::{Answer, FailureKind, Fate, Record, Request, What};
+use model::{Destination, NodeId, ProcessId};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, raise};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
-use std::ffi::{CString, OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
+use nix::sys::signal::{SigSet, Signal, raise};
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-/// Signals that others send to a program to tell it something.
-const PASSED_ON: [Signal; 5] =
-    [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGCONT];
-/// Signals that a terminal sends to the whole group: the program gets them by itself.
-const FROM_TERMINAL: [Signal; 2] = [Signal::SIGINT, Signal::SIGQUIT];
+/// How long a daemon that is just being replaced, or a keeper that is just dying, may keep us from knowing why a program
+/// ended.
+const VERDICT: Duration = Duration::from_secs(10);
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-pub(crate) fn run(arguments: Mosrun) -> Result<ExitCode, Failure> {
-    let mut client = Client::connect(&arguments.socket)?;
-    let to = client.destination(&arguments.node)?;
-    let Some((program, rest)) = arguments.command.split_first() else {
-        return Err(Failure::new(FailureKind::BadRequest, "no command"));
-    };
-    // Blocked before the child is there: it may signal us at once. The child gets the mask that we had.
-    let mut signals: SigSet = PASSED_ON.into_iter().chain(FROM_TERMINAL).collect();
-    signals.add(Signal::SIGCHLD);
-    let mask = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(anyhow::Error::from)?;
-    let child = start(program, rest, &mask).map_err(|errno| {
-        let kind = if errno == Errno::ENOENT { FailureKind::NotFound } else { FailureKind::Broken };
-        Failure::new(kind, format!("cannot start '{}': {}", program.display(), errno.desc()))
-    })?;
-    let pid = child.as_raw();
-    std::thread::spawn(move || {
-        if let Err(failure) = client.ask(&Request::Migrate { pid, to }) {
-            // The program may simply have ended already.
-            if failure.kind != FailureKind::NotFound {
-                eprintln!("mosrun: it runs here: {failure}");
-            }
-        }
-    });
-
-    let ended_by = loop {
-        match waitpid(child, Some(WaitPidFlag::WNOHANG)).map_err(anyhow::Error::from)? {
-            WaitStatus::Exited(_, code) => return Ok(ExitCode::from(code as u8)),
-            WaitStatus::Signaled(_, signal, _) => break signal,
-            _ => {}
-        }
-        let signal = signals.wait().map_err(anyhow::Error::from)?;
-        if PASSED_ON.contains(&signal) {
-            // It fails only where the program has just ended, and then SIGCHLD is next.
-            let _ = kill(child, signal);
-        }
-    };
-    // End in the same way, so that our parent sees what it would have seen; without a second core file.
-    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-    let _ = SigSet::from_iter([ended_by]).thread_unblock();
-    let _ = raise(ended_by);
-    Ok(ExitCode::from(128u8.wrapping_add(ended_by as i32 as u8)))
+/// Where a program is to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Here, at home: it is not moved.
+    Home,
+    /// A node by its number or name.
+    Node(String),
+    /// The best node there is, or the best of these.
+    Best(Vec<NodeId>),
 }
 
-/// Starts a program with a signal mask of its own, which std's `Command` cannot; returns when its exec has succeeded.
-fn start(program: &OsStr, arguments: &[OsString], mask: &SigSet) -> nix::Result<Pid> {
-    let word = |word: &OsStr| CString::new(word.as_bytes()).map_err(|_| Errno::EINVAL);
-    let program = word(program)?;
-    let mut line = vec![program.clone()];
-    for argument in arguments {
-        line.push(word(argument)?);
+impl Wanted {
+    /// A node as people write it.
+    pub(crate) fn of(text: &str) -> Wanted {
+        match text {
+            "home" => Wanted::Home,
+            "best" | "balance" => Wanted::Best(Vec::new()),
+            name => Wanted::Node(name.to_owned()),
+        }
     }
-    let mut environment = Vec::new();
-    for (mut name, value) in std::env::vars_os() {
-        name.push("=");
-        name.push(value);
-        environment.push(word(&name)?);
+
+    fn find(&self, client: &mut Client) -> Result<Destination, Failure> {
+        match self {
+            Wanted::Home => Ok(Destination::Home),
+            Wanted::Node(name) => client.destination(name),
+            Wanted::Best(among) => client.best(among),
+        }
     }
-    let mut attributes = PosixSpawnAttr::init()?;
-    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
-    attributes.set_sigmask(mask)?;
-    // Rust's start-up ignores it in us.
-    attributes.set_sigdefault(&SigSet::from_iter([Signal::SIGPIPE]))?;
-    posix_spawnp(&program, &PosixSpawnFileActions::init()?, &attributes, &line, &environment)
+}
+
+/// A number of nodes as openMosix writes it: `1-3,7`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeSet(pub(crate) Vec<NodeId>);
+
+/// Nodes that a set may hold; more would be no choice.
+const NODES_MAX: usize = 1024;
+
+impl std::str::FromStr for NodeSet {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<NodeSet, String> {
+        let mut nodes = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let wrong = || format!("'{part}' is neither a node's number nor FIRST-LAST");
+            let (first, last): (NodeId, NodeId) =
+                (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);
+            nodes.extend((first.get()..=last.get()).take(NODES_MAX + 1).filter_map(NodeId::new));
+            if first > last || nodes.len() > NODES_MAX {
+                return Err(if first > last { wrong() } else { format!("more than {NODES_MAX} nodes") });
+            }
+        }
+        nodes.sort_unstable();
+        nodes.dedup();
+        Ok(NodeSet(nodes))
+    }
+}
+
+pub(crate) fn run(arguments: Mosrun) -> Result<ExitCode, Failure> {
+    let (wanted, command) = arguments.split()?;
+    run_wanted(&wanted, &command, arguments.rerun.unwrap_or(0), &arguments.socket)
+}
+
+/// Runs a program where it is wanted, again as often as it is lost, and ends as it has ended.
+pub(crate) fn run_wanted(
+    wanted: &Wanted,
+    command: &[OsString],
+    reruns: u32,
+    socket: &Path,
+) -> Result<ExitCode, Failure> {
+    let mut place = match wanted {
+        Wanted::Home => None,
+        wanted => {
+            let mut client = Client::connect(socket)?;
+            let to = wanted.find(&mut client)?;
+            Some((client, to))
+        }
+    };
+    let signals = Signals::block().map_err(anyhow::Error::from)?;
+    for round in 1.. {
+        let mut job = Job::start(command, &signals)?;
+        match place.take() {
+            Some((client, to @ Destination::Node(_))) => job.go(client, to),
+            Some((_, Destination::Home)) | None => {}
+        }
+        let end = job.wait(&signals).map_err(anyhow::Error::from)?;
+        let lost = match (end, job.process()) {
+            (End::By(Signal::SIGKILL), Some(process)) if round <= reruns && !job.was_told_to_end() => {
+                why_lost(socket, process)
+            }
+            _ => None,
+        };
+        let Some(record) = lost else { return Ok(end_like(end)) };
+        let pid = record.pid.unwrap_or_default();
+        let on = record.node.map(|node| format!(" on node {node}")).unwrap_or_default();
+        let line =
+            format!("process {pid}{on} was lost ({}); started again, {round} of {reruns}", record.cause);
+        eprintln!("mosrun: {}", crate::tables::harmless(&line.replace('\n', " ")));
+        // The node may be the very one that is gone; then it runs here.
+        place = again(wanted, socket);
+    }
+    Err(Failure::new(FailureKind::Broken, "it was started too often"))
+}
+
+fn again(wanted: &Wanted, socket: &Path) -> Option<(Client, Destination)> {
+    if *wanted == Wanted::Home {
+        return None;
+    }
+    let find = || -> Result<_, Failure> {
+        let mut client = Client::connect(socket)?;
+        let to = wanted.find(&mut client)?;
+        Ok((client, to))
+    };
+    find().inspect_err(|failure| eprintln!("mosrun: it runs here: {failure}")).ok()
+}
+
+/// The record that says that a process was lost, if it was.
+fn why_lost(socket: &Path, process: ProcessId) -> Option<Record> {
+    let deadline = Instant::now() + VERDICT;
+    loop {
+        let fate =
+            Client::connect(socket).and_then(|mut client| match client.ask(&Request::Fate { process })? {
+                Answer::Fate(fate) => Ok(fate),
+                _ => Err(unexpected()),
+            });
+        match fate {
+            Ok(Fate::Known { record }) => return (record.what == What::Lost).then_some(record),
+            Ok(Fate::Unknown) => return None,
+            Ok(Fate::Pending) if Instant::now() < deadline => {}
+            Err(_) if Instant::now() < deadline => {}
+            Ok(Fate::Pending) => return None,
+            Err(failure) => {
+                eprintln!("mosrun: nobody knows why it ended: {failure}");
+                return None;
+            }
+        }
+        std::thread::sleep(ASK_AGAIN);
+    }
+}
+
+/// Ends in the same way, so that our parent sees what it would have seen; without a second core file.
+fn end_like(end: End) -> ExitCode {
+    match end {
+        End::Exited(code) => ExitCode::from(code),
+        End::By(signal) => {
+            let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+            let _ = SigSet::from_iter([signal]).thread_unblock();
+            let _ = raise(signal);
+            ExitCode::from(128u8.wrapping_add(signal as i32 as u8))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_of_nodes_are_read_as_openmosix_writes_them() {
+        let read = |text: &str| text.parse::<NodeSet>().map(|set| set.0.iter().map(|id| id.get()).collect());
+        assert_eq!(read("1-3,7"), Ok(vec![1, 2, 3, 7]));
+        assert_eq!(read("7,1,7"), Ok(vec![1, 7]));
+        for wrong in ["", "0", "3-1", "a", "1-", "1,,2", "1-65535"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
 }

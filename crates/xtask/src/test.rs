@@ -44,6 +44,7 @@ const SUITE: &[(&str, u8)] = &[
     ("refusals", PAIRS),
     ("stress", PAIRS),
     ("survival", PATIENT),
+    ("rerun", PATIENT),
     ("daemons", PATIENT),
     ("faults", PATIENT),
     ("ports", PAIRS),

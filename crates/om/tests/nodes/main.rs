@@ -5,4 +5,5 @@ mod agents;
 mod cluster;
 mod hostile;
 mod session;
+mod tools;
 mod world;
