@@ -101,7 +101,7 @@ pub(crate) fn nodes(rows: &[NodeRow]) -> String {
             row.id.to_string(),
             word(&row.name),
             word(&row.address),
-            if row.alive { "up" } else { "down" }.to_owned(),
+            state(row),
             if row.round_trip_us == 0 { "-".to_owned() } else { format!("{} us", row.round_trip_us) },
             known(row.cpus.to_string()),
             known(size(row.memory_bytes)),
@@ -111,6 +111,13 @@ pub(crate) fn nodes(rows: &[NodeRow]) -> String {
         ]);
     }
     finish(table, &[0, 4, 5, 6, 7])
+}
+
+/// Whether a node is up, and the switches that are on, where they are known.
+fn state(row: &NodeRow) -> String {
+    let state = if row.alive { "up" } else { "down" }.to_owned();
+    let switches = row.figures.standing.iter().flat_map(|standing| &standing.switches);
+    switches.fold(state, |state, switch| format!("{state}, {switch}"))
 }
 
 pub(crate) fn counts(counts: &BTreeMap<String, u64>) -> String {

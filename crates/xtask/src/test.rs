@@ -45,6 +45,7 @@ const SUITE: &[(&str, u8)] = &[
     ("stress", PAIRS),
     ("survival", PATIENT),
     ("rerun", PATIENT),
+    ("switches", PAIRS),
     ("daemons", PATIENT),
     ("faults", PATIENT),
     ("ports", PAIRS),
