@@ -296,7 +296,7 @@ pub(crate) struct Screen {
 
 /// openMosix's own control program.
 #[derive(Parser)]
-#[command(version, after_help = CODES, after_long_help = crate::mosctl::verbs())]
+#[command(version, after_help = CODES)]
 pub(crate) struct Mosctl {
     /// stay, nostay, lstay, nolstay, block, noblock, quiet, noquiet, expel, bring, setspeed, getspeed, getload, getmem,
     /// getfree, getutil, status, whois, isup.

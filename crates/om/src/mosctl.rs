@@ -27,7 +27,7 @@ enum Does {
 
 use Does::{Instead, IsUp, Set, SetSpeed, Status, Sweep, Tell, Whois};
 
-/// Verb, what it does, and for whom it is looked up in the help.
+/// Verb, and what it does.
 const VERBS: &[(&str, Does)] = &[
     ("stay", Set(Switch::Stay, true)),
     ("nostay", Set(Switch::Stay, false)),
@@ -61,7 +61,7 @@ fn plain(number: u64) -> String {
     number.to_string()
 }
 
-/// All verbs, for the help text.
+/// All verbs, for whoever has asked for another one.
 pub(crate) fn verbs() -> String {
     VERBS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
 }
