@@ -136,6 +136,8 @@ mod tests {
         spec.daemons = Daemons::Bare;
         let plan = plan(&spec).unwrap();
         let expected = "[node]\nid = 1\nname = \"n1\"\nlisten = \"0.0.0.0:4660\"\n";
-        assert_eq!(configuration(&plan.nodes[0]), expected);
+        assert_eq!(configuration(&plan.nodes[0], &[]), expected);
+        let set = configuration(&plan.nodes[0], &["guests.max = 8".to_owned()]);
+        assert_eq!(set, format!("guests.max = 8\n{expected}"));
     }
 }

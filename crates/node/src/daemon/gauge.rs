@@ -55,6 +55,17 @@ impl Gauge {
         })
     }
 
+    /// The node as it was measured last; nothing in the first moment.
+    pub(super) fn state(&self) -> Option<NodeState> {
+        self.lock().state
+    }
+
+    /// The speed that somebody has set.
+    pub(super) fn speed_set(&self) -> Option<u32> {
+        let measured = self.lock();
+        (measured.speed.source == SpeedSource::Set).then_some(measured.speed.speed)
+    }
+
     /// The state of the node; nothing in the first moment.
     pub(super) fn load(&self, node: NodeId) -> Option<NodeLoad> {
         let measured = self.lock();
