@@ -1,7 +1,7 @@
 //! What is known of nodes' load and room: of this one what it measures, of others what their brokers have told.
 
 use super::Daemon;
-use crate::measure::NodeState;
+use crate::measure::{NodeState, Speed, SpeedSource};
 use control::{Figures, NodeStanding, Switch};
 use std::collections::BTreeSet;
 use wire::balance::{Entry, Switches};
@@ -18,12 +18,18 @@ const SWITCHES: [(Switch, Switches); 4] = [
 impl Daemon {
     /// What is set for this node.
     pub(super) fn node_standing(&self) -> NodeStanding {
-        NodeStanding { switches: self.switched.get(), speed: self.gauge.speed_set() }
+        let Speed { speed, source, .. } = self.gauge.speed();
+        let speed = (source == SpeedSource::Set).then_some(speed);
+        NodeStanding { switches: self.switched.get(), speed }
     }
 
     /// Of this node; `info` is what it says of itself.
     pub(super) fn own_figures(&self, info: &NodeInfo) -> Figures {
-        let said = Figures { switches: Some(self.switched.get()), ..of_info(info) };
+        let said = Figures {
+            speed: Some(self.gauge.speed().speed),
+            switches: Some(self.switched.get()),
+            ..of_info(info)
+        };
         self.gauge.state().map_or(said.clone(), |state| of_state(&state, said))
     }
 }

@@ -60,10 +60,9 @@ impl Gauge {
         self.lock().state
     }
 
-    /// The speed that somebody has set.
-    pub(super) fn speed_set(&self) -> Option<u32> {
-        let measured = self.lock();
-        (measured.speed.source == SpeedSource::Set).then_some(measured.speed.speed)
+    /// The speed of its CPUs.
+    pub(super) fn speed(&self) -> Speed {
+        self.lock().speed.clone()
     }
 
     /// The state of the node; nothing in the first moment.
