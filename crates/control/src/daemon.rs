@@ -1,7 +1,7 @@
 //! What tools ask the daemon, and what it answers.
 
-use crate::NodeLoad;
-use model::{Destination, NodeId, Reason, Standing, Stay};
+use crate::{Cursor, Fate, Figures, NodeLoad, NodeStanding, Record, Sweep, Switch};
+use model::{Destination, NodeId, ProcessId, Reason, Standing, Stay};
 use serde::{Deserialize, Serialize};
 
 /// A tool's request to its daemon.
@@ -52,7 +52,7 @@ pub enum Request {
     Load,
     /// Measure the speed of this node's CPUs, or set it (administrator only); answered by [`Answer::Load`].
     Tune {
-        /// What it is to be; measured where it is absent.
+        /// What it is to be, one of [`model::limits::SPEEDS`]; measured where it is absent.
         #[serde(default)]
         speed: Option<u32>,
     },
@@ -62,6 +62,43 @@ pub enum Request {
         pid: i32,
         /// What is said in addition to what was said before.
         standing: Standing,
+    },
+    /// Turn a switch of this node on or off (administrator only); answered by [`Answer::NodeStanding`].
+    Switch {
+        /// Which.
+        switch: Switch,
+        /// On.
+        on: bool,
+    },
+    /// What is set for this node; answered by [`Answer::NodeStanding`].
+    NodeStanding,
+    /// Refuse new guests and send all others home (administrator only); answered by [`Answer::Swept`].
+    ExpelAll,
+    /// Let no process of this home leave by itself, and bring all home (administrator only); answered by
+    /// [`Answer::Swept`].
+    BringAll,
+    /// The best node for a process, among those that are known; answered by [`Answer::Found`].
+    Best {
+        /// Only these, if there are any here.
+        #[serde(default)]
+        among: Vec<NodeId>,
+    },
+    /// A page of the log, the oldest first; answered by [`Answer::Log`].
+    Log {
+        /// Nothing older, milliseconds since 1970.
+        #[serde(default)]
+        since_ms: u64,
+        /// Only of this pid.
+        #[serde(default)]
+        pid: Option<i32>,
+        /// From here on.
+        #[serde(default)]
+        after: Option<Cursor>,
+    },
+    /// Why a process of this home was ended; answered by [`Answer::Fate`].
+    Fate {
+        /// The process.
+        process: ProcessId,
     },
 }
 
@@ -199,6 +236,21 @@ pub enum Answer {
         /// Names and numbers, by name.
         counts: std::collections::BTreeMap<String, u64>,
     },
+    /// What is set for this node.
+    NodeStanding(NodeStanding),
+    /// Everything was asked to move.
+    Swept(Sweep),
+    /// A page of the log.
+    Log {
+        /// The records, the oldest first.
+        records: Vec<Record>,
+        /// Where the next page begins.
+        next: Cursor,
+        /// There is more already.
+        more: bool,
+    },
+    /// What is known of a process's end.
+    Fate(Fate),
 }
 
 /// Where a process is.
@@ -337,4 +389,7 @@ pub struct NodeRow {
     pub kernel: String,
     /// Version of its daemon.
     pub version: String,
+    /// Its load and room, as far as this daemon knows.
+    #[serde(default)]
+    pub figures: Figures,
 }

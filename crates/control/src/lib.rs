@@ -6,15 +6,19 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod cause;
 mod daemon;
 mod load;
+mod standing;
 
 pub use agent::{AgentRequest, KeeperStatus, WardenStatus};
+pub use cause::{Cursor, Fate, Record, What};
 pub use daemon::{
     Answer, Event, FailureKind, GuestRow, Location, NodeFound, NodeRow, NodeState, ProcessRow, ProcessState,
     Progress, Request,
 };
 pub use load::NodeLoad;
+pub use standing::{Figures, NodeStanding, Sweep, Switch};
 
 /// Where a daemon listens for tools.
 pub const DAEMON_SOCKET: &str = "/run/openmosix/omd.sock";

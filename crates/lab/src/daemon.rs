@@ -126,6 +126,7 @@ mod tests {
             guests: 0,
             kernel: String::new(),
             version: String::new(),
+            figures: control::Figures::default(),
         }
     }
 

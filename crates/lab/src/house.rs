@@ -28,7 +28,25 @@ pub(crate) const SEARCH_PATH: &str =
 /// Where a node sees our programs under other names.
 const NAMES: &str = "/opt/openmosix/names";
 /// The tools under their classic names: links to `om`, which knows itself by the name it is called by.
-const CLASSIC_NAMES: &[&str] = &["mosrun", "migrate", "mps", "showmap", "setpe", "tune"];
+const CLASSIC_NAMES: &[&str] = &[
+    "mosrun",
+    "migrate",
+    "mps",
+    "mtop",
+    "mosmon",
+    "mosctl",
+    "nomig",
+    "runhome",
+    "runon",
+    "cpujob",
+    "iojob",
+    "nodecay",
+    "slowdecay",
+    "fastdecay",
+    "showmap",
+    "setpe",
+    "tune",
+];
 
 /// Directories that are empty in a new node, and their modes.
 const PRIVATE: &[(&str, u32)] = &[

@@ -158,5 +158,11 @@ pub const RULE_PATTERNS_MAX: usize = 256;
 /// Ancestors of a process that are asked what it inherits.
 pub const ANCESTORS_MAX: usize = 64;
 
-/// Speed of one standard CPU, in openMosix's unit.
+/// Speed of one standard CPU: ten times openMosix's number, which leaves room for slow ones.
 pub const SPEED_STANDARD: u32 = 10_000;
+
+/// Speeds of a CPU that are believed and can be set.
+pub const SPEEDS: std::ops::RangeInclusive<u32> = 10..=10_000_000;
+
+/// The load of one standard CPU that is fully busy.
+pub const LOAD_PER_CPU: u32 = 100;

@@ -134,6 +134,8 @@ pub struct Paths {
     pub cache: PathBuf,
     /// What is to survive a reboot, such as invitations; `/var/lib/openmosix` by default.
     pub state: PathBuf,
+    /// What happened and why, for `om log`; `/var/log/openmosix` by default.
+    pub log: PathBuf,
 }
 
 impl Default for Cluster {
@@ -173,6 +175,7 @@ impl Default for Paths {
             run: "/run/openmosix".into(),
             cache: "/var/cache/openmosix".into(),
             state: "/var/lib/openmosix".into(),
+            log: "/var/log/openmosix".into(),
         }
     }
 }
@@ -258,7 +261,7 @@ impl Config {
         }
         check_name(&self.node.name)?;
         self.cluster.check()?;
-        let speeds = crate::measure::SPEEDS;
+        let speeds = model::limits::SPEEDS;
         if self.node.speed.is_some_and(|speed| !speeds.contains(&speed)) {
             return Err(format!("node.speed must be from {} to {}", speeds.start(), speeds.end()));
         }
@@ -356,6 +359,7 @@ pub fn template(id: NodeId, name: &str, listen: SocketAddr, paths: &Paths, peers
         path("run", &paths.run, &normal.run),
         path("cache", &paths.cache, &normal.cache),
         path("state", &paths.state, &normal.state),
+        path("log", &paths.log, &normal.log),
     ]
     .concat();
     format!(

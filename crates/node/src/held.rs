@@ -4,8 +4,9 @@
 //! The keeper cannot say so any more; the daemon does it, also one that was started later and is not the keeper's parent.
 //! So a keeper notes down what it holds before it touches it, and takes the note away when it has let go.
 
-use crate::Error;
 use crate::config::Paths;
+use crate::{Error, journal};
+use control::What;
 use model::{NodeId, ProcessId};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
@@ -46,16 +47,23 @@ pub(crate) fn forget(paths: &Paths, pid: i32) {
     let _ = fs::remove_file(file(paths, pid));
 }
 
+/// Whether a keeper holds this very process, or held it when it died.
+pub(crate) fn is_held(paths: &Paths, process: ProcessId) -> bool {
+    let note = fs::read(file(paths, process.pid)).ok();
+    note.and_then(|text| serde_json::from_slice::<Held>(&text).ok())
+        .is_some_and(|held| held.process == process)
+}
+
 /// Ends the processes whose keepers are dead, and says so in the log; gives their number.
 pub(crate) fn settle(paths: &Paths) -> usize {
     let entries = fs::read_dir(paths.keepers()).into_iter().flatten().flatten().map(|entry| entry.path());
     entries
         .filter(|path| path.extension().is_some_and(|end| end == "held"))
-        .filter(|path| settle_one(path))
+        .filter(|path| settle_one(paths, path))
         .count()
 }
 
-fn settle_one(path: &Path) -> bool {
+fn settle_one(paths: &Paths, path: &Path) -> bool {
     let note = fs::read(path).ok().and_then(|text| serde_json::from_slice::<Held>(&text).ok());
     // One that cannot be read is just being taken away: notes appear whole.
     let Some(held) = note.filter(|held| !lives(held.keeper)) else { return false };
@@ -65,6 +73,8 @@ fn settle_one(path: &Path) -> bool {
     }
     let Held { process, name, node, .. } = held;
     let pid = process.pid;
+    let lost = journal::now(What::Lost).process(process, &name).node(node).cause("its keeper died");
+    journal::note(paths, lost);
     match end(process) {
         Ok(()) => tracing::error!(pid, name, %node, cause = "its keeper died", "ended with SIGKILL"),
         Err(error) => {
@@ -99,7 +109,8 @@ mod tests {
     #[test]
     fn only_what_a_dead_keeper_held_is_ended() {
         let directory = tempfile::tempdir().unwrap();
-        let paths = Paths { run: directory.path().to_owned(), ..Paths::default() };
+        let paths =
+            Paths { run: directory.path().to_owned(), log: directory.path().join("log"), ..Paths::default() };
         fs::create_dir_all(paths.keepers()).unwrap();
         let mut sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = sleeper.id() as i32;
@@ -120,6 +131,8 @@ mod tests {
         assert_eq!(settle(&paths), 1);
         assert_eq!(sleeper.wait().unwrap().signal(), Some(9));
         assert!(!path.exists());
+        let why = journal::end_of(&paths, process).unwrap().unwrap();
+        assert_eq!((why.what, why.cause.as_str(), why.node), (What::Lost, "its keeper died", Some(node)));
         note(&paths, process, node).unwrap();
         forget(&paths, pid);
         forget(&paths, pid);

@@ -22,6 +22,7 @@ pub mod fault;
 pub mod fuzz;
 mod held;
 mod history;
+mod journal;
 mod journey;
 pub mod keeper;
 pub mod machine;
@@ -32,6 +33,7 @@ pub mod process;
 pub mod rules;
 mod setup;
 mod spin;
+mod switches;
 pub mod warden;
 
 pub use error::Error;

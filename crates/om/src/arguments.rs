@@ -1,7 +1,10 @@
 //! The command lines.
 
-use crate::exit::CODES;
-use clap::{Args, Parser, Subcommand};
+use crate::exit::{CODES, Failure};
+use crate::log::Since;
+use crate::placing::{Placing, Plan};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use control::Switch;
 use model::NodeId;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -37,8 +40,29 @@ pub(crate) enum Command {
     Nodes(Listing),
     /// Show what the daemon has counted since it started.
     Counts(Listing),
-    /// Send a guest of this machine home (root only).
+    /// Send a guest of this machine, or all of them, home (root only).
     Expel(Expel),
+    /// Bring all processes of this machine home, and let none leave by itself (root only).
+    Bring(Listing),
+    /// Show this node's switches, or change one (root only): stay, lstay, block, quiet.
+    Node(NodeCommand),
+    /// Show or set the speed of this node's CPUs (root only).
+    Speed(Speed),
+    /// Tell what happened to processes and nodes, and why.
+    Log(Log),
+    /// Show the nodes as bars, full-screen (also as 'mosmon').
+    Mon(Screen),
+    /// Show the processes that were moved, full-screen (also as 'mtop').
+    Top(Screen),
+    /// openMosix's own control program (also as 'mosctl').
+    Ctl(Mosctl),
+    /// Write the manual pages of all tools into a directory.
+    Man(Man),
+    /// Print what a shell needs to complete command lines.
+    Completions(Completions),
+    /// The old names of 'om run': nomig, runhome, runon, ...
+    #[command(skip)]
+    Wrapped(&'static str, Wrapper),
     /// Start a program and move it to a node at once (also as 'mosrun').
     Run(Mosrun),
     /// Make a new cluster with this machine as its first node.
@@ -78,12 +102,18 @@ impl Command {
             Command::Showmap(arguments) => arguments.common.json,
             Command::Setpe(arguments) => arguments.common.json,
             Command::Leave(arguments) | Command::Key(Key::Rotate(arguments)) => arguments.common.json,
+            Command::Bring(arguments) => arguments.common.json,
+            Command::Node(arguments) => arguments.common.json,
+            Command::Speed(arguments) => arguments.common.json,
+            Command::Log(arguments) => arguments.common.json,
+            Command::Mon(arguments) | Command::Top(arguments) => arguments.common.json,
+            Command::Ctl(arguments) => arguments.common.json,
             Command::Init(arguments) => arguments.json,
             Command::Invite(arguments) => arguments.json,
             Command::Join(arguments) => arguments.json,
             Command::Lab(command) => command.wants_json(),
-            // What a program prints is its own.
-            Command::Run(_) => false,
+            // What a program prints is its own, and pages are files.
+            Command::Run(_) | Command::Wrapped(..) | Command::Man(_) | Command::Completions(_) => false,
         }
     }
 }
@@ -146,7 +176,7 @@ pub(crate) struct Migrate {
     /// The process.
     #[arg(allow_negative_numbers = true)]
     pub(crate) pid: i32,
-    /// A node's number or name, or 'home'.
+    /// A node's number or name, 'home', or 'best' (also 'balance') for the least loaded node.
     pub(crate) node: String,
     #[command(flatten)]
     pub(crate) common: Common,
@@ -174,9 +204,14 @@ pub(crate) struct Listing {
 #[command(after_help = CODES)]
 pub(crate) struct Expel {
     /// The guest's pid at its home ('om ps' shows it).
-    pub(crate) pid: i32,
+    #[arg(required_unless_present = "all")]
+    pub(crate) pid: Option<i32>,
     /// Its home: a node's number or name.
-    pub(crate) home: String,
+    #[arg(required_unless_present = "all")]
+    pub(crate) home: Option<String>,
+    /// All guests; no new ones are let in any more.
+    #[arg(long, conflicts_with_all = ["pid", "home"])]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -203,20 +238,149 @@ pub(crate) struct Tune {
 #[command(
     version,
     disable_help_flag = true,
-    after_help = "Ends as the program ends: with its exit code, or by its signal."
+    override_usage = "mosrun [OPTIONS] NODE COMMAND...\n       mosrun [OPTIONS] {-h | -j NODES | -l | -L | -k} COMMAND...",
+    after_help = "NODE is a node's number or name, 'home', or 'best' for the least loaded node.\n\
+                  Ends as the program ends: with its exit code, or by its signal."
 )]
 pub(crate) struct Mosrun {
     #[command(flatten)]
-    pub(crate) placing: crate::standing::Placing,
+    placing: Placing,
+    /// Start it again if its host or its connection is lost, with the same arguments, environment, directory and
+    /// streams; N times at most [default: 3].
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "3")]
+    pub(crate) rerun: Option<u32>,
     /// Print help.
-    #[arg(long, action = clap::ArgAction::Help)]
+    #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
-    /// A node's number or name, then the program and its arguments.
-    #[arg(required = true, trailing_var_arg = true, value_name = "[NODE] COMMAND")]
-    pub(crate) command: Vec<OsString>,
     /// The daemon's socket.
     #[arg(long, env = "OM_SOCKET", value_name = "FILE", default_value = control::DAEMON_SOCKET)]
     pub(crate) socket: PathBuf,
+    /// A node, unless the options tell where; then the program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    words: Vec<OsString>,
+}
+
+impl Mosrun {
+    /// What is to run, and where.
+    pub(crate) fn plan(&self) -> Result<Plan, Failure> {
+        self.placing.plan(&self.words)
+    }
+}
+
+/// The words of a wrapper of mosrun.
+#[derive(Parser)]
+#[command(version, after_help = "Ends as the program ends: with its exit code, or by its signal.")]
+pub(crate) struct Wrapper {
+    /// The daemon's socket.
+    #[arg(long, env = "OM_SOCKET", value_name = "FILE", default_value = control::DAEMON_SOCKET)]
+    pub(crate) socket: PathBuf,
+    /// The program and its arguments; with 'runon' a node before them.
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// A switch's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnOff {
+    On,
+    Off,
+}
+
+/// A switch, for clap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SwitchName {
+    /// No process leaves this node by itself.
+    Stay,
+    /// No process of this home leaves by itself.
+    Lstay,
+    /// No new guests.
+    Block,
+    /// This node tells others nothing of its load.
+    Quiet,
+}
+
+impl From<SwitchName> for Switch {
+    fn from(name: SwitchName) -> Switch {
+        match name {
+            SwitchName::Stay => Switch::Stay,
+            SwitchName::Lstay => Switch::Lstay,
+            SwitchName::Block => Switch::Block,
+            SwitchName::Quiet => Switch::Quiet,
+        }
+    }
+}
+
+#[derive(Args)]
+#[command(after_help = CODES)]
+pub(crate) struct NodeCommand {
+    /// The switch; without one all are shown.
+    pub(crate) switch: Option<SwitchName>,
+    /// 'on' where nothing is said.
+    #[arg(requires = "switch")]
+    pub(crate) state: Option<OnOff>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Args)]
+#[command(after_help = CODES)]
+pub(crate) struct Speed {
+    /// The standard CPU has 10000; 'auto' measures it again. Without it the speed is shown.
+    pub(crate) speed: Option<String>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Args)]
+#[command(after_help = CODES)]
+pub(crate) struct Log {
+    /// Nothing older: 30s, 10m, 2h or 3d ago, or @SECONDS since 1970.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Since>,
+    /// Only of this process.
+    #[arg(long)]
+    pub(crate) pid: Option<i32>,
+    /// Go on with what happens from now on.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Show it full-screen; 'h' tells the keys.
+#[derive(Parser)]
+#[command(version, after_help = CODES)]
+pub(crate) struct Screen {
+    /// Print it once, as text.
+    #[arg(long)]
+    pub(crate) once: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// openMosix's own control program.
+#[derive(Parser)]
+#[command(version, after_help = CODES)]
+pub(crate) struct Mosctl {
+    /// stay, nostay, lstay, nolstay, block, noblock, quiet, noquiet, expel, bring, setspeed, getspeed, getload, getmem,
+    /// getfree, getutil, status, whois, isup.
+    pub(crate) verb: String,
+    /// A node's number, name or address; for 'setspeed' the speed.
+    pub(crate) argument: Option<String>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Args)]
+pub(crate) struct Man {
+    /// The directory; it is made where there is none.
+    pub(crate) directory: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
 }
 
 /// Where a node's files go.

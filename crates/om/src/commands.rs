@@ -3,7 +3,10 @@
 use crate::arguments::{Command, Common, Expel, Key, Listing, Migrate, OfProcess};
 use crate::client::{Client, unexpected};
 use crate::exit::Failure;
-use crate::{lab, load, map, membership, mosrun, standing, tables};
+use crate::{
+    lab, load, log, manual, map, membership, mosctl, mosmon, mosrun, mtop, node, screen, standing, tables,
+    wrappers,
+};
 use anyhow::Context as _;
 use control::{Answer, Request};
 use model::Hold;
@@ -22,11 +25,24 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Ps(arguments) => ps(&arguments)?,
         Command::Nodes(arguments) => nodes(&arguments)?,
         Command::Counts(arguments) => counts(&arguments)?,
+        Command::Expel(arguments) if arguments.all => {
+            return node::sweep(&arguments.common, &Request::ExpelAll);
+        }
         Command::Expel(arguments) => expel(&arguments)?,
         Command::Key(Key::Rotate(arguments)) => rotate_key(&arguments)?,
         Command::Leave(arguments) => leave(&arguments)?,
         Command::Showmap(arguments) => map::showmap(&arguments)?,
         Command::Setpe(arguments) => map::setpe(&arguments)?,
+        Command::Bring(arguments) => return node::sweep(&arguments.common, &Request::BringAll),
+        Command::Node(arguments) => node::node(&arguments)?,
+        Command::Speed(arguments) => node::speed(&arguments)?,
+        Command::Log(arguments) => log::run(&arguments)?,
+        Command::Mon(arguments) => screen::run(&arguments, mosmon::Mosmon::default())?,
+        Command::Top(arguments) => screen::run(&arguments, mtop::Mtop::default())?,
+        Command::Ctl(arguments) => return mosctl::run(&arguments),
+        Command::Man(arguments) => manual::write(&arguments.directory)?,
+        Command::Completions(arguments) => manual::complete(arguments.shell)?,
+        Command::Wrapped(name, arguments) => return wrappers::run(name, arguments),
         Command::Run(arguments) => return mosrun::run(arguments),
         Command::Init(arguments) => membership::init(&arguments)?,
         Command::Invite(arguments) => membership::invite(&arguments)?,
@@ -38,15 +54,21 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
 
 fn migrate(arguments: &Migrate) -> Result<(), Failure> {
     let mut client = Client::connect(&arguments.common.socket)?;
-    let to = client.destination(&arguments.node)?;
+    let to = match arguments.node.as_str() {
+        "best" | "balance" => client.best(&[])?,
+        node => client.destination(node)?,
+    };
     let answer = client.ask_visibly(&Request::Migrate { pid: arguments.pid, to })?;
     show_move(&arguments.common, &answer)
 }
 
 fn expel(arguments: &Expel) -> Result<(), Failure> {
     let mut client = Client::connect(&arguments.common.socket)?;
-    let home = client.node(&arguments.home)?;
-    let answer = client.ask_visibly(&Request::Expel { pid: arguments.pid, home })?;
+    let (Some(pid), Some(home)) = (arguments.pid, &arguments.home) else {
+        return Err(Failure::new(control::FailureKind::BadRequest, "write the guest's pid and its home"));
+    };
+    let home = client.node(home)?;
+    let answer = client.ask_visibly(&Request::Expel { pid, home })?;
     show_move(&arguments.common, &answer)
 }
 
@@ -155,7 +177,12 @@ pub(crate) fn show<Value: serde::Serialize>(
     } else {
         tables::harmless(&text())
     };
-    match std::io::stdout().write_all(text.as_bytes()) {
+    print(text.as_bytes())
+}
+
+/// Prints; a reader that has left is no failure.
+pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
+    match std::io::stdout().write_all(bytes) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(anyhow::Error::new(error).into()),
         _ => Ok(()),
     }

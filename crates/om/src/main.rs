@@ -2,17 +2,28 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod best;
 mod client;
 mod commands;
 mod exit;
+mod job;
 mod lab;
 mod load;
+mod log;
+mod manual;
 mod map;
 mod membership;
+mod mosctl;
+mod mosmon;
 mod mosrun;
+mod mtop;
+mod node;
+mod placing;
+mod screen;
 mod standing;
 mod tables;
 mod torture;
+mod wrappers;
 
 use arguments::Command;
 use clap::Parser as _;
@@ -36,7 +47,13 @@ fn main() -> ExitCode {
         "showmap" => Command::Showmap(arguments::Listing::parse()),
         "setpe" => Command::Setpe(arguments::Setpe::parse_from(classic(std::env::args_os()))),
         "mps" => Command::Ps(arguments::Listing::parse()),
-        _ => arguments::Om::parse().command,
+        "mosmon" => Command::Mon(arguments::Screen::parse()),
+        "mtop" => Command::Top(arguments::Screen::parse()),
+        "mosctl" => Command::Ctl(arguments::Mosctl::parse()),
+        name => match wrappers::named(name) {
+            Some(name) => Command::Wrapped(name, arguments::Wrapper::parse()),
+            None => arguments::Om::parse().command,
+        },
     };
     let json = command.wants_json();
     commands::run(command).unwrap_or_else(|failure: Failure| {

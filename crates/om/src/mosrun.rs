@@ -1,100 +1,105 @@
 //! `mosrun [NODE] COMMAND`: the program is our direct child; if a node is given, it is moved there as soon as it is exec'd.
 //!
-//! `posix_spawn` returns when the child's exec has succeeded, so the program is there when the migration is asked for. It stays in our process group: the terminal's signals reach it directly, those sent
-//! to us alone are passed on.
+//! `posix_spawn` returns when the child's exec has succeeded, so the program is there when the migration is asked for. With
+//! `--rerun` it is started again if it was lost together with its host or its keeper; why it ended, only its home's daemon
+//! can tell, and it is asked.
 
 use crate::arguments::Mosrun;
-use crate::client::Client;
+use crate::client::{Client, unexpected};
 use crate::exit::Failure;
-use crate::standing;
-use control::{FailureKind, Request};
-use nix::errno::Errno;
-use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp};
+use crate::job::{End, Job, Signals};
+use crate::placing::Plan;
+use control::{Answer, FailureKind, Fate, Record, Request, What};
+use model::{Destination, ProcessId};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, raise};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
-use std::ffi::{CString, OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
+use nix::sys::signal::{SigSet, Signal, raise};
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-/// Signals that others send to a program to tell it something.
-const PASSED_ON: [Signal; 5] =
-    [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGCONT];
-/// Signals that a terminal sends to the whole group: the program gets them by itself.
-const FROM_TERMINAL: [Signal; 2] = [Signal::SIGINT, Signal::SIGQUIT];
+/// How long a daemon that is just being replaced, or a keeper that is just dying, may keep us from knowing why a program
+/// ended.
+const VERDICT: Duration = Duration::from_secs(10);
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(arguments: Mosrun) -> Result<ExitCode, Failure> {
-    let mut client = Client::connect(&arguments.socket)?;
-    let node = arguments.command.first().filter(|first| arguments.placing.takes_node(first));
-    let words = if node.is_some() { &arguments.command[1..] } else { &arguments.command[..] };
-    // As in "NODE -- COMMAND".
-    let words = words.strip_prefix(&[OsString::from("--")]).unwrap_or(words);
-    let Some((program, rest)) = words.split_first() else {
-        return Err(Failure::new(FailureKind::BadRequest, "no command: after the node comes a program"));
-    };
-    let (start_at, standing) = arguments.placing.plan(node.map(OsString::as_os_str))?;
-    // Of ourselves, before there is a child: it inherits, and so does everything that it starts, however soon.
-    let own_pid = std::process::id() as i32;
-    let destinations = standing::destinations(&mut client, &start_at, own_pid)?;
-    client.ask(&Request::Stand { pid: own_pid, standing })?;
-    // Blocked before the child is there: it may signal us at once. The child gets the mask that we had.
-    let mut signals: SigSet = PASSED_ON.into_iter().chain(FROM_TERMINAL).collect();
-    signals.add(Signal::SIGCHLD);
-    let mask = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(anyhow::Error::from)?;
-    let child = start(program, rest, &mask).map_err(|errno| {
-        let kind = if errno == Errno::ENOENT { FailureKind::NotFound } else { FailureKind::Broken };
-        Failure::new(kind, format!("cannot start '{}': {}", program.display(), errno.desc()))
-    })?;
-    let pid = child.as_raw();
-    std::thread::spawn(move || {
-        for to in destinations {
-            match client.ask(&Request::Migrate { pid, to }) {
-                Ok(_) => return,
-                // The program may simply have ended already.
-                Err(failure) if failure.kind == FailureKind::NotFound => {}
-                Err(failure) => eprintln!("mosrun: it runs here: {failure}"),
-            }
-        }
-    });
-
-    let ended_by = loop {
-        match waitpid(child, Some(WaitPidFlag::WNOHANG)).map_err(anyhow::Error::from)? {
-            WaitStatus::Exited(_, code) => return Ok(ExitCode::from(code as u8)),
-            WaitStatus::Signaled(_, signal, _) => break signal,
-            _ => {}
-        }
-        let signal = signals.wait().map_err(anyhow::Error::from)?;
-        if PASSED_ON.contains(&signal) {
-            // It fails only where the program has just ended, and then SIGCHLD is next.
-            let _ = kill(child, signal);
-        }
-    };
-    // End in the same way, so that our parent sees what it would have seen; without a second core file.
-    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-    let _ = SigSet::from_iter([ended_by]).thread_unblock();
-    let _ = raise(ended_by);
-    Ok(ExitCode::from(128u8.wrapping_add(ended_by as i32 as u8)))
+    let plan = arguments.plan()?;
+    carry_out(&plan, arguments.rerun.unwrap_or(0), &arguments.socket)
 }
 
-/// Starts a program with a signal mask of its own, which std's `Command` cannot; returns when its exec has succeeded.
-fn start(program: &OsStr, arguments: &[OsString], mask: &SigSet) -> nix::Result<Pid> {
-    let word = |word: &OsStr| CString::new(word.as_bytes()).map_err(|_| Errno::EINVAL);
-    let program = word(program)?;
-    let mut line = vec![program.clone()];
-    for argument in arguments {
-        line.push(word(argument)?);
+/// Runs a program as it is planned, again as often as it is lost, and ends as it has ended.
+pub(crate) fn carry_out(plan: &Plan, reruns: u32, socket: &Path) -> Result<ExitCode, Failure> {
+    let (mut client, destinations) = place(plan, socket)?;
+    // Of ourselves, before there is a child: it inherits, and so does everything that it starts, however soon.
+    let pid = std::process::id() as i32;
+    client.ask(&Request::Stand { pid, standing: plan.standing.clone() })?;
+    let mut place_now = Some((client, destinations));
+    let signals = Signals::block().map_err(anyhow::Error::from)?;
+    for round in 1.. {
+        let mut job = Job::start(&plan.command, &signals)?;
+        if let Some((client, destinations)) = place_now.take() {
+            job.go(client, destinations);
+        }
+        let end = job.wait(&signals).map_err(anyhow::Error::from)?;
+        let lost = match (end, job.process()) {
+            (End::By(Signal::SIGKILL), Some(process)) if round <= reruns && !job.was_told_to_end() => {
+                why_lost(socket, process)
+            }
+            _ => None,
+        };
+        let Some(record) = lost else { return Ok(end_like(end)) };
+        let pid = record.pid.unwrap_or_default();
+        let on = record.node.map(|node| format!(" on node {node}")).unwrap_or_default();
+        let line =
+            format!("process {pid}{on} was lost ({}); started again, {round} of {reruns}", record.cause);
+        eprintln!("mosrun: {}", crate::tables::harmless(&line.replace('\n', " ")));
+        // The node may be the very one that is gone; then it runs here.
+        let place_again = place(plan, socket);
+        place_now = place_again.inspect_err(|failure| eprintln!("mosrun: it runs here: {failure}")).ok();
     }
-    let mut environment = Vec::new();
-    for (mut name, value) in std::env::vars_os() {
-        name.push("=");
-        name.push(value);
-        environment.push(word(&name)?);
+    Err(Failure::new(FailureKind::Broken, "it was started too often"))
+}
+
+/// Where it is to go, and whom to ask to move it there.
+fn place(plan: &Plan, socket: &Path) -> Result<(Client, Vec<Destination>), Failure> {
+    let mut client = Client::connect(socket)?;
+    let destinations = plan.start.destinations(&mut client)?;
+    Ok((client, destinations))
+}
+
+/// The record that says that a process was lost, if it was.
+fn why_lost(socket: &Path, process: ProcessId) -> Option<Record> {
+    let deadline = Instant::now() + VERDICT;
+    loop {
+        let fate =
+            Client::connect(socket).and_then(|mut client| match client.ask(&Request::Fate { process })? {
+                Answer::Fate(fate) => Ok(fate),
+                _ => Err(unexpected()),
+            });
+        match fate {
+            Ok(Fate::Known { record }) => return (record.what == What::Lost).then_some(record),
+            Ok(Fate::Unknown) => return None,
+            Ok(Fate::Pending) if Instant::now() < deadline => {}
+            Err(_) if Instant::now() < deadline => {}
+            Ok(Fate::Pending) => return None,
+            Err(failure) => {
+                eprintln!("mosrun: nobody knows why it ended: {failure}");
+                return None;
+            }
+        }
+        std::thread::sleep(ASK_AGAIN);
     }
-    let mut attributes = PosixSpawnAttr::init()?;
-    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
-    attributes.set_sigmask(mask)?;
-    // Rust's start-up ignores it in us.
-    attributes.set_sigdefault(&SigSet::from_iter([Signal::SIGPIPE]))?;
-    posix_spawnp(&program, &PosixSpawnFileActions::init()?, &attributes, &line, &environment)
+}
+
+/// Ends in the same way, so that our parent sees what it would have seen; without a second core file.
+fn end_like(end: End) -> ExitCode {
+    match end {
+        End::Exited(code) => ExitCode::from(code),
+        End::By(signal) => {
+            let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+            let _ = SigSet::from_iter([signal]).thread_unblock();
+            let _ = raise(signal);
+            ExitCode::from(128u8.wrapping_add(signal as i32 as u8))
+        }
+    }
 }

@@ -103,7 +103,7 @@ pub(crate) fn nodes(rows: &[NodeRow]) -> String {
             row.id.to_string(),
             word(&row.name),
             if row.addresses.is_empty() { word(&row.address) } else { word(&row.addresses.join(" ")) },
-            state(row).to_owned(),
+            state(row),
             row.since_seconds.map_or_else(|| "-".to_owned(), ago),
             found(row.found).to_owned(),
             if row.round_trip_us == 0 { "-".to_owned() } else { format!("{} us", row.round_trip_us) },
@@ -117,12 +117,15 @@ pub(crate) fn nodes(rows: &[NodeRow]) -> String {
     finish(table, &[0, 4, 6, 7, 8, 9])
 }
 
-fn state(row: &NodeRow) -> &'static str {
-    match (row.alive, row.state) {
+/// Whether a node is up, and the switches that are on, where they are known.
+fn state(row: &NodeRow) -> String {
+    let state = match (row.alive, row.state) {
         (_, NodeState::Left) => "left",
         (true, _) => "up",
         (false, _) => "down",
-    }
+    };
+    let switches = row.figures.switches.iter().flatten();
+    switches.fold(state.to_owned(), |state, switch| format!("{state}, {switch}"))
 }
 
 fn found(found: NodeFound) -> &'static str {

@@ -13,16 +13,11 @@
 use bitflags::bitflags;
 use model::NodeId;
 use model::limits::{BALANCE_BYTES_MAX, GOSSIP_ENTRIES_MAX, MOVES_PER_MINUTE_MAX};
+pub use model::limits::{LOAD_PER_CPU, SPEED_STANDARD};
 use serde::{Deserialize, Serialize};
 
 /// Classes of age in [`Entry::ages`].
 pub const AGE_CLASSES: usize = 12;
-
-/// Hundredths per whole: load 100 is one standard CPU fully busy.
-pub const LOAD_PER_CPU: u32 = 100;
-
-/// The speed of the standard CPU.
-pub const SPEED_STANDARD: u32 = 10_000;
 
 bitflags! {
     /// What the administrator of a node has switched.

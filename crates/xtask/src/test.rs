@@ -47,6 +47,8 @@ const SUITE: &[(&str, u8)] = &[
     ("refusals", PAIRS),
     ("stress", PAIRS),
     ("survival", PATIENT),
+    ("rerun", PATIENT),
+    ("switches", PAIRS),
     ("daemons", PATIENT),
     ("faults", PATIENT),
     ("measure", PAIRS),

@@ -40,6 +40,7 @@ impl Places {
             run: directory.join("run"),
             cache: directory.join("cache"),
             state: directory.join("state"),
+            log: directory.join("log"),
         };
         Places { config: directory.join("omd.toml"), paths }
     }

@@ -55,6 +55,16 @@ impl Gauge {
         })
     }
 
+    /// The node as it was measured last; nothing in the first moment.
+    pub(super) fn state(&self) -> Option<NodeState> {
+        self.lock().state
+    }
+
+    /// The speed of its CPUs.
+    pub(super) fn speed(&self) -> Speed {
+        self.lock().speed.clone()
+    }
+
     /// The state of the node; nothing in the first moment.
     pub(super) fn load(&self, node: NodeId) -> Option<NodeLoad> {
         let measured = self.lock();

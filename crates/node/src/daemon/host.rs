@@ -4,6 +4,7 @@ use super::Daemon;
 use super::balancing::Told;
 use crate::fault::{self, Point};
 use crate::machine;
+use control::Switch;
 use model::limits::THREADS_MAX;
 use model::{NodeId, Reason, ReasonCode, Reasons, Session};
 use std::sync::PoisonError;
@@ -22,7 +23,10 @@ impl Daemon {
             memory_bytes: memory.total,
             memory_free_bytes: memory.free.saturating_sub(rules.memory_reserve_mb << 20),
             guests,
-            accepts: rules.accept && guests < rules.max && !self.leaving.load(Ordering::Acquire),
+            accepts: rules.accept
+                && guests < rules.max
+                && !self.leaving.load(Ordering::Acquire)
+                && !self.switched.is_on(Switch::Block),
             cpu: self.cpu.clone(),
             kernel: machine::kernel(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -74,6 +78,10 @@ impl Daemon {
         }
         if !rules.accept {
             reasons.push(Reason::new(ReasonCode::Refused, "guests.accept = false"));
+        }
+        if self.switched.is_on(Switch::Block) {
+            let reason = "it is blocked ('om node block off' there lets guests in)";
+            reasons.push(Reason::new(ReasonCode::Refused, reason));
         }
         if self.agents.warden_count() >= rules.max as usize {
             reasons.push(Reason::new(ReasonCode::Refused, format!("it has {} guests already", rules.max)));

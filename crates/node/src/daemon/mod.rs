@@ -3,7 +3,9 @@
 //! One thread accepts tools, one accepts other machines; each conversation has a thread of its own, their number is
 //! bounded. Lock order: `joins` or `offers`, then `listed`; the agents' lock is taken last.
 
+mod administration;
 mod balancing;
+mod figures;
 mod gauge;
 mod host;
 mod inbound;
@@ -24,8 +26,10 @@ use crate::counts::Counts;
 use crate::discovery::{Discovery, Missed};
 use crate::measure::Speed;
 use crate::rules::Rules;
-use crate::{Error, Setup, peers};
+use crate::switches::Switched;
+use crate::{Error, Setup, journal, peers};
 use balancing::Balancing;
+use control::What;
 use gauge::Gauge;
 use model::limits::{CONNECTIONS_MAX, TOOLS_MAX};
 use model::{CpuProfile, NodeId};
@@ -48,6 +52,8 @@ pub(crate) struct Daemon {
     agents: Agents,
     counts: Arc<Counts>,
     rules: Rules,
+    /// The switches of this node.
+    switched: Switched,
     gauge: Gauge,
     balancing: OnceLock<Balancing>,
     tools: Slots,
@@ -87,6 +93,7 @@ pub fn run(setup: Setup) -> Result<(), Error> {
         agents: Agents::new(&setup, counts.clone())?,
         counts,
         rules: Rules::new(&setup.config.balance),
+        switched: Switched::load(&setup.config.paths),
         gauge: Gauge::new(Speed::of_node(setup.config.node.speed, &setup.config.paths)),
         balancing: OnceLock::new(),
         tools: Slots::new(TOOLS_MAX),
@@ -112,10 +119,13 @@ pub fn run(setup: Setup) -> Result<(), Error> {
     balancing::start(&daemon);
     rulings::watch_births(&daemon);
     let node = &daemon.setup.config.node;
+    let paths = &daemon.setup.config.paths;
+    journal::note(paths, journal::now(What::Started).cause(concat!("version ", env!("CARGO_PKG_VERSION"))));
     tracing::info!(id = %node.id, name = node.name, %listen, socket = %socket.display(), "ready");
 
     let signal = signals.wait().map_err(Error::system("wait for signals"))?;
     tracing::info!(%signal, "ending; agents go on");
+    journal::note(paths, journal::now(What::Stopped).cause(signal.as_str()));
     remove_own(&socket, socket_inode);
     Ok(())
 }
@@ -208,6 +218,8 @@ impl Daemon {
         }
         crate::config::append_peer(&self.setup.config_path, peer)?;
         tracing::info!(id = %peer.id, name = peer.name, address = peer.address, "a new node");
+        let joined = journal::now(What::NodeJoined).node(peer.id);
+        journal::note(&self.setup.config.paths, joined.cause(format!("{} at {}", peer.name, peer.address)));
         peers.push(peer.clone());
         Ok(true)
     }

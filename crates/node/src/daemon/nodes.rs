@@ -1,11 +1,11 @@
 //! What `om nodes` shows: each node is asked itself how it is, and discovery what it thinks of it.
 
-use super::Daemon;
 use super::requests::PEER_ANSWER;
+use super::{Daemon, figures};
 use crate::config::Peer;
 use crate::discovery::Seen;
 use crate::peers;
-use control::{NodeFound, NodeRow, NodeState};
+use control::{Figures, NodeFound, NodeRow, NodeState};
 use membership::{Found, State};
 use model::NodeId;
 use std::collections::BTreeMap;
@@ -27,6 +27,7 @@ impl Daemon {
             found: NodeFound::Own,
             alive: true,
             round_trip_us: 0,
+            figures: self.own_figures(&own),
             cpus: own.cpus,
             memory_bytes: own.memory_bytes,
             guests: own.guests,
@@ -64,6 +65,7 @@ impl Daemon {
             guests: 0,
             kernel: String::new(),
             version: String::new(),
+            figures: Figures::default(),
         };
         let answer =
             peer.resolve().and_then(|address| peers::info(&self.setup, address, peer.id, PEER_ANSWER));
@@ -71,6 +73,10 @@ impl Daemon {
             Ok((info, round_trip)) => NodeRow {
                 alive: true,
                 round_trip_us: round_trip.as_micros() as u64,
+                figures: match self.known_of(peer.id) {
+                    Some(entry) => figures::of_entry(&entry, figures::of_info(&info)),
+                    None => figures::of_info(&info),
+                },
                 cpus: info.cpus,
                 memory_bytes: info.memory_bytes,
                 guests: info.guests,

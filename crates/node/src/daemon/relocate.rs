@@ -5,7 +5,7 @@
 //! for `om migrate`.
 
 use super::Daemon;
-use super::requests::Out;
+use super::requests::{Out, Wish};
 use crate::rules::standing;
 use crate::{Error, peers};
 use control::{Answer, Event};
@@ -87,8 +87,11 @@ impl Daemon {
             Ok(())
         };
         let out: &mut Out<'_> = &mut hear;
-        let moved = self.migrate(0, pid, to, reservation, out);
+        let moved = self.migrate(0, pid, to, Wish::Cluster(reservation), out);
         moved.map_err(|error| Reasons(vec![Reason::new(ReasonCode::Refused, error.to_string())]))?;
+        if outcome.is_ok() {
+            self.note_balanced(pid);
+        }
         outcome
     }
 }

@@ -26,6 +26,15 @@ pub(super) enum Heard {
     No,
 }
 
+/// Whose wish a move is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Somebody's.
+    People,
+    /// The cluster's own, for the load; maybe with room that was promised.
+    Cluster(Option<Reservation>),
+}
+
 /// Where the lines of an answer go; it fails when the tool has left.
 pub(super) type Out<'a> = dyn FnMut(&Event) -> Result<(), Error> + 'a;
 
@@ -33,7 +42,7 @@ impl Daemon {
     /// Answers one request of a user.
     pub(super) fn answer(&self, uid: u32, request: Request, out: &mut Out<'_>) -> Result<(), Error> {
         let answer = match request {
-            Request::Migrate { pid, to } => return self.migrate(uid, pid, to, None, out),
+            Request::Migrate { pid, to } => return self.migrate(uid, pid, to, Wish::People, out),
             Request::Expel { pid, home } => return self.expel(uid, pid, home, out),
             Request::Where { pid } => self.locate(pid),
             Request::Why { pid } => self.why(pid),
@@ -46,6 +55,13 @@ impl Daemon {
             Request::Load => self.load(),
             Request::Tune { speed } => self.tune(uid, speed),
             Request::Stand { pid, standing } => self.stand(uid, pid, &standing),
+            Request::Switch { switch, on } => self.switch(uid, switch, on),
+            Request::NodeStanding => Ok(Answer::NodeStanding(self.node_standing())),
+            Request::ExpelAll => self.expel_all(uid),
+            Request::BringAll => self.bring_all(uid),
+            Request::Best { among } => self.best(&among),
+            Request::Log { since_ms, pid, after } => self.log(since_ms, pid, after),
+            Request::Fate { process } => self.fate(process),
         };
         out(&answer.map_or_else(|failure| failure, |answer| Event::Done { answer }))
     }
@@ -172,15 +188,19 @@ impl Daemon {
         })
     }
 
-    /// Moves a process of this node on behalf of a user.
+    /// Moves a process of this node, for a user, or for root where the cluster itself wishes it.
     pub(super) fn migrate(
         &self,
         uid: u32,
         pid: i32,
         to: Destination,
-        reservation: Option<Reservation>,
+        wish: Wish,
         out: &mut Out<'_>,
     ) -> Result<(), Error> {
+        let reservation = match wish {
+            Wish::People => None,
+            Wish::Cluster(reservation) => reservation,
+        };
         for _ in 0..KEEPERS_TRIED {
             match self.prepare(uid, pid, to, reservation) {
                 Ok((mut conversation, request)) => {
@@ -188,7 +208,12 @@ impl Daemon {
                         return Ok(());
                     }
                 }
-                Err(failure) => return out(&failure),
+                Err(failure) => {
+                    if wish == Wish::People {
+                        self.note_refusal(pid, &failure);
+                    }
+                    return out(&failure);
+                }
             }
         }
         out(&failed(

@@ -3,10 +3,12 @@
 use super::Daemon;
 use super::balancing::Told;
 use super::tools::{failed, failed_for};
-use crate::measure::{SPEEDS, Speed};
+use crate::journal;
+use crate::measure::Speed;
 use crate::newcomers::{self, Birth, Newcomer};
 use crate::rules::{Subject, standing};
-use control::{Answer, Event, FailureKind};
+use control::{Answer, Event, FailureKind, What};
+use model::limits::SPEEDS;
 use model::{ProcessId, ReasonCode, Standing, Stay};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
@@ -35,10 +37,12 @@ impl Daemon {
             None => Speed::measure(),
         };
         tracing::info!(speed = speed.speed, source = ?speed.source, "the speed of this node's CPUs");
+        let text = format!("speed {}", speed.speed);
         let kept = self.gauge.tune(speed, &self.setup.config.paths);
         kept.map_err(|error| {
             failed(FailureKind::Broken, &format!("cannot keep the speed: failed to {error}"))
         })?;
+        journal::note(&self.setup.config.paths, journal::now(What::Switched).cause(text));
         self.load()
     }
 

@@ -4,8 +4,9 @@ use super::datagrams::MEMBERSHIP;
 use super::interfaces::{self, Interface};
 use super::sockets::Sockets;
 use super::{Datagram, Discovery, Missed, Order, Seen, lives, memory};
-use crate::Error;
 use crate::config::Peer;
+use crate::{Error, journal};
+use control::What;
 use membership::{Effect, Event, Found, Input, Membership, Place, Sender, Settings, State, Via};
 use model::NodeId;
 use model::limits::DATAGRAM_BYTES_MAX;
@@ -266,12 +267,27 @@ impl Watch {
         };
         match event {
             Event::Found { node, name, found } => tracing::info!(%node, name, "found {}", by(found)),
-            Event::State { node, name, state } => match state {
-                State::Alive => tracing::info!(%node, name, "it is there"),
-                State::Suspect => tracing::debug!(%node, name, "it does not answer"),
-                State::Gone => tracing::warn!(%node, name, "it is gone: nobody reaches it any more"),
-                State::Left => tracing::info!(%node, name, "it has left the cluster"),
-            },
+            Event::State { node, name, state } => {
+                let note = |what, text: &str| {
+                    let record = journal::now(what).node(*node).cause(format!("{name} {text}"));
+                    journal::note(&discovery.0.paths, record);
+                };
+                match state {
+                    State::Alive => {
+                        tracing::info!(%node, name, "it is there");
+                        note(What::NodeChanged, "is there");
+                    }
+                    State::Suspect => tracing::debug!(%node, name, "it does not answer"),
+                    State::Gone => {
+                        tracing::warn!(%node, name, "it is gone: nobody reaches it any more");
+                        note(What::NodeLost, "is not reached by anybody");
+                    }
+                    State::Left => {
+                        tracing::info!(%node, name, "it has left the cluster");
+                        note(What::NodeChanged, "has left the cluster");
+                    }
+                }
+            }
             Event::Duplicate { node, kept, other } => {
                 tracing::error!("{}", duplicate(*node, kept, other));
             }

@@ -13,6 +13,7 @@ use crate::held;
 use crate::journey::error::chain;
 use crate::journey::transfer::{self, ImageParts, expect};
 use crate::journey::{Error, Inlet, Result};
+use control::What;
 use image::{FileId, Process};
 use kernel::ptrace;
 use migration::{Owner, Taker, TakerInput, Word};
@@ -81,7 +82,7 @@ impl Keeper {
                         away.calls.send(Kind::Resume, &[])?;
                     }
                     // It is neither a deputy nor a process, and does not run until it is dead.
-                    Owner::Unknown | Owner::Here => self.give_up_one(pid, &chain(&error)),
+                    Owner::Unknown | Owner::Here => self.give_up_one(pid, What::Lost, &chain(&error)),
                 }
                 Err(error)
             }

@@ -1,7 +1,8 @@
 //! One process of a family.
 
-use crate::{Error, journey};
-use control::KeeperStatus;
+use crate::config::Paths;
+use crate::{Error, journal, journey};
+use control::{KeeperStatus, What};
 use model::{NodeId, ProcessId};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeMap;
@@ -127,10 +128,11 @@ impl Member {
         (std::mem::replace(&mut self.stopped, stopped) != stopped).then_some(stopped)
     }
 
-    /// Ends the process, visibly: nobody could go on with it.
-    pub(super) fn end(&self, node: NodeId, cause: &str) {
+    /// Ends the process, visibly: nobody could go on with it. Why is noted down before anybody can see the end.
+    pub(super) fn end(&self, paths: &Paths, what: What, node: NodeId, cause: &str) {
         let pid = self.process.pid;
         let name = procinfo::name(pid, pid).unwrap_or_default();
+        journal::note(paths, journal::now(what).process(self.process, &name).node(node).cause(cause));
         tracing::error!(pid, name, %node, cause, "ended with SIGKILL: nobody could tell how far it is");
         if let Err(errno) = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL) {
             tracing::debug!(pid = self.process.pid, %errno, "it had ended already");

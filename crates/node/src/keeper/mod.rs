@@ -33,9 +33,9 @@ mod waiting;
 
 use crate::journey;
 use crate::journey::error::chain;
-use crate::{Error, Setup, held, history};
+use crate::{Error, Setup, held, history, journal};
 use away::Away;
-use control::{AgentRequest, KeeperStatus};
+use control::{AgentRequest, KeeperStatus, Record, What};
 use member::Member;
 use migration::Owner;
 use model::{Destination, NodeId, ProcessId, Reservation};
@@ -303,13 +303,28 @@ impl Keeper {
             Ok(trip) => {
                 let (freeze, total, bytes) = (trip.freeze, trip.total, trip.bytes);
                 tracing::info!(pid, %node, ?freeze, ?total, bytes, "moved");
+                let text = format!("{bytes} bytes, it stood still for {:.1} ms", freeze.as_secs_f64() * 1e3);
+                self.record(What::Moved, pid, Some(node), &text);
                 asker.moved(pid, node, &trip);
             }
             Err(error) => {
                 tracing::warn!(pid, %node, error = chain(&error), "not moved");
+                self.record(What::NotMoved, pid, Some(node), &chain(&error));
                 asker.failed(pid, node, &error);
             }
         }
+    }
+
+    /// Notes down for `om log` what happened to a process.
+    fn record(&self, what: What, pid: i32, node: Option<NodeId>, cause: &str) {
+        let process = self.members.get(&pid).map(Member::process);
+        // One that is at home again, or has ended here, is no member any more.
+        let process =
+            process.or_else(|| Some(ProcessId { pid, start_ticks: procinfo::stat(pid).ok()?.start_ticks }));
+        let Some(process) = process else { return };
+        let name = procinfo::name(pid, pid).unwrap_or_default();
+        let record = journal::now(what).process(process, name).cause(cause);
+        journal::note(&self.setup.config.paths, Record { node, ..record });
     }
 
     fn statuses(&self) -> Vec<KeeperStatus> {
@@ -332,14 +347,14 @@ impl Keeper {
             let frame = match notice {
                 Ok(frame) => frame,
                 Err(error) => {
-                    self.give_up(&format!("its host is lost: {}", chain(&error)));
+                    self.give_up(What::Lost, &format!("its host is lost: {}", chain(&error)));
                     return;
                 }
             };
             if Kind::new(frame.kind) == Some(Kind::Ended) {
                 let cause = session::decode::<Ended>(&frame.payload).map(|(ended, _)| ended.cause);
                 let cause = cause.unwrap_or_default();
-                self.give_up(&format!("it has ended on its host: {}", shown(&cause)));
+                self.give_up(What::Killed, &format!("it has ended on its host: {}", shown(&cause)));
                 return;
             }
             if let Err(error) = self.heed(&frame, reception) {
@@ -373,7 +388,8 @@ impl Keeper {
                 let node =
                     if let Place::Away(away) = &self.place { away.node } else { self.setup.config.node.id };
                 if let Some(member) = self.members.get(&pid) {
-                    member.end(node, &format!("it has ended on its host: {}", shown(&cause)));
+                    let cause = format!("it has ended on its host: {}", shown(&cause));
+                    member.end(&self.setup.config.paths, What::Killed, node, &cause);
                 }
                 Ok(())
             }
@@ -417,6 +433,7 @@ impl Keeper {
                 self.moved(pid);
                 self.note(pid);
                 tracing::info!(pid, ?wish, freeze = ?trip.freeze, "came home");
+                self.record(What::CameHome, pid, None, &cause_of(&wish));
             }
             // Stopped meanwhile, before anything was done: it waits on.
             Err(error @ (journey::Error::Refused(_) | journey::Error::Process(_))) => {
@@ -426,7 +443,10 @@ impl Keeper {
                 }
             }
             Err(journey::Error::Ended) => tracing::info!(pid, ?wish, "it ended on its way home"),
-            Err(error) => tracing::error!(pid, ?wish, error = chain(&error), "it could not come home"),
+            Err(error) => {
+                tracing::error!(pid, ?wish, error = chain(&error), "it could not come home");
+                self.record(What::NotMoved, pid, Some(self.setup.config.node.id), &chain(&error));
+            }
         }
     }
 
@@ -447,24 +467,24 @@ impl Keeper {
     fn abide_by(&mut self, pid: i32, owner: Owner, error: &journey::Error) {
         match owner {
             Owner::Here => {}
-            Owner::There | Owner::Unknown => self.give_up_one(pid, &chain(error)),
+            Owner::There | Owner::Unknown => self.give_up_one(pid, What::Lost, &chain(error)),
         }
     }
 
     /// Nobody knows how far the remote got, so the process must not go on.
-    fn give_up_one(&mut self, pid: i32, why: &str) {
+    fn give_up_one(&mut self, pid: i32, what: What, why: &str) {
         let home = self.setup.config.node.id;
         let node = if let Place::Away(away) = &self.place { away.node } else { home };
         if let Some(member) = self.members.get(&pid) {
-            member.end(node, why);
+            member.end(&self.setup.config.paths, what, node, why);
         }
         self.part_with(pid, why);
     }
 
-    /// The host is lost for good.
-    fn give_up(&mut self, why: &str) {
+    /// The host, or what was there, is lost for good.
+    fn give_up(&mut self, what: What, why: &str) {
         for pid in self.members.keys().copied().collect::<Vec<_>>() {
-            self.give_up_one(pid, why);
+            self.give_up_one(pid, what, why);
         }
         self.farewell();
     }
@@ -475,6 +495,15 @@ impl Keeper {
             away.end();
         }
         self.travelled = true;
+    }
+}
+
+/// Why a process came home, in words.
+fn cause_of(wish: &Wish) -> String {
+    match wish {
+        Wish::Call { nr } => format!("it called {}, which is done at home only", call_name(*nr)),
+        Wish::Expelled => "its host sent it away".to_owned(),
+        Wish::Signal { signal } => format!("signal {signal} is to end it with a core dump"),
     }
 }
 

@@ -24,16 +24,16 @@ pub use cpus::Cpus;
 pub use memory::Memory;
 pub use meter::{Judge, Meter};
 pub use process::{Away, ProcessState, age_ms};
-pub(crate) use speed::SPEEDS;
 pub use speed::{Speed, SpeedSource};
 pub use table::Party;
 
+use model::limits::{LOAD_PER_CPU, SPEED_STANDARD};
 use procinfo::Pressure;
 
 /// What a node knows of itself at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NodeState {
-    /// Speed of one of its CPUs; the standard CPU has [`model::limits::SPEED_STANDARD`]. A quota does not make it slower.
+    /// Speed of one of its CPUs; the standard CPU has [`SPEED_STANDARD`]. A quota does not make it slower.
     pub speed: u32,
     /// CPUs that it may use; a quota makes a fraction of it.
     pub cpus: f64,
@@ -55,8 +55,9 @@ pub struct NodeState {
 impl NodeState {
     /// Load as openMosix counts it: 100 is one runnable thread for each standard CPU; a faster CPU has less of it.
     pub fn load(&self) -> u32 {
-        let speed = f64::from(self.speed.max(1)) / f64::from(model::limits::SPEED_STANDARD);
-        (self.runnable / self.cpus / speed * 100.0).round().clamp(0.0, f64::from(u32::MAX)) as u32
+        let speed = f64::from(self.speed.max(1)) / f64::from(SPEED_STANDARD);
+        (self.runnable / self.cpus / speed * f64::from(LOAD_PER_CPU)).round().clamp(0.0, f64::from(u32::MAX))
+            as u32
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::Error;
 use crate::config::Paths;
-use model::limits::SPEED_STANDARD;
+use model::limits::{SPEED_STANDARD, SPEEDS};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
@@ -22,9 +22,6 @@ const STEPS: u32 = 4_000_000;
 const RUNS: u32 = 7;
 /// Words of the table: 256 KiB, more than the first cache and less than the second.
 const TABLE_WORDS: usize = 32 << 10;
-
-/// The slowest and the fastest speed that is believed and can be set.
-pub(crate) const SPEEDS: std::ops::RangeInclusive<u32> = 10..=10_000_000;
 
 /// Where a speed comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,9 +27,9 @@ use crate::journey::error::chain;
 use crate::journey::line::Link;
 use crate::journey::{self, Outlet};
 use crate::spin::{Worth, spin};
-use crate::{Error, Setup};
+use crate::{Error, Setup, journal};
 use connections::Wanted;
-use control::{Answer, Event, WardenStatus};
+use control::{Answer, Event, WardenStatus, What};
 use guest::{Guest, Member, Waits};
 use leave::{Leaving, Onward};
 use model::{NodeId, Session};
@@ -114,6 +114,8 @@ pub fn run(
         Ok(arrived) => arrived,
         Err(error) => {
             tracing::warn!(pid, %home, error = chain(&error), "a guest did not arrive");
+            let record = journal::now(What::GuestGone).guest(pid, home, name);
+            journal::note(&setup.config.paths, record.cause(format!("it did not arrive: {}", chain(&error))));
             return Ok(());
         }
     };
@@ -137,6 +139,7 @@ pub fn run(
     };
     let local_pid = warden.guest.members.get(&pid).map_or(0, |member| member.pid);
     tracing::info!(pid, %home, local_pid, "a guest arrived");
+    warden.record(What::GuestArrived, pid, "");
     let outcome = warden.serve(&news);
     if !matches!(outcome, Stop::End(End::Gone)) {
         warden.tell_cause();
@@ -148,13 +151,29 @@ pub fn run(
         _ => Some("the guest ended"),
     });
     match outcome {
-        Stop::End(end) => tracing::info!(pid, %home, ?end, "the guest is gone"),
-        Stop::Failed(error) => tracing::error!(pid, %home, error = chain(&error), "the guest is lost"),
+        Stop::End(end) => {
+            tracing::info!(pid, %home, ?end, "the guest is gone");
+            let cause = match end {
+                End::Gone => "it left, or its process ended at home",
+                End::Died => "it ended here",
+            };
+            warden.record(What::GuestGone, pid, cause);
+        }
+        Stop::Failed(error) => {
+            tracing::error!(pid, %home, error = chain(&error), "the guest is lost");
+            warden.record(What::GuestLost, pid, &chain(&error));
+        }
     }
     Ok(())
 }
 
 impl Warden {
+    /// Notes down for `om log` what happened to the guest.
+    fn record(&self, what: What, pid: i32, cause: &str) {
+        let record = journal::now(what).guest(pid, self.home, self.name.as_str()).cause(cause);
+        journal::note(&self.setup.config.paths, record);
+    }
+
     fn serve(&mut self, news: &SignalFd) -> Stop {
         loop {
             if let Err(stop) = self.turn(news) {

@@ -110,8 +110,11 @@ fn without_multicast_nodes_are_found_at_a_seed_and_through_it() {
     for node in &nodes {
         await_rows(node, "everybody is found", all_up(3));
     }
-    let rows = rows(&nodes[2]);
-    assert_eq!((rows[0].found, rows[1].found), (NodeFound::Seed, NodeFound::Relay), "{rows:#?}");
+    // Of beta and gamma, one hears of the other from alpha; the other one is then spoken to.
+    let (beta, gamma) = (rows(&nodes[1]), rows(&nodes[2]));
+    assert_eq!((beta[0].found, gamma[0].found), (NodeFound::Seed, NodeFound::Seed), "{beta:#?} {gamma:#?}");
+    let relayed = [beta[2].found, gamma[1].found].contains(&NodeFound::Relay);
+    assert!(relayed, "{beta:#?} {gamma:#?}");
 }
 
 #[test]

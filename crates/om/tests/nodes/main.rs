@@ -7,4 +7,5 @@ mod discovery;
 mod hostile;
 mod session;
 mod standing;
+mod tools;
 mod world;

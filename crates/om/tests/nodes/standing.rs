@@ -1,10 +1,9 @@
 //! What a node measures of itself, and what people say about automatic moves: real daemons.
 
-use crate::world::{LIMIT, Node, bad, good, run, text};
+use crate::world::{Node, bad, good, run, text, wait_until};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// A shell with a child of its own; both are gone when the test ends.
 struct Pair {
@@ -42,14 +41,6 @@ fn stays(node: &Node, pid: i32) -> Vec<String> {
 
 fn is_locked(node: &Node, pid: i32) -> bool {
     stays(node, pid).contains(&"locked".to_owned())
-}
-
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 #[test]

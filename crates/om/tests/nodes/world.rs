@@ -73,6 +73,15 @@ pub(crate) fn bad(command: &mut Command, code: i32) -> String {
     line
 }
 
+/// Waits for something that has to come in time.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// A node's directory and its daemon, which ends with it.
 pub(crate) struct Node {
     pub(crate) directory: PathBuf,

@@ -11,7 +11,7 @@
 mod census;
 mod deeds;
 
-use super::Daemon;
+use super::{Daemon, figures};
 use crate::discovery::Datagram;
 use crate::rules::Policy;
 use balance::policy::PolicyName;
@@ -333,17 +333,24 @@ fn program(executable: &str) -> ProgramKey {
 }
 
 impl Daemon {
-    /// What the broker knows of the other nodes, by node; nothing where nothing is known.
-    pub(super) fn speed_of(&self, node: NodeId) -> Option<u32> {
+    /// What the broker knows of another node; nothing where nothing is known.
+    pub(super) fn known_of(&self, node: NodeId) -> Option<Entry> {
         let known = self.balancing.get()?.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(&node).map(|entry| entry.speed)
+        known.get(&node).cloned()
+    }
+
+    /// The speed of another node, where it is known.
+    pub(super) fn speed_of(&self, node: NodeId) -> Option<u32> {
+        self.known_of(node).map(|entry| entry.speed)
     }
 
     /// What keeps balancing from this node, as others see it.
     pub(super) fn switches(&self) -> Switches {
-        let mut switches = Switches::empty();
+        let mut switches = figures::told(&self.switched.get());
         switches.set(Switches::NO_GUESTS, !self.setup.config.guests.accept);
-        switches.set(Switches::BLOCK, self.leaving.load(Ordering::Acquire));
+        if self.leaving.load(Ordering::Acquire) {
+            switches |= Switches::BLOCK;
+        }
         switches
     }
 }
