@@ -72,8 +72,9 @@ fn keep(node: &Node, process: ProcessId) -> Arc<Mutex<Vec<AgentRequest>>> {
                     total_us: 9000,
                     bytes: 7 << 20,
                 };
-                say(&stream, &Event::Done { answer });
+                // Before the answer: whoever hears that looks here.
                 notes.lock().unwrap().push(request);
+                say(&stream, &Event::Done { answer });
             }
         }
     });
