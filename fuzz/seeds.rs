@@ -75,7 +75,7 @@ fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ("control_lines", "rotate-key", line(&Request::RotateKey)),
         ("control_lines", "migrate", line(&Request::Migrate { pid: 5, to: Destination::Node(node) })),
         ("control_lines", "expel", line(&Request::Expel { pid: 5, home: node })),
-        ("control_lines", "move-to", line(&AgentRequest::MoveTo { pid: 4711, node, address })),
+        ("control_lines", "move-to", line(&AgentRequest::MoveTo { pid: 4711, node, address, reservation: None })),
         ("procinfo", "maps", [b"\0".to_vec(), of_oneself("/proc/self/maps")?].concat()),
         ("procinfo", "smaps", [b"\x01".to_vec(), first_bytes(of_oneself("/proc/self/smaps")?)].concat()),
         ("procinfo", "stat", [b"\x02".to_vec(), of_oneself("/proc/self/stat")?].concat()),
