@@ -4,9 +4,10 @@
 
 use crate::Error;
 use crate::config::Paths;
+use crate::process::lives;
 use control::KeeperStatus;
 use model::ProcessId;
-use procinfo::stat;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -49,10 +50,6 @@ fn read(path: &Path) -> Option<KeeperStatus> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-fn lives(process: ProcessId) -> bool {
-    stat(process.pid).is_ok_and(|stat| stat.start_ticks == process.start_ticks)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,7 +59,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let paths = Paths { run: directory.path().to_owned(), ..Paths::default() };
         let pid = std::process::id() as i32;
-        let own = ProcessId { pid, start_ticks: stat(pid).unwrap().start_ticks };
+        let own = ProcessId { pid, start_ticks: procinfo::stat(pid).unwrap().start_ticks };
         let status = |process| KeeperStatus {
             process,
             node: model::NodeId::new(1).unwrap(),

@@ -28,6 +28,11 @@ pub struct Process {
     pub cpu_ms: u64,
 }
 
+/// Whether this very process is there, and be it for its parent to collect.
+pub(crate) fn lives(process: ProcessId) -> bool {
+    procinfo::stat(process.pid).is_ok_and(|stat| stat.start_ticks == process.start_ticks)
+}
+
 impl Process {
     /// Reads a process; `None` where no process (or only a thread of one) has this pid.
     pub fn read(pid: i32) -> Option<Process> {

@@ -21,7 +21,7 @@ impl Daemon {
             name: self.setup.config.node.name.clone(),
             cpus: machine::cpus(),
             memory_bytes: memory.total,
-            memory_free_bytes: memory.free.saturating_sub(rules.memory_reserve_mb << 20),
+            memory_free_bytes: memory.available.saturating_sub(rules.memory_reserve_mb << 20),
             guests,
             accepts: rules.accept
                 && guests < rules.max
@@ -98,7 +98,7 @@ impl Daemon {
             let (major, minor) = machine::KERNEL_MIN;
             reasons.push(Reason::new(ReasonCode::Kernel, format!("{kernel}; {major}.{minor} is needed")));
         }
-        let free = machine::memory().free.saturating_sub(rules.memory_reserve_mb << 20);
+        let free = machine::memory().available.saturating_sub(rules.memory_reserve_mb << 20);
         if offer.memory_bytes > free {
             let need = format!("{} MiB are free, {} needed", free >> 20, offer.memory_bytes >> 20);
             reasons.push(Reason::new(ReasonCode::Memory, need));

@@ -68,9 +68,7 @@ impl Daemon {
         self.counts.newcomers.add();
         let paths = &self.setup.config.paths;
         let process = ProcessId { pid: newcomer.pid, start_ticks: newcomer.start_ticks };
-        if standing::any(paths)
-            && let Err(error) = standing::settle(paths, process)
-        {
+        if let Err(error) = standing::settle(paths, process) {
             tracing::warn!(pid = newcomer.pid, %error, "what it inherits is not kept");
         }
         if newcomer.birth == Birth::Program {

@@ -26,13 +26,13 @@ struct Limit {
 
 /// Where the limits of a node's memory are; limits that come later are seen when it is probed again.
 #[derive(Clone, Debug)]
-pub(super) struct MemoryLimits {
+pub(crate) struct MemoryLimits {
     levels: Vec<(GroupVersion, PathBuf)>,
 }
 
 impl MemoryLimits {
     /// Finds the groups above this process that limit something.
-    pub(super) fn probe() -> MemoryLimits {
+    pub(crate) fn probe() -> MemoryLimits {
         MemoryLimits::of(&own_groups("memory"))
     }
 
@@ -55,7 +55,7 @@ impl MemoryLimits {
     }
 
     /// The memory of the node now.
-    pub(super) fn measure(&self, machine: &MemoryInfo) -> Memory {
+    pub(crate) fn measure(&self, machine: &MemoryInfo) -> Memory {
         let limits: Vec<Limit> = self
             .levels
             .iter()

@@ -22,6 +22,7 @@ mod view;
 
 pub use cpus::Cpus;
 pub use memory::Memory;
+pub(crate) use memory::MemoryLimits;
 pub use meter::{Judge, Meter};
 pub use process::{Away, ProcessState, age_ms};
 pub use speed::{Speed, SpeedSource};

@@ -40,6 +40,10 @@ fn own(paths: &Paths, process: ProcessId) -> Standing {
 
 /// What holds for a process: what was said about it, and what it inherits.
 pub(crate) fn of(paths: &Paths, process: ProcessId) -> Standing {
+    // It is asked for every busy process, every second.
+    if !any(paths) {
+        return Standing::default();
+    }
     along(process, &living, &|process| own(paths, process))
 }
 
@@ -81,7 +85,7 @@ fn keep(paths: &Paths, process: ProcessId, standing: Standing) -> Result<(), Err
 }
 
 /// Whether anything was said about anybody: as long as not, nobody inherits.
-pub(crate) fn any(paths: &Paths) -> bool {
+fn any(paths: &Paths) -> bool {
     fs::read_dir(paths.standings()).is_ok_and(|mut entries| entries.next().is_some())
 }
 

@@ -59,7 +59,7 @@ fn limits(setup: &Setup) -> cgroup::Limits {
     let rules = &setup.config.guests;
     let memory_bytes = match rules.memory_max_mb {
         // What the daemon has just found to be enough for the offer.
-        0 => machine::memory().free.saturating_sub(rules.memory_reserve_mb << 20),
+        0 => machine::memory().available.saturating_sub(rules.memory_reserve_mb << 20),
         megabytes => megabytes << 20,
     };
     cgroup::Limits {
