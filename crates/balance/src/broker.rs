@@ -119,6 +119,13 @@ pub enum Event {
         /// How it went.
         outcome: Outcome,
     },
+    /// A program that was to start elsewhere has started at home after all: nothing there waits for it.
+    NotStarted {
+        /// The [`Action::Start`]'s node.
+        at: NodeId,
+        /// Its promise.
+        ticket: Ticket,
+    },
     /// Somebody moves a process by hand: that is obeyed, and balancing leaves the process alone for a while.
     Order {
         /// The process.
@@ -155,7 +162,8 @@ pub enum Action {
         /// When.
         at: Duration,
     },
-    /// Start the program of this [`Event::Place`] there. If that fails, it starts at home.
+    /// Start the program of this [`Event::Place`] there. If that fails, it starts at home, and the broker is told by
+    /// [`Event::NotStarted`].
     Start {
         /// The number of the event.
         request: u64,
@@ -293,6 +301,7 @@ impl Broker {
             Event::Left { at, job } => self.note(now, at, None, -1.0, &job),
             Event::Ended(run) => self.typical.observe(&run),
             Event::Departed { id, outcome } => self.departed(id, outcome, out),
+            Event::NotStarted { at, ticket } => self.give_back(at, ticket.number, out),
             Event::Order { id, to } => self.order(now, id, to, out),
         }
     }

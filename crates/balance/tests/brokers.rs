@@ -55,6 +55,8 @@ struct Cluster {
     samples: Vec<Sample>,
     mail: VecDeque<(NodeId, NodeId, Message)>,
     loses: fn(&Message) -> bool,
+    /// Programs start at home, whatever was agreed.
+    starts_fail: bool,
     moves: usize,
 }
 
@@ -72,6 +74,7 @@ impl Cluster {
                 .collect(),
             mail: VecDeque::new(),
             loses: |_| false,
+            starts_fail: false,
             moves: 0,
         };
         for index in 0..cpus.len() {
@@ -115,6 +118,9 @@ impl Cluster {
         match action {
             Action::Send { to, message } => self.mail.push_back((node(index as u16 + 1), to, message)),
             Action::Wake { .. } => {}
+            Action::Start { at, ticket: Some(ticket), .. } if self.starts_fail => {
+                self.step(index, Event::NotStarted { at, ticket });
+            }
             Action::Start { request, at, ticket } => {
                 let begun = local(index as u16 + 1, request as i32, 0.0);
                 self.land(at, begun, ticket);
@@ -277,6 +283,26 @@ fn an_unasked_promise_changes_nothing() {
         assert_eq!(cluster.counts().iter().sum::<usize>(), 2);
         assert_eq!(cluster.counts()[0], 1);
     }
+}
+
+/// Room that a program did not come for is free at once, there and in the mind of who asked for it.
+#[test]
+fn a_start_that_fails_gives_back_its_room() {
+    let mut cluster = Cluster::new(&[1.0; 2], PolicyName::Ums);
+    cluster.samples[0].jobs.push(local(1, 100, 1.0));
+    cluster.sample(0);
+    cluster.starts_fail = true;
+    for request in 1..20 {
+        cluster.place(request);
+        cluster.deliver();
+        let there = cluster.brokers[1].entry(cluster.now).unwrap();
+        assert_eq!(there.jobs_hundredths, 0, "program {request}");
+    }
+    // The next one that can be started there is: nobody thinks that the node is full.
+    cluster.starts_fail = false;
+    cluster.place(20);
+    cluster.deliver();
+    assert_eq!(cluster.counts(), [1, 1]);
 }
 
 /// Who takes processes by promising what it does not keep gets fewer of them.

@@ -246,10 +246,7 @@ impl Broker {
         let Some(outgoing) = self.outgoing.take_if(|outgoing| outgoing.id == id) else { return };
         let (to, number) = (outgoing.to, outgoing.number);
         match outcome {
-            Outcome::Failed => {
-                self.ledger.strike(to, number);
-                out.push(Action::Send { to, message: Message::Release { number } });
-            }
+            Outcome::Failed => self.give_back(to, number, out),
             Outcome::Moved { took_s } => {
                 // What it has behind it travels with the promise.
                 self.stays.retain(|stays| *stays != id);
@@ -262,6 +259,12 @@ impl Broker {
                 out.push(Action::Send { to, message: Message::Ask { number } });
             }
         }
+    }
+
+    /// Nothing has come of a promise: it counts no more, here and there.
+    pub(super) fn give_back(&mut self, to: NodeId, number: u32, out: &mut Vec<Action>) {
+        self.ledger.strike(to, number);
+        out.push(Action::Send { to, message: Message::Release { number } });
     }
 
     /// Whether this was the answer to a question after a move; then the promise is compared with it.

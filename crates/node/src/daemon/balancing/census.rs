@@ -2,13 +2,13 @@
 
 use crate::daemon::Daemon;
 use crate::daemon::gauge::Look;
+use crate::machine;
 use crate::measure::{NodeState, Party, ProcessState};
 use crate::rules::standing;
 use balance::{Activity, Bounds, Decay, Event, Hold, Job, JobId, LocalJob, Machine, Run, Sample, Stats};
 use model::limits::SPEED_STANDARD;
 use model::{NodeId, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 const BYTES_PER_MB: f64 = (1 << 20) as f64;
 /// Of a node's memory, what is kept for the kernel and for everybody's surprises.
@@ -21,7 +21,7 @@ const WIDTH_MIN: f64 = 0.05;
 struct Record {
     stats: Stats,
     /// At the last look.
-    cpu_ms: u64,
+    age_ms: u64,
     calls: u64,
     job: Job,
     /// Where it ran.
@@ -45,7 +45,7 @@ impl Census {
     pub(super) fn new(daemon: &Daemon) -> Census {
         Census {
             cpu_class: class_of(&daemon.cpu),
-            kernel: release(&crate::machine::kernel()),
+            kernel: packed(&machine::kernel()),
             records: BTreeMap::new(),
             were_away: BTreeSet::new(),
             changes: Vec::new(),
@@ -121,7 +121,7 @@ impl Census {
     fn note(&mut self, id: JobId, process: &ProcessState, at: NodeId, calls: u64) -> Job {
         let record = self.records.entry(id).or_insert_with(|| Record {
             stats: Stats::new(Decay::default()),
-            cpu_ms: process.cpu_ms,
+            age_ms: process.age_ms,
             calls,
             job: Job {
                 home: id.home,
@@ -134,13 +134,13 @@ impl Census {
             at: id.home,
             peak_mb: 0.0,
         });
-        let spent_ms = process.cpu_ms.saturating_sub(record.cpu_ms);
+        let spent_ms = process.age_ms.saturating_sub(record.age_ms);
         record.stats.observe(&Activity {
             cpu_s: spent_ms as f64 / 1000.0,
             calls: calls.saturating_sub(record.calls) as f64,
             ..Activity::default()
         });
-        (record.cpu_ms, record.calls) = (process.cpu_ms, calls);
+        (record.age_ms, record.calls) = (process.age_ms, calls);
         let travels = process.dirty_bytes.unwrap_or(process.resident_bytes);
         record.job = Job {
             home: id.home,
@@ -213,18 +213,17 @@ fn id_of(process: &ProcessState, own: NodeId) -> Option<JobId> {
     }
 }
 
+/// A number that two nodes have in common exactly if their CPUs have everything in common that a program may look at. Also
+/// daemons of different builds must come to the same one.
 fn class_of(cpu: &model::CpuProfile) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    // Two nodes must come to the same number: its words, in their order.
-    format!("{cpu:?}").hash(&mut hasher);
-    hasher.finish()
+    let bytes = postcard::to_stdvec(cpu).unwrap_or_default();
+    let hash = blake3::hash(&bytes);
+    hash.as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
 /// A kernel release as in `wire::balance::Entry`.
-fn release(text: &str) -> u32 {
-    let mut numbers = text.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
-    let mut next = || numbers.next().unwrap_or(0).min(255);
-    let (major, minor, patch) = (next(), next(), next());
+fn packed(release: &str) -> u32 {
+    let [major, minor, patch] = machine::numbers(release).map(|number| number.min(255));
     major << 24 | minor << 16 | patch
 }
 
@@ -239,7 +238,7 @@ mod tests {
             ("odd", 0),
             ("5.10.300", 0x050a_00ff),
         ] {
-            assert_eq!(super::release(text), number, "{text}");
+            assert_eq!(super::packed(text), number, "{text}");
         }
     }
 }

@@ -50,15 +50,12 @@ impl Worker {
         let (daemon, balancing) = (daemon.clone(), self.balancing.clone());
         std::thread::spawn(move || {
             let pid = process.pid;
-            match daemon.relocate(daemon.own(), pid, at, reservation(ticket)) {
+            let moved = daemon.relocate(daemon.own(), pid, at, reservation(ticket));
+            match &moved {
                 Ok(()) => daemon.counts.placed.add(),
-                Err(why) => {
-                    tracing::debug!(pid, %at, why, "it starts at home");
-                    if let Some(ticket) = ticket {
-                        balancing.tell(Told::NotStarted { at, ticket });
-                    }
-                }
+                Err(why) => tracing::debug!(pid, %at, why, "it starts at home"),
             }
+            balancing.tell(Told::Started { process, at, ticket, moved: moved.is_ok() });
         });
     }
 }

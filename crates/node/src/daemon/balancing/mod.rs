@@ -13,6 +13,7 @@ mod deeds;
 
 use super::{Daemon, figures};
 use crate::discovery::Datagram;
+use crate::process::lives;
 use crate::rules::Policy;
 use balance::policy::PolicyName;
 use balance::settings::TYPICAL_MEMORY_MB;
@@ -74,12 +75,16 @@ pub(super) enum Told {
         /// The file that it runs, if that is known.
         executable: String,
     },
-    /// A new program could not be moved: the room that was promised for it is not needed.
-    NotStarted {
-        /// Who promised it.
+    /// The broker's wish where a new program is to start was tried.
+    Started {
+        /// The process.
+        process: ProcessId,
+        /// Where.
         at: NodeId,
         /// The promise.
-        ticket: Ticket,
+        ticket: Option<Ticket>,
+        /// Whether it is there now.
+        moved: bool,
     },
     /// A move that the broker wanted is over.
     Departed {
@@ -106,11 +111,10 @@ impl Balancing {
     }
 }
 
-/// Begins to balance, unless the configuration says not to.
+/// Begins to balance. Where nothing is to be moved by itself, others still hear how this node is.
 pub(super) fn start(daemon: &Arc<Daemon>) {
     let rules = &daemon.setup.config.balance;
     let policy = match rules.policy {
-        // Others must know all the same how this node is.
         _ if !rules.automatic => PolicyName::None,
         Policy::Ums => PolicyName::Ums,
         Policy::Mosix => PolicyName::Mosix,
@@ -229,8 +233,13 @@ impl Worker {
                 self.step(Event::Departed { id, outcome }, actions);
             }
             Told::Begun { process, mask, executable } => self.begun(process, mask, &executable, actions),
-            Told::NotStarted { at, ticket: Ticket { number, .. } } => {
-                actions.push(Action::Send { to: at, message: Message::Release { number } });
+            Told::Started { process, at, moved: true, .. } => {
+                self.census.sent(JobId { home: self.me, process }, at);
+            }
+            Told::Started { at, ticket, moved: false, .. } => {
+                if let Some(ticket) = ticket {
+                    self.step(Event::NotStarted { at, ticket }, actions);
+                }
             }
             Told::Expected { home, pid, reservation: Reservation { asker, number } } => {
                 if self.expected.len() >= EXPECTED_MAX {
@@ -244,7 +253,7 @@ impl Worker {
     /// Programs that have ended before anybody saw them busy: the next ones like them are not worth a move.
     fn forget_the_short(&mut self, actions: &mut Vec<Action>) {
         let census = &self.census;
-        let short = |id: &JobId, _: &mut ProgramKey| !census.knows(id) && !is_there(id.process);
+        let short = |id: &JobId, _: &mut ProgramKey| !census.knows(id) && !lives(id.process);
         let ended: Vec<(JobId, ProgramKey)> = self.programs.extract_if(.., short).collect();
         for (_, program) in ended {
             self.history.observe(program, &SHORT);
@@ -295,14 +304,6 @@ impl Worker {
     fn look(&mut self, daemon: &Daemon, actions: &mut Vec<Action>) {
         self.step(Event::Members(daemon.living()), actions);
         let Some(sample) = self.census.take(daemon) else { return };
-        let here: BTreeSet<JobId> = sample.jobs.iter().map(|job| job.id).collect();
-        for id in here.difference(&self.before).copied().collect::<Vec<_>>() {
-            let ticket = self.expected.remove(&(id.home, id.process.pid));
-            // One that was born here has not come from anywhere.
-            if id.home != daemon.own() || ticket.is_some() || self.census.was_away(&id) {
-                self.step(Event::Landed { id, ticket, frozen_s: 0.0 }, actions);
-            }
-        }
         for (id, event) in self.census.changes() {
             if let Event::Ended(run) = &event
                 && let Some(program) = self.programs.remove(&id)
@@ -312,17 +313,23 @@ impl Worker {
             self.step(event, actions);
         }
         self.forget_the_short(actions);
-        self.before = here;
         let now = self.began.elapsed();
         let known =
             self.broker.window().known(now).map(|known| (known.sound.node(), known.sound.entry().clone()));
         *self.balancing.known.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
+        // Who has come is told directly before the sample that shows it.
+        let here: BTreeSet<JobId> = sample.jobs.iter().map(|job| job.id).collect();
+        for id in here.difference(&self.before).copied().collect::<Vec<_>>() {
+            let ticket = self.expected.remove(&(id.home, id.process.pid));
+            // One that was born here has not come from anywhere.
+            if id.home != self.me || ticket.is_some() || self.census.was_away(&id) {
+                // How long it stood still only its home knows.
+                self.step(Event::Landed { id, ticket, frozen_s: 0.0 }, actions);
+            }
+        }
+        self.before = here;
         self.step(Event::Sampled(sample), actions);
     }
-}
-
-fn is_there(process: ProcessId) -> bool {
-    procinfo::stat(process.pid).is_ok_and(|stat| stat.start_ticks == process.start_ticks)
 }
 
 /// A program by its file. One that was replaced at the same place counts as the same: it mostly is.
