@@ -81,9 +81,9 @@ pub fn listen(tid: i32) -> Result<(), Errno> {
     call(libc::PTRACE_LISTEN, tid, 0, 0)
 }
 
-/// Runs one instruction.
-pub fn step(tid: i32) -> Result<(), Errno> {
-    call(libc::PTRACE_SINGLESTEP, tid, 0, 0)
+/// Runs one instruction, with `signal` delivered before if it is not 0.
+pub fn step(tid: i32, signal: i32) -> Result<(), Errno> {
+    call(libc::PTRACE_SINGLESTEP, tid, 0, signal as usize)
 }
 
 /// Lets go of a stopped thread.

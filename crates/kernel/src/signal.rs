@@ -18,6 +18,12 @@ pub fn queue(pid: i32, thread: Option<i32>, signal: i32, info: &RawSiginfo) -> R
     check(ret).map(drop)
 }
 
+/// Sends a plain signal to a process.
+pub fn send(pid: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: two numbers.
+    check(i64::from(unsafe { libc::kill(pid, signal) })).map(drop)
+}
+
 /// Sends a plain signal to one thread.
 pub fn send_thread(pid: i32, tid: i32, signal: i32) -> Result<(), Errno> {
     // SAFETY: three numbers.

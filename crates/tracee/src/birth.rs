@@ -3,11 +3,11 @@
 //! The call is run at the guest's own `syscall` instruction, with its filter suspended for this one step. The newborn is
 //! caught before its first instruction, and gets what a newborn has: its maker's registers, with 0 as the result.
 
+use crate::errand::{Errand, Halt, MASK, Pace};
 use crate::error::{Error, Result};
-use crate::fault;
 use crate::inject::inside;
 use kernel::memory;
-use kernel::ptrace::{self, Registers, Wait};
+use kernel::ptrace::{self, Registers};
 use std::time::{Duration, Instant};
 
 /// The order of the words is that of `struct clone_args`.
@@ -16,8 +16,7 @@ const WORDS: usize = 11;
 const SCRATCH_BYTES: u64 = 8 * (WORDS as u64 + 1);
 /// So far below the stack pointer nothing lives: the red zone has 128 bytes.
 const BELOW: u64 = 1024;
-/// Everything is blocked meanwhile, except the trap of the step.
-const MASK: u64 = !(1 << (libc::SIGTRAP - 1));
+/// Time in which the newborn stops.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is to be born.
@@ -126,30 +125,20 @@ pub fn bear(maker: i32, birth: &Birth, tid: i32) -> Result<Born> {
 
 /// Steps over the call; returns the newborn's tid on this host.
 fn step_over(maker: i32, after: u64) -> Result<i32> {
-    let deadline = Instant::now() + PATIENCE;
+    let mut errand = Errand::begin(maker);
     let mut born = None;
     loop {
-        ptrace::step(maker).map_err(Error::kernel("stepping", maker))?;
-        match crate::stop::wait_until(maker, deadline)? {
-            Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(maker)),
-            Wait::Other(libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK) => {
-                let tid =
-                    ptrace::event_message(maker).map_err(Error::kernel("asking for the newborn", maker))?;
-                born = Some(tid as i32);
-            }
-            Wait::Signal(libc::SIGTRAP) => {
+        match errand.go_on(Pace::Step)? {
+            Halt::Born(tid) => born = Some(tid),
+            Halt::Other => {}
+            Halt::Trap => {
                 let now = ptrace::registers(maker).map_err(Error::kernel("reading registers", maker))?;
                 match born {
-                    Some(born) if now.rip == after => return Ok(born),
-                    _ if now.rip == after => return Err(inside("cloning", maker, now.rax as i64)),
-                    // A left-over interrupt stopped it before the instruction.
-                    _ => {}
+                    _ if now.rip != after => {}
+                    Some(born) => return Ok(born),
+                    None => return Err(inside("cloning", maker, now.rax as i64)),
                 }
             }
-            // Not delivered: it comes again.
-            Wait::Signal(signal) if fault::hides_trap(maker, signal)? => {}
-            Wait::Signal(signal) => return Err(Error::Trapped { pid: maker, signal }),
-            Wait::Event | Wait::GroupStop(_) | Wait::Other(_) => {}
         }
     }
 }

@@ -11,12 +11,12 @@
 //! ```
 
 use crate::capture::Snapshot;
+use crate::errand::{Errand, Halt, MASK, PATIENCE, Pace};
 use crate::error::{Error, Result};
-use crate::fault;
-use kernel::ptrace::{self, Registers, Wait};
+use kernel::ptrace::{self, Registers};
 use kernel::{Errno, memory};
 use procinfo::Mapping;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use stub::{Blob, Entries};
 use stub_abi::BatchCall;
 
@@ -32,10 +32,6 @@ pub const CALLS_MAX: usize = ((HEAP - CALLS) / CALL_BYTES) as usize;
 const PAGE: u64 = 4096;
 /// Above everything a process can map.
 pub const TASK_END: u64 = 0x7fff_ffff_f000;
-/// Time a batch may take before the process counts as stuck: unmapping or mapping many gigabytes takes a while.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Everything is blocked while injected code runs, except the trap it ends with.
-const MASK: u64 = !(1 << (libc::SIGTRAP - 1));
 
 /// Calls to be run inside a process, with their data.
 #[derive(Debug)]
@@ -110,9 +106,8 @@ pub struct Injector {
 
 impl Injector {
     /// Maps the blob at `base`, which must be free, using the `syscall` instruction at `instruction`. The leader's
-    /// registers are changed; the caller restores them.
+    /// registers and mask are changed; the caller restores them.
     pub fn enter(pid: i32, registers: &Registers, instruction: u64, base: u64) -> Result<Injector> {
-        ptrace::set_signal_mask(pid, MASK).map_err(Error::kernel("blocking the signals", pid))?;
         let protection = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
         let flags =
             (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE)
@@ -204,7 +199,7 @@ impl Injector {
         ptrace::interrupt(tid)
             .and_then(|()| ptrace::resume(tid, 0))
             .map_err(Error::kernel("resting", tid))?;
-        crate::stop::stop_one(tid, Instant::now() + PATIENCE)
+        crate::stop::stand(tid, Instant::now() + PATIENCE)
     }
 
     /// Unmaps the area by the `syscall` instruction at `instruction`, which lies elsewhere.
@@ -226,7 +221,7 @@ pub(crate) fn inside(what: &'static str, pid: i32, ret: i64) -> Error {
     Error::Inside { what, pid, errno: Errno::from_raw(i32::try_from(-ret).unwrap_or(0)) }
 }
 
-/// Runs one call by stepping over the `syscall` instruction at `instruction`; changes the thread's registers.
+/// Runs one call by stepping over the `syscall` instruction at `instruction`; changes the thread's registers and mask.
 pub(crate) fn step_syscall(
     tid: i32,
     from: &Registers,
@@ -247,20 +242,13 @@ pub(crate) fn step_syscall(
         r9,
         ..*from
     };
+    ptrace::set_signal_mask(tid, MASK).map_err(Error::kernel("blocking the signals", tid))?;
     ptrace::set_registers(tid, &registers).map_err(Error::kernel("setting registers", tid))?;
-    let deadline = Instant::now() + PATIENCE;
+    let mut errand = Errand::begin(tid);
     loop {
-        ptrace::step(tid).map_err(Error::kernel("stepping", tid))?;
-        match crate::stop::wait_until(tid, deadline)? {
-            Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(tid)),
-            // Not delivered: it comes again. The trap of the step waits behind it.
-            Wait::Signal(signal) if fault::hides_trap(tid, signal)? => continue,
-            Wait::Signal(signal) if signal != libc::SIGTRAP => {
-                return Err(Error::Trapped { pid: tid, signal });
-            }
-            _ => {}
+        if errand.go_on(Pace::Step)? != Halt::Trap {
+            continue;
         }
-        // A left-over interrupt stops the thread before the instruction: only the instruction pointer tells.
         let now = ptrace::registers(tid).map_err(Error::kernel("reading registers", tid))?;
         if now.rip != instruction {
             return Ok(now.rax as i64);
@@ -269,22 +257,13 @@ pub(crate) fn step_syscall(
 }
 
 fn run_to_trap(tid: i32) -> Result<Vec<i32>> {
-    let deadline = Instant::now() + PATIENCE;
+    let mut errand = Errand::begin(tid);
     let mut born = Vec::new();
     loop {
-        ptrace::resume(tid, 0).map_err(Error::kernel("resuming", tid))?;
-        match crate::stop::wait_until(tid, deadline)? {
-            Wait::Signal(libc::SIGTRAP) => return Ok(born),
-            // Not delivered: it comes again.
-            Wait::Signal(signal) if fault::hides_trap(tid, signal)? => {}
-            Wait::Signal(signal) => return Err(Error::Trapped { pid: tid, signal }),
-            Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(tid)),
-            Wait::Other(libc::PTRACE_EVENT_CLONE) => {
-                let child =
-                    ptrace::event_message(tid).map_err(Error::kernel("asking for a new thread", tid))?;
-                born.push(child as i32);
-            }
-            Wait::Event | Wait::GroupStop(_) | Wait::Other(_) => {}
+        match errand.go_on(Pace::Run)? {
+            Halt::Trap => return Ok(born),
+            Halt::Born(child) => born.push(child),
+            Halt::Other => {}
         }
     }
 }

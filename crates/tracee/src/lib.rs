@@ -9,6 +9,7 @@ pub mod capture;
 pub mod clocks;
 mod constraints;
 pub mod deputy;
+mod errand;
 mod error;
 pub mod fault;
 pub mod guest;

@@ -334,11 +334,17 @@ fn park(
     wait_until_blocked(tid)?;
     ptrace::interrupt(tid).map_err(Error::kernel("interrupting", tid))?;
     let deadline = Instant::now() + Duration::from_secs(5);
-    match crate::stop::wait_until(tid, deadline)? {
-        Wait::Event | Wait::Signal(libc::SIGTRAP) => {}
-        Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(tid)),
-        Wait::Signal(signal) | Wait::GroupStop(signal) => return Err(Error::Trapped { pid: tid, signal }),
-        Wait::Other(event) => return Err(Error::Trapped { pid: tid, signal: event }),
+    loop {
+        match crate::stop::wait_until(tid, deadline)? {
+            Wait::Event | Wait::GroupStop(_) | Wait::Signal(libc::SIGTRAP) => break,
+            // The kernel notes that the process is stopped; the thread sleeps when it is let go.
+            Wait::Signal(libc::SIGSTOP) => {
+                ptrace::resume(tid, libc::SIGSTOP).map_err(Error::kernel("resuming", tid))?;
+            }
+            Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(tid)),
+            Wait::Signal(signal) => return Err(Error::Trapped { pid: tid, signal }),
+            Wait::Other(event) => return Err(Error::Trapped { pid: tid, signal: event }),
+        }
     }
     let now = ptrace::registers(tid).map_err(Error::kernel("reading registers", tid))?;
     let blocked = now.rax as i64 == restart::ERESTART_RESTARTBLOCK;

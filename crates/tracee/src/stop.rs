@@ -138,6 +138,18 @@ pub fn stop_one(tid: i32, deadline: Instant) -> Result<()> {
     }
 }
 
+/// Waits until an interrupted thread that delivers no signal stands, be its process stopped or not.
+pub(crate) fn stand(tid: i32, deadline: Instant) -> Result<()> {
+    loop {
+        match wait_until(tid, deadline)? {
+            Wait::Event | Wait::GroupStop(_) => return Ok(()),
+            Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(tid)),
+            Wait::Signal(signal) => again(tid, signal)?,
+            Wait::Other(_) => again(tid, 0)?,
+        }
+    }
+}
+
 fn again(tid: i32, signal: i32) -> Result<()> {
     ptrace::resume(tid, signal).and_then(|()| ptrace::interrupt(tid)).map_err(Error::kernel("stopping", tid))
 }
@@ -165,7 +177,7 @@ pub fn wait_until(tid: i32, deadline: Instant) -> Result<Wait> {
 }
 
 /// Lets go of a thread that was interrupted but has not been seen to stop.
-fn release_late(tid: i32) {
+pub fn release_late(tid: i32) {
     let deadline = Instant::now() + Duration::from_millis(100);
     if stop_one(tid, deadline).is_ok() {
         let _ = ptrace::detach(tid, 0);

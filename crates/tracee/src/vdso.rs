@@ -57,7 +57,7 @@ fn walk(tid: i32, code: &Range<u64>) -> Result<Option<RawSiginfo>> {
         if !code.contains(&rip) || (memory::read_exact(tid, rip, &mut next).is_ok() && next == SYSCALL) {
             return Ok(None);
         }
-        ptrace::step(tid).map_err(Error::kernel("stepping", tid))?;
+        ptrace::step(tid, 0).map_err(Error::kernel("stepping", tid))?;
         match crate::stop::wait_until(tid, deadline)? {
             Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(tid)),
             Wait::Signal(signal) if signal != libc::SIGTRAP => {

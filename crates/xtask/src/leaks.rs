@@ -115,7 +115,8 @@ fn file_name(path: &Path) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
+    use std::io::{Read as _, Write as _};
+    use std::process::{Command, Stdio};
 
     #[test]
     fn a_process_of_the_run_is_found_and_a_stranger_is_not() {
@@ -123,10 +124,15 @@ mod tests {
         let found =
             || Snapshot::take(&mark).facts.iter().filter(|fact| fact.contains("of this test run")).count();
         assert_eq!(found(), 0);
-        let mut sleeper = Command::new("sleep").arg("60").env(RUN_MARK, &mark).spawn().unwrap();
+        let mut echo = Command::new("cat");
+        let echo = echo.env(RUN_MARK, &mark).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut echo = echo.spawn().unwrap();
+        // Its environment can be read once it runs; `spawn` returns while it is still being loaded.
+        echo.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        echo.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         assert_eq!(found(), 1);
-        sleeper.kill().unwrap();
-        sleeper.wait().unwrap();
+        echo.kill().unwrap();
+        echo.wait().unwrap();
         assert_eq!(found(), 0);
     }
 }

@@ -178,26 +178,34 @@ fn finish_housekeeping(pid: i32, away: &Away) -> Result<()> {
 fn stop_deputy(pid: i32, away: &Away) -> Result<Stopped> {
     let deadline = Instant::now() + STOP_PATIENCE;
     let tids = away.calls.tids(pid);
-    for &tid in &tids {
+    for (index, &tid) in tids.iter().enumerate() {
         // Half filled, it must not run without us.
-        ptrace::seize(tid, ptrace::OPTION_EXITKILL).map_err(kernel_error("seizing the deputy", tid))?;
+        let seized = ptrace::seize(tid, ptrace::OPTION_EXITKILL).and_then(|()| ptrace::interrupt(tid));
+        if let Err(errno) = seized {
+            tids[..=index].iter().for_each(|&tid| stop::release_late(tid));
+            return Err(kernel_error("seizing the deputy", tid)(errno));
+        }
     }
-    // From here on the guard lets go of all of them, whatever happens.
-    for &tid in &tids {
-        ptrace::interrupt(tid).map_err(kernel_error("stopping the deputy", tid))?;
-    }
-    for &tid in &tids {
-        loop {
-            stop::stop_one(tid, deadline)?;
-            let registers = ptrace::registers(tid).map_err(kernel_error("reading registers", tid))?;
-            if registers.orig_rax as i64 == nix::libc::SYS_futex_waitv {
-                break;
-            }
-            let again = ptrace::resume(tid, 0).and_then(|()| ptrace::interrupt(tid));
-            again.map_err(kernel_error("stopping the deputy", tid))?;
+    for (index, &tid) in tids.iter().enumerate() {
+        if let Err(error) = stop_between_calls(tid, deadline) {
+            drop(Stopped::adopt(pid, tids[..index].to_vec()));
+            tids[index..].iter().for_each(|&tid| stop::release_late(tid));
+            return Err(error);
         }
     }
     Ok(Stopped::adopt(pid, tids))
+}
+
+fn stop_between_calls(tid: i32, deadline: Instant) -> Result<()> {
+    loop {
+        stop::stop_one(tid, deadline)?;
+        let registers = ptrace::registers(tid).map_err(kernel_error("reading registers", tid))?;
+        if registers.orig_rax as i64 == nix::libc::SYS_futex_waitv {
+            return Ok(());
+        }
+        let again = ptrace::resume(tid, 0).and_then(|()| ptrace::interrupt(tid));
+        again.map_err(kernel_error("stopping the deputy", tid))?;
+    }
 }
 
 fn kernel_error(what: &'static str, pid: i32) -> impl FnOnce(kernel::Errno) -> Error {
