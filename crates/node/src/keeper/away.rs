@@ -43,10 +43,11 @@ impl Away {
     /// Ends the threads. The deputy is no longer served.
     pub(super) fn end(self) {
         self.calls.end();
+        // It may be about to tell the host what the keeper knows already.
+        let _ = self.server.join();
         if let Some(line) = self.calls.disconnect() {
             line.part();
         }
-        let _ = self.server.join();
     }
 }
 
