@@ -246,7 +246,8 @@ impl Daemon {
             reasons.push(ReasonCode::SameNode.into());
         }
         if status.is_some_and(|status| status.moving) {
-            reasons.push(ReasonCode::Busy.into());
+            // Where it will be, and what else is found in it now, is the move's own doing.
+            reasons = vec![ReasonCode::Busy.into()];
         }
         let request = if wanted == self.own() {
             AgentRequest::BringHome { pid }
