@@ -48,10 +48,10 @@ points! {
     KeeperPages = "keeper.pages",
     /// The remote is ready.
     KeeperPrepared = "keeper.prepared",
-    /// The process is a deputy and not yet let go.
-    KeeperHollow = "keeper.hollow",
     /// The word is spoken.
     KeeperCommitted = "keeper.committed",
+    /// The process is a deputy and not yet let go.
+    KeeperHollow = "keeper.hollow",
     /// The remote runs.
     KeeperStarted = "keeper.started",
     /// The warden has a connection.

@@ -39,9 +39,8 @@ const OUT: &[Row] = &[
     ("keeper.image", "n1", Lives, Lives),
     ("keeper.pages", "n1", Lives, Lives),
     ("keeper.prepared", "n1", Lives, Lives),
-    // A killed keeper cannot take out of the process what it has put in: nobody may let it run.
-    ("keeper.hollow", "n1", Ends, Lives),
     ("keeper.committed", "n1", Ends, Ends),
+    ("keeper.hollow", "n1", Ends, Ends),
     ("keeper.started", "n1", Ends, Ends),
     ("warden.met", "n2", Lives, Lives),
     ("warden.body", "n2", Lives, Lives),

@@ -156,7 +156,7 @@ fn mm_map(batch: &mut Batch, image: &Process, files: &HashMap<FileId, i32>, targ
 }
 
 /// Gives a thread what the kernel kept for it. The extended state and registers come last, by [`thread_registers`].
-pub fn thread_state(injector: &Injector, tid: i32, thread: &Thread) -> Result<()> {
+fn thread_state(injector: &Injector, tid: i32, thread: &Thread) -> Result<()> {
     let mut batch = injector.batch();
     batch.call(libc::SYS_set_tid_address, &[thread.clear_tid]);
     let mut expect = Vec::new();
@@ -189,7 +189,7 @@ pub fn thread_state(injector: &Injector, tid: i32, thread: &Thread) -> Result<()
 
 /// Sets the actions of all signals. Runs in the leader and must be the last batch: the trap at its end would reset a
 /// blocked SIGTRAP's action.
-pub fn actions(injector: &Injector, image: &Process) -> Result<()> {
+fn actions(injector: &Injector, image: &Process) -> Result<()> {
     let mut batch = injector.batch();
     let mut calls = Vec::new();
     for (signal, action) in (1u64..).zip(&image.actions) {

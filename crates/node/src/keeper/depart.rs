@@ -11,7 +11,6 @@ use crate::fault::{self, Point};
 use crate::journey::transfer::{self, expect, files_of};
 use crate::journey::{Error, Outlet, Result, line};
 use crate::{held, machine, peers};
-use image::Process;
 use migration::{Giver, GiverInput, Word};
 use model::{Reason, ReasonCode, Reasons, Session};
 use net::{Channel, Dial, Line, Reader, Receiver, Route, Sender};
@@ -107,19 +106,16 @@ impl Keeper {
         shared.claim().map_err(Error::io("becoming the keeper"))?;
         let calls = Arc::new(Calls::new(shared, pid, &tids, injector.entries())?);
         let Some(slots) = frozen.slots.take() else { return Err(Error::Ending) };
-        let hollow = deputy::become_deputy(injector, &tids, &image, &slots).map_err(Error::from);
-        if let Err(error) = hollow.and_then(|()| fault::at(&self.setup.config.paths, Point::KeeperHollow)) {
-            undo_deputy(injector, &image, &tids);
-            frozen.slots = Some(slots);
-            return Err(error);
-        }
         frozen.giver.step(GiverInput::Speak)?;
         let commit = calls.seats(pid);
         line.put(Kind::Commit, &[&session::encode(&commit)])?;
+        fault::at(&self.setup.config.paths, Point::KeeperCommitted)?;
+        // Until the word it could have gone on here. What the remote asks for meanwhile waits.
+        deputy::become_deputy(injector, &tids, &image, &slots)?;
+        fault::at(&self.setup.config.paths, Point::KeeperHollow)?;
         let base = injector.base();
         frozen.injector = None;
         drop(frozen.stopped.take());
-        fault::at(&self.setup.config.paths, Point::KeeperCommitted)?;
         let started = expect(&mut reader, Kind::Started, "the word that the remote runs")?;
         session::decode::<Started>(&started.payload)?;
         frozen.giver.step(GiverInput::Started)?;
@@ -240,14 +236,6 @@ fn make_slots(mappings: &[Mapping], injector: &Injector, threads: u32) -> Result
         }
     }
     outcome
-}
-
-/// Gives the process back the signal actions and kernel state that it had before a failed attempt to hollow it out.
-fn undo_deputy(injector: &Injector, image: &Process, tids: &[i32]) {
-    for (thread, &tid) in image.threads.iter().zip(tids) {
-        let _ = tracee::rebuild::thread_state(injector, tid, thread);
-    }
-    let _ = tracee::rebuild::actions(injector, image);
 }
 
 /// The parts of the ranges that lie in the gaps.

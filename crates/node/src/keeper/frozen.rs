@@ -41,6 +41,10 @@ pub(super) struct Frozen<'a> {
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
         if self.giver.fail() != Owner::Here {
+            // It is no deputy yet, and must not run as a process any more: whoever hears of the failure says why it ended.
+            if let Some(stopped) = &self.stopped {
+                let _ = kernel::signal::send(stopped.pid(), nix::libc::SIGKILL);
+            }
             return;
         }
         let _ = self.bind();
