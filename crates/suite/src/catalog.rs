@@ -67,6 +67,7 @@ pub const GUESTS: &[Guest] = &[
         &["{python}", "{guests}/maps.py", "{scratch}"],
         &["python3", "python3:sqlite3", "python3:ctypes"],
     ),
+    steps("held", &["{python}", "{guests}/held.py"], &["python3"]),
     steps("timers", &["{guests}/timers"], &["cc"]),
     steps("clocks", &["{guests}/clocks"], &["cc"]),
     Guest { feed: Feed::Terminal(TTY), ..steps("tty", &["{guests}/tty"], &["cc"]) },

@@ -19,7 +19,6 @@ const SA_NOCLDWAIT: u64 = 2;
 const SA_RESTORER: u64 = 0x0400_0000;
 const SA_RESTART: u64 = 0x1000_0000;
 const HANDLER_IGNORE: u64 = 1;
-const HANDLER_DEFAULT: u64 = 0;
 
 /// The slots of a deputy: where they are in it, and the memory behind them.
 #[derive(Debug)]
@@ -97,23 +96,17 @@ pub const SLOT_DATA: u64 = DATA_BYTES;
 
 /// What a signal's action must be at home while the process is away.
 ///
-/// Whatever the program handles, and whatever would end or stop it, is caught and told to the remote, whose own kernel
-/// decides. What it ignores stays ignored, and what is ignored by default stays default, as the kernel itself looks at
-/// these: for children, terminals and `wait`.
+/// Whatever is not ignored is caught and told to the remote, whose own kernel decides: also what means nothing by default,
+/// for where the program blocks it, it stays pending. What the program ignores stays ignored, as the kernel itself looks at
+/// that: for children, terminals and `wait`.
 pub fn home_action(signal: i32, action: &SigAction, entries: &stub::Entries) -> SigAction {
     let [handler, flags, _, _] = *action;
-    let ignored_by_default = [libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH].contains(&signal);
     let children = if signal == libc::SIGCHLD { flags & (SA_NOCLDSTOP | SA_NOCLDWAIT) } else { 0 };
-    match handler {
-        HANDLER_IGNORE => [HANDLER_IGNORE, SA_RESTORER | children, entries.restorer, 0],
-        HANDLER_DEFAULT if ignored_by_default => {
-            [HANDLER_DEFAULT, SA_RESTORER | children, entries.restorer, 0]
-        }
-        _ => {
-            let flags = SA_SIGINFO | SA_RESTORER | SA_RESTART | children;
-            [entries.handler, flags, entries.restorer, u64::MAX]
-        }
+    if handler == HANDLER_IGNORE {
+        return [HANDLER_IGNORE, SA_RESTORER | children, entries.restorer, 0];
     }
+    let flags = SA_SIGINFO | SA_RESTORER | SA_RESTART | children;
+    [entries.handler, flags, entries.restorer, u64::MAX]
 }
 
 /// The action that catches a signal whatever the program thinks of it; the cancel signal has it always.
