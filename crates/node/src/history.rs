@@ -1,25 +1,37 @@
-//! What is known of processes that are at home again: a keeper's last status, for as long as the process lives.
+//! What is known of processes that are at home again: a keeper's last status, and which of its threads wait in the middle of
+//! a wait, for as long as the process lives.
 //!
 //! One small file each, by pid, below the directory of sockets: it is gone after a reboot, like the processes.
 
 use crate::Error;
 use crate::config::Paths;
+use crate::keeper::Parked;
 use crate::process::lives;
 use control::KeeperStatus;
 use model::ProcessId;
-
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// A keeper's last words.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    #[serde(flatten)]
+    status: KeeperStatus,
+    #[serde(default)]
+    parked: Vec<Parked>,
+}
 
 fn file(paths: &Paths, pid: i32) -> PathBuf {
     paths.history().join(format!("{pid}.json"))
 }
 
 /// Keeps a keeper's last words.
-pub(crate) fn keep(paths: &Paths, status: &KeeperStatus) -> Result<(), Error> {
+pub(crate) fn keep(paths: &Paths, status: &KeeperStatus, parked: &[Parked]) -> Result<(), Error> {
     let directory = paths.history();
     fs::create_dir_all(&directory).map_err(Error::file("make", &directory))?;
-    let text = serde_json::to_string(status).map_err(|error| Error::Line(error.to_string()))?;
+    let kept = Kept { status: status.clone(), parked: parked.to_vec() };
+    let text = serde_json::to_string(&kept).map_err(|error| Error::Line(error.to_string()))?;
     crate::config::write_file(&file(paths, status.process.pid), &text, 0o600)
 }
 
@@ -30,7 +42,13 @@ pub(crate) fn forget(paths: &Paths, pid: i32) {
 
 /// What was kept of this very process.
 pub(crate) fn of(paths: &Paths, process: ProcessId) -> Option<KeeperStatus> {
-    read(&file(paths, process.pid)).filter(|status| status.process == process)
+    known(paths, process).map(|(status, _)| status)
+}
+
+/// What a new keeper of this very process has to know.
+pub(crate) fn known(paths: &Paths, process: ProcessId) -> Option<(KeeperStatus, Vec<Parked>)> {
+    let kept = read(&file(paths, process.pid)).filter(|kept| kept.status.process == process)?;
+    Some((kept.status, kept.parked))
 }
 
 /// What was kept of all processes that still live; the rest is dropped.
@@ -38,15 +56,15 @@ pub(crate) fn all(paths: &Paths) -> Vec<KeeperStatus> {
     let entries = fs::read_dir(paths.history()).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut living = Vec::new();
     for path in entries.filter(|path| path.extension().is_some_and(|end| end == "json")) {
-        match read(&path).filter(|status| lives(status.process)) {
-            Some(status) => living.push(status),
+        match read(&path).filter(|kept| lives(kept.status.process)) {
+            Some(kept) => living.push(kept.status),
             None => drop(fs::remove_file(path)),
         }
     }
     living
 }
 
-fn read(path: &Path) -> Option<KeeperStatus> {
+fn read(path: &Path) -> Option<Kept> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
@@ -71,13 +89,13 @@ mod tests {
             home_comings: vec![("ioctl".to_owned(), 2)],
         };
         assert!(all(&paths).is_empty());
-        keep(&paths, &status(own)).unwrap();
-        keep(&paths, &status(ProcessId { pid: i32::MAX, start_ticks: 1 })).unwrap();
+        keep(&paths, &status(own), &[]).unwrap();
+        keep(&paths, &status(ProcessId { pid: i32::MAX, start_ticks: 1 }), &[]).unwrap();
         assert_eq!(of(&paths, own), Some(status(own)));
         assert_eq!(of(&paths, ProcessId { start_ticks: own.start_ticks + 1, ..own }), None);
         assert_eq!(all(&paths), [status(own)]);
         assert_eq!(of(&paths, ProcessId { pid: i32::MAX, start_ticks: 1 }), None);
-        keep(&paths, &status(ProcessId { start_ticks: own.start_ticks + 1, ..own })).unwrap();
+        keep(&paths, &status(ProcessId { start_ticks: own.start_ticks + 1, ..own }), &[]).unwrap();
         assert!(all(&paths).is_empty());
     }
 }

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         trial("wanted-home-while-traced", &["cc", "strace"], wanted_home_while_traced),
         trial("stopped-it-stays", &["python3"], stopped_it_stays),
         trial("its-moves-are-remembered", &["cc"], its_moves_are_remembered),
+        trial("waits-end-while-it-moves", &["python3", "python3:ctypes"], waits_end_while_it_moves),
     ])
 }
 
@@ -86,6 +87,51 @@ fn kill_leaves_no_guest() -> Result<()> {
     cluster.home().must(&format!("kill -KILL {}", run.pid))?;
     run.end(SOON)?;
     wait_until("the guest is gone from n2", || Ok(!guests()?.replace(' ', "").contains(&entry)))
+}
+
+/// However often a process is moved in the middle of a wait: its time goes on, but for the moments in which it stood still,
+/// and the wait never ends too early.
+fn waits_end_while_it_moves() -> Result<()> {
+    const WAIT: u64 = 6;
+    const SLACK: Duration = Duration::from_millis(1500);
+    let place = Cluster::shared()?.home();
+    for way in [&["n2", "home"][..], &["n2", "n3"], &["n2", "n3", "home"]] {
+        let words =
+            ["/usr/bin/python3".to_owned(), format!("{}/waits.py", place.guests()?), WAIT.to_string()];
+        let mut run = Run::command(place, &words, Input::Pipes, String::new())?;
+        run.expect("ready", 0)?;
+        let (mut frozen, mut moves) = (Duration::ZERO, 0);
+        for stop in way.iter().cycle() {
+            match place.migrate_patiently(run.pid, stop)? {
+                Ok(moved) => {
+                    frozen += Duration::from_micros(moved.freeze_us);
+                    moves += 1;
+                }
+                Err(refusal) => {
+                    ensure!(run.has_ended(), "{way:?}, move {moves}: {}", refusal.text);
+                    break;
+                }
+            }
+            if run.has_ended() {
+                break;
+            }
+        }
+        let (status, output) = run.end(SOON)?;
+        let text = String::from_utf8_lossy(&output);
+        let waited = text.lines().filter_map(|line| line.strip_suffix(" ms")?.rsplit_once(' '));
+        let mut kinds = 0;
+        for (kind, waited) in waited {
+            let waited = Duration::from_millis(waited.parse()?);
+            let at_most = Duration::from_secs(WAIT) + 2 * frozen + SLACK;
+            ensure!(
+                (Duration::from_secs(WAIT)..at_most).contains(&waited),
+                "{way:?}, {moves} moves, frozen for {frozen:?}: {kind} took {waited:?}"
+            );
+            kinds += 1;
+        }
+        ensure!(status == 0 && kinds == 8 && moves > 3, "{moves} moves, it ended with {status}: {text}");
+    }
+    Ok(())
 }
 
 /// A shell that started it ordinarily gets its status, and is not told of anything before.

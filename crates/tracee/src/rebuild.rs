@@ -279,8 +279,7 @@ pub fn prepare_registers(
     let mut raw = registers::to_raw(&thread.registers);
     if let Resume::Timed { left_ns } = thread.resume {
         match (thread.registers.orig_rax as i64, target) {
-            (libc::SYS_nanosleep | libc::SYS_clock_nanosleep | libc::SYS_futex, _)
-            | (libc::SYS_poll, Target::Deputy) => park(injector, tid, thread, left_ns, &mut raw)?,
+            (nr, target) if is_parked(nr, target) => park(injector, tid, thread, left_ns, &mut raw)?,
             (libc::SYS_epoll_wait | libc::SYS_epoll_pwait, Target::Deputy) => {
                 // The kernel keeps no deadline for these: they are made again with a shorter timeout.
                 raw.r10 = left_ns.div_ceil(1_000_000);
@@ -289,6 +288,15 @@ pub fn prepare_registers(
         }
     }
     Ok(raw)
+}
+
+/// Whether the kernel itself goes on with this wait: it runs there, and can be begun with the time that is left.
+pub fn is_parked(nr: i64, target: Target) -> bool {
+    match nr {
+        libc::SYS_nanosleep | libc::SYS_clock_nanosleep | libc::SYS_futex => true,
+        libc::SYS_poll => target == Target::Deputy,
+        _ => false,
+    }
 }
 
 /// The last step of a thread: extended state, registers, mask. It stays stopped.

@@ -29,6 +29,11 @@ pub struct Waiting {
     pub waited_ns: Option<u64>,
     /// The call that it makes, where somebody saw it begin.
     pub nr: Option<i64>,
+    /// When the wait ends, where somebody knows: nanoseconds of `CLOCK_MONOTONIC`.
+    pub deadline_ns: Option<u64>,
+    /// Somebody has watched since it began: it may be a call of that number. Else it is only known as one that goes on by
+    /// `restart_syscall`.
+    pub is_watched: bool,
 }
 
 /// The registers and way to go on for a thread stopped with `registers`.
@@ -36,11 +41,11 @@ pub struct Waiting {
 /// `signals` tells that a deliverable signal is pending: then a plain `EINTR` is the call's own result.
 pub fn settle(pid: i32, registers: &mut Registers, waiting: Waiting, signals: bool) -> Resume {
     let (ret, entered) = (registers.rax as i64, registers.orig_rax as i64);
-    let nr = if entered == libc::SYS_restart_syscall {
-        waiting.nr.or_else(|| number_before(pid, registers.rip))
-    } else {
-        Some(entered)
-    };
+    let goes_on = entered == libc::SYS_restart_syscall;
+    let nr = if goes_on { waiting.nr.or_else(|| number_before(pid, registers.rip)) } else { Some(entered) };
+    let meant = goes_on || waiting.is_watched && waiting.nr == nr;
+    // A call that was begun since has nothing to do with it.
+    let waiting = Waiting { deadline_ns: waiting.deadline_ns.filter(|_| meant), ..waiting };
     match (ret, nr) {
         _ if entered < 0 => {
             registers.orig_rax = u64::MAX;
@@ -96,6 +101,9 @@ fn is_interrupted_by_anything(nr: i64) -> bool {
 
 /// How much is left of the call's timeout.
 fn time_left(pid: i32, registers: &Registers, nr: i64, waiting: Waiting) -> Resume {
+    if let Some(deadline) = waiting.deadline_ns {
+        return Resume::Timed { left_ns: deadline.saturating_sub(now_ns()) };
+    }
     let left = |total: Option<u64>| match (total, waiting.waited_ns) {
         (Some(total), Some(waited)) => Resume::Timed { left_ns: total.saturating_sub(waited) },
         (Some(total), None) => Resume::Timed { left_ns: total },
@@ -115,6 +123,13 @@ fn time_left(pid: i32, registers: &Registers, nr: i64, waiting: Waiting) -> Resu
         libc::SYS_futex if is_relative_futex(registers.rsi) => left(timespec(pid, registers.r10)),
         _ => Resume::Plain,
     }
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+pub fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // Neither is negative.
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
 /// `FUTEX_WAIT` takes a relative timeout; `FUTEX_WAIT_BITSET` and all others an absolute one.
@@ -167,7 +182,7 @@ mod tests {
         let mut registers = stopped(nr, ret);
         registers.rdx = 3000;
         registers.r10 = 3000;
-        let waiting = Waiting { waited_ns: Some(1_000_000_000), nr: None };
+        let waiting = Waiting { waited_ns: Some(1_000_000_000), ..Waiting::default() };
         let resume = settle(std::process::id() as i32, &mut registers, waiting, signals);
         let found = (registers.orig_rax as i64, registers.rax as i64, resume);
         assert_eq!(found, expect, "call {nr} returned {ret}");
@@ -186,5 +201,30 @@ mod tests {
         check((libc::SYS_read, 17), false, (-1, 17, Resume::Plain));
         check((-1, 17), false, (-1, 17, Resume::Plain));
         check((libc::SYS_nanosleep, EINTR), false, (-1, EINTR, Resume::Plain));
+    }
+
+    #[test]
+    fn a_known_deadline_is_that_of_a_wait_that_goes_on() {
+        let waiting = Waiting {
+            waited_ns: Some(1_000_000_000),
+            nr: Some(libc::SYS_poll),
+            deadline_ns: Some(now_ns() + 60_000_000_000),
+            is_watched: false,
+        };
+        let settled = |nr, waiting| {
+            let mut registers = stopped(nr, ERESTART_RESTARTBLOCK);
+            registers.rdx = 5000;
+            settle(std::process::id() as i32, &mut registers, waiting, false)
+        };
+        let most_is_left = |resume| match resume {
+            Resume::Timed { left_ns } => (50_000_000_000..=60_000_000_000).contains(&left_ns),
+            Resume::Plain => false,
+        };
+        assert!(most_is_left(settled(libc::SYS_restart_syscall, waiting)));
+        assert_eq!(settled(libc::SYS_poll, waiting), Resume::Timed { left_ns: 4_000_000_000 });
+        let watched = Waiting { is_watched: true, ..waiting };
+        assert!(most_is_left(settled(libc::SYS_poll, watched)));
+        let another = Waiting { nr: Some(libc::SYS_nanosleep), ..watched };
+        assert_eq!(settled(libc::SYS_poll, another), Resume::Timed { left_ns: 4_000_000_000 });
     }
 }

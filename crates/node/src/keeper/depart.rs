@@ -60,8 +60,9 @@ impl Keeper {
         let known_as = (pid, status.uids[1], status.gids[1]);
         transfer::make_body(sender, receiver, pid, known_as, ahead)?;
         fault::at(&self.setup.config.paths, Point::KeeperBody)?;
-        let waiting = super::waiting::observe(pid);
-        let process = self.members.get(&pid).ok_or(Error::Ended)?.process();
+        let member = self.members.get(&pid).ok_or(Error::Ended)?;
+        let waiting = super::waiting::observe(pid, &member.parked);
+        let process = member.process();
         let hold = || held::note(&self.setup.config.paths, process, node).map_err(|_| Error::Ending);
         // While the stub works in it, its keeper's death is its own.
         hold()?;

@@ -6,6 +6,7 @@
 use super::away::Away;
 use super::reception::Reception;
 use super::requests::Asker;
+use super::waiting::Parked;
 use super::{Keeper, Place, Trip};
 use crate::config::Paths;
 use crate::fault::{self, Point};
@@ -56,7 +57,7 @@ impl Keeper {
                 fill(&mut taker, away, still, (&self.files, paths), asker)
             });
         match filled {
-            Ok(bytes) => {
+            Ok((bytes, parked)) => {
                 reception.is_home(pid, self.setup.config.node.id);
                 // Once it is let go it may have this CPU for a while.
                 let freeze = frozen_at.elapsed();
@@ -66,7 +67,7 @@ impl Keeper {
                 let _ = away.calls.send(Kind::Release, &[]);
                 let _ = fault::at(paths, Point::KeeperReleased);
                 if let Some(member) = self.members.get_mut(&pid) {
-                    member.is_back(away.calls.forwarded(pid));
+                    member.is_back(away.calls.forwarded(pid), parked);
                 }
                 away.calls.release(pid);
                 if self.members.values().all(|member| member.is_home) {
@@ -220,7 +221,7 @@ fn fill(
     stopped: &Stopped,
     (files, paths): (&Files, &Paths),
     asker: &mut Asker,
-) -> Result<u64> {
+) -> Result<(u64, Vec<Parked>)> {
     let mut inlet = &away.notices;
     let image = receive_image(&mut inlet)?;
     let pid = stopped.pid();
@@ -233,7 +234,8 @@ fn fill(
     let (injector, descriptors) = enter(away, &image, files, pid)?;
     taker.step(TakerInput::Word)?;
     fault::at(paths, Point::KeeperTaken)?;
-    let (bytes, registers) = rebuild_in(&injector, &image, &descriptors, &tids, &mut inlet, asker)?;
+    let Rebuilt { bytes, registers, parked } =
+        rebuild_in(&injector, &image, &descriptors, &tids, &mut inlet, asker)?;
     let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
     let own = (injector.base(), injector.base() + inject::AREA_BYTES);
     let theirs: Vec<_> =
@@ -249,7 +251,7 @@ fn fill(
     }
     fault::at(paths, Point::KeeperFilled)?;
     taker.step(TakerInput::Complete)?;
-    Ok(bytes)
+    Ok((bytes, parked))
 }
 
 fn receive_image(inlet: &mut impl Inlet) -> Result<Process> {
@@ -290,7 +292,14 @@ fn enter(away: &Away, image: &Process, files: &Files, pid: i32) -> Result<(Injec
     given
 }
 
-type Rebuilt = (u64, Vec<ptrace::Registers>);
+struct Rebuilt {
+    /// Length of what came.
+    bytes: u64,
+    /// With which each thread is to go on.
+    registers: Vec<ptrace::Registers>,
+    /// Those whose waits were begun for them.
+    parked: Vec<Parked>,
+}
 
 fn rebuild_in(
     injector: &Injector,
@@ -319,10 +328,15 @@ fn rebuild_in(
     }
     rebuild::threads(injector, tids, image)?;
     let mut registers = Vec::with_capacity(tids.len());
+    let mut parked = Vec::new();
     for (thread, &tid) in image.threads.iter().zip(tids) {
-        registers.push(rebuild::prepare_registers(injector, tid, thread, Target::Deputy)?);
+        let prepared = rebuild::prepare_registers(injector, tid, thread, Target::Deputy)?;
+        if let image::Resume::Timed { left_ns } = thread.resume {
+            parked.push(Parked::new(tid, &prepared, left_ns));
+        }
+        registers.push(prepared);
     }
-    Ok((sink.written(), registers))
+    Ok(Rebuilt { bytes: sink.written(), registers, parked })
 }
 
 fn close_descriptors(injector: &Injector, descriptors: &HashMap<FileId, i32>) -> Result<()> {

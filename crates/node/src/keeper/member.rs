@@ -1,5 +1,6 @@
 //! One process of a family.
 
+use super::waiting::Parked;
 use crate::config::Paths;
 use crate::{Error, journal, journey};
 use control::{KeeperStatus, What};
@@ -24,6 +25,8 @@ pub(super) struct Member {
     pub(super) usage: Status,
     /// It is at home again, and others of its family are not.
     pub(super) is_home: bool,
+    /// Its threads whose waits were begun for them when it came home.
+    pub(super) parked: Vec<Parked>,
     stopped: bool,
 }
 
@@ -58,12 +61,14 @@ impl Member {
             wish: None,
             usage: Status::default(),
             is_home: false,
+            parked: Vec::new(),
             stopped: false,
         }
     }
 
     /// What an earlier keeper knew.
-    pub(super) fn remember(&mut self, before: KeeperStatus) {
+    pub(super) fn remember(&mut self, before: KeeperStatus, parked: Vec<Parked>) {
+        self.parked = parked;
         self.moves = before.moves;
         self.forwarded = before.forwarded;
         self.home_comings = before.home_comings.into_iter().collect();
@@ -111,7 +116,8 @@ impl Member {
     }
 
     /// It is at home, and has forwarded so many calls while it was away.
-    pub(super) fn is_back(&mut self, forwarded: u64) {
+    pub(super) fn is_back(&mut self, forwarded: u64, parked: Vec<Parked>) {
+        self.parked = parked;
         self.is_home = true;
         self.forwarded += forwarded;
         self.usage = Status::default();

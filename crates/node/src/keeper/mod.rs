@@ -48,6 +48,7 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 use tracee::layout::Files;
+pub(crate) use waiting::Parked;
 use wire::session::{self, Ended, Hold, Kind, Lost, Status, Which, Wish, WishOf};
 
 /// How often the keeper looks whether its process is stopped at home.
@@ -95,8 +96,8 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
         tracing::info!(pid = process.pid, "it has ended before it was looked at");
         return Ok(());
     };
-    if let Some(before) = history::of(&setup.config.paths, process) {
-        first.remember(before);
+    if let Some((before, parked)) = history::known(&setup.config.paths, process) {
+        first.remember(before, parked);
     }
     let mut keeper = Keeper {
         files: Files::default(),
@@ -276,7 +277,7 @@ impl Keeper {
             return;
         }
         let status = member.status(self.setup.config.node.id, 0);
-        if let Err(error) = history::keep(&self.setup.config.paths, &status) {
+        if let Err(error) = history::keep(&self.setup.config.paths, &status, &member.parked) {
             tracing::warn!(pid, %error, "its moves are forgotten");
         }
         if away {

@@ -4,23 +4,78 @@
 //! thread last ran, which is when it began to wait. The clock it uses is its own, one per CPU: it is compared with that
 //! of this thread, taken on the same CPU. Measured: late by less than a millisecond mostly, never early.
 
+//!
+//! A wait that began away, or before an earlier journey, is longer than that: what is left of it is begun here when it comes
+//! home ([`Parked`]), by the kernel, which shows neither its deadline nor its beginning. So that is noted down.
+
+use nix::libc::SYS_restart_syscall;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
-use tracee::restart::Waiting;
+use tracee::restart::{self, Waiting};
 
 /// More threads than this are not asked: each costs some fifty microseconds.
 const THREADS_ASKED: usize = 256;
 
-/// Since when each thread that sleeps now has been doing so.
-pub(super) fn observe(pid: i32) -> BTreeMap<i32, Waiting> {
+/// How long after it was let go a thread may get to its wait: if it ran later than that, it has waited for something else
+/// since.
+const UNDER_WAY_NS: u64 = 1_000_000_000;
+
+/// A thread whose wait was begun for it when it came home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Parked {
+    /// Which thread.
+    tid: i32,
+    /// The call.
+    nr: i64,
+    /// Its stack pointer there.
+    stack: u64,
+    /// Its instruction pointer there.
+    instruction: u64,
+    /// When that was: nanoseconds of `CLOCK_MONOTONIC`.
+    since_ns: u64,
+    /// When its time is over.
+    deadline_ns: u64,
+}
+
+impl Parked {
+    /// A thread that is to go on with these registers, and to wait for so long.
+    pub(super) fn new(tid: i32, registers: &kernel::ptrace::Registers, left_ns: u64) -> Parked {
+        let since_ns = restart::now_ns();
+        let deadline_ns = since_ns.saturating_add(left_ns);
+        let nr = registers.orig_rax.cast_signed();
+        Parked { tid, nr, stack: registers.rsp, instruction: registers.rip, since_ns, deadline_ns }
+    }
+
+    /// Whether the thread is in that wait still, in which it has been for `waited_ns`.
+    fn waits_still(&self, pid: i32, waited_ns: u64) -> bool {
+        let began = restart::now_ns().saturating_sub(waited_ns);
+        let text = fs::read_to_string(format!("/proc/{pid}/task/{}/syscall", self.tid)).unwrap_or_default();
+        // The number, six arguments, the stack pointer and the instruction pointer: proc(5).
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let [number, .., stack, instruction] = words.as_slice() else { return false };
+        let hexadecimal = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok();
+        number.parse() == Ok(SYS_restart_syscall)
+            && hexadecimal(stack) == Some(self.stack)
+            && hexadecimal(instruction) == Some(self.instruction)
+            && began <= self.since_ns + UNDER_WAY_NS
+    }
+}
+
+/// Since when each thread that sleeps now has been doing so, and until when those that are parked.
+pub(super) fn observe(pid: i32, parked: &[Parked]) -> BTreeMap<i32, Waiting> {
     let mut waiting = BTreeMap::new();
     let before = sched_getaffinity(Pid::from_raw(0)).ok();
     for tid in procinfo::threads(pid).unwrap_or_default().into_iter().take(THREADS_ASKED) {
         if let Some(waited_ns) = waited(pid, tid) {
-            waiting.insert(tid, Waiting { waited_ns: Some(waited_ns), nr: None });
+            let known = parked.iter().find(|parked| parked.tid == tid);
+            let known = known.filter(|parked| parked.waits_still(pid, waited_ns));
+            let (nr, deadline_ns) = (known.map(|parked| parked.nr), known.map(|parked| parked.deadline_ns));
+            let waited_ns = Some(waited_ns);
+            waiting.insert(tid, Waiting { waited_ns, nr, deadline_ns, is_watched: false });
         }
     }
     if let Some(before) = before {

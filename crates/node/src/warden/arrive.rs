@@ -5,7 +5,6 @@
 
 use super::connections::{self, Guestbook, Wanted};
 use super::guest::{Guest, Sleep, Thread};
-use super::memory::GuestMemory;
 use super::reception::Reception;
 use super::wall::Wall;
 use crate::Setup;
@@ -425,7 +424,7 @@ fn limit(pid: i32, image: &Process) {
 
 /// A thread as it arrived. What it was about when it was stopped: a local sleep goes on by itself, a forwarded call will
 /// be made again and is watched from here.
-fn thread(of: i32, tid: i32, image: &image::Thread, memory: &GuestMemory) -> Thread {
+fn thread(of: i32, tid: i32, image: &image::Thread) -> Thread {
     let mut thread = Thread::new(of, tid, image.tid);
     let registers = &image.registers;
     let (nr, code) = (registers.orig_rax as i64, registers.rax as i64);
@@ -434,14 +433,11 @@ fn thread(of: i32, tid: i32, image: &image::Thread, memory: &GuestMemory) -> Thr
     }
     let Resume::Timed { left_ns } = image.resume else { return thread };
     let left = Duration::from_nanos(left_ns);
-    let args = [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];
-    let row = u32::try_from(nr).ok().and_then(syscalls::row);
-    let timeout = row.and_then(|row| forward::timeout(row, &args, memory));
-    if let Some(forward::Timeout { total: forward::Total::Finite(total), .. }) = timeout {
-        let before = total.saturating_sub(left);
-        thread.sleep = Some(Sleep { nr, since: Instant::now(), before });
+    if rebuild::is_parked(nr, Target::Body) {
+        thread.sleep = Some(Sleep::new(nr, left, Some((registers.rip, registers.rsp))));
+    } else {
+        thread.left = Some((nr, left));
     }
-    thread.left = Some((nr, left));
     thread
 }
 
@@ -449,13 +445,8 @@ fn thread(of: i32, tid: i32, image: &image::Thread, memory: &GuestMemory) -> Thr
 fn begin(setup: &Setup, guest: &mut Guest, tids: &[i32], link: &mut Link) -> Result<()> {
     let (&pid, member) = guest.members.first_key_value().ok_or(Error::Ending)?;
     let local_pid = member.pid;
-    let threads: Vec<Thread> = member
-        .image
-        .threads
-        .iter()
-        .zip(tids)
-        .map(|(image, &tid)| thread(pid, tid, image, &member.memory))
-        .collect();
+    let threads: Vec<Thread> =
+        member.image.threads.iter().zip(tids).map(|(image, &tid)| thread(pid, tid, image)).collect();
     let mut taker = Taker::new(Word::Giver);
     taker.step(TakerInput::Complete)?;
     fault::at(&setup.config.paths, Point::WardenPrepared)?;

@@ -78,13 +78,34 @@ pub(super) struct Labour {
     pub(super) tid: Option<i32>,
 }
 
-/// A local sleep that somebody saw begin.
+/// A thread is awake by so long after its time, nanoseconds.
+const WAKING_NS: u64 = 1_000_000_000;
+
+/// A local sleep whose end is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sleep {
     pub(super) nr: i64,
-    pub(super) since: Instant,
-    /// What had passed before `since`.
-    pub(super) before: Duration,
+    /// When it ends: nanoseconds of `CLOCK_MONOTONIC`.
+    pub(super) deadline_ns: u64,
+    /// Instruction and stack pointer of one that was begun for the thread when it came: not all calls that may follow it
+    /// are told of.
+    place: Option<(u64, u64)>,
+}
+
+impl Sleep {
+    /// One that has so much time left.
+    pub(super) fn new(nr: i64, left: Duration, place: Option<(u64, u64)>) -> Sleep {
+        let left = u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);
+        Sleep { nr, deadline_ns: tracee::restart::now_ns().saturating_add(left), place }
+    }
+
+    /// Whether a thread with these registers may be in it. One in whose place the thread sleeps beyond its end is another.
+    pub(super) fn is_at(&self, registers: &kernel::ptrace::Registers) -> bool {
+        self.place.is_none_or(|place| {
+            let late = tracee::restart::now_ns().saturating_sub(self.deadline_ns);
+            place == (registers.rip, registers.rsp) && late < WAKING_NS
+        })
+    }
 }
 
 /// A thread of the guest. Its index is its slot.

@@ -281,10 +281,12 @@ impl Warden {
         let mut waiting = BTreeMap::new();
         for thread in slots.iter().map(|&index| &self.guest.threads[index]) {
             known.home_tids.insert(thread.tid, thread.home_tid);
-            if let Some(sleep) = thread.sleep {
-                let waited = sleep.before + sleep.since.elapsed();
-                let waited_ns = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
-                waiting.insert(thread.tid, Waiting { waited_ns: Some(waited_ns), nr: Some(sleep.nr) });
+            let stands = snapshots.iter().find(|snapshot| snapshot.tid() == thread.tid);
+            if let Some(sleep) = thread.sleep
+                && stands.is_some_and(|snapshot| sleep.is_at(snapshot.registers()))
+            {
+                let (nr, deadline_ns) = (Some(sleep.nr), Some(sleep.deadline_ns));
+                waiting.insert(thread.tid, Waiting { waited_ns: None, nr, deadline_ns, is_watched: true });
             }
         }
         known.waiting = waiting;

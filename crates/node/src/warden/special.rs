@@ -7,7 +7,6 @@ use forward::Memory;
 use image::SigAction;
 use kernel::notify::{Notification, Verdict};
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
 use syscalls::{PrctlRoute, Row, Special};
 use wire::session::{self, Action, FileAnswer, FileRequest, Kind};
 
@@ -25,7 +24,7 @@ impl Warden {
         special: Special,
     ) -> Step {
         match special {
-            Special::Sleep => self.sleep(index, notification),
+            Special::Sleep => self.sleep(index, notification, row),
             Special::Sigaction => self.set_action(index, notification),
             Special::Mmap => self.map(index, notification),
             Special::Birth => self.conceive(index, notification),
@@ -57,12 +56,14 @@ impl Warden {
         Ok(self.link.put(Kind::Call, &[&session::encode(&header)])?)
     }
 
-    /// A sleep runs here; when it began is known, for the case that the process moves in the middle of it.
-    fn sleep(&mut self, index: usize, notification: &Notification) -> Step {
+    /// A sleep runs here; when it ends is known, for the case that the process moves in the middle of it.
+    fn sleep(&mut self, index: usize, notification: &Notification, row: &Row) -> Step {
+        let timeout = forward::timeout(row, &notification.args, &self.guest.member(index).memory);
         let thread = &mut self.guest.threads[index];
-        let nr = i64::from(notification.nr);
         thread.left = None;
-        thread.sleep = Some(Sleep { nr, since: Instant::now(), before: Duration::ZERO });
+        if let Some(forward::Timeout { total: forward::Total::Finite(total), .. }) = timeout {
+            thread.sleep = Some(Sleep::new(i64::from(notification.nr), total, None));
+        }
         self.answer_raw(notification.id, Verdict::Continue)
     }
 
