@@ -16,7 +16,7 @@ const MOVES_LONG_MIN: u64 = 2000;
 /// What chance is made of; long runs go on with the numbers behind it.
 const SEED: u64 = 20;
 /// How often a long run tortures each workload.
-const TIMES_LONG: u64 = 5;
+const TIMES_LONG: u64 = 6;
 /// The nodes of the lab.
 const NODES: u16 = 3;
 

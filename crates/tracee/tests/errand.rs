@@ -1,6 +1,7 @@
 //! Signals that cannot be blocked, and reach a process while code that is not its own runs in it.
 
 #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
+#![allow(clippy::zombie_processes, reason = "each is waited for by its pid, with flags that `Child` has not")]
 
 use kernel::signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
