@@ -35,6 +35,7 @@ pub use needs::missing;
 pub use om::{Move, Refusal, find};
 pub use place::{Place, Said};
 pub use run::{Input, Run};
+pub use source::of as package_source;
 pub use stream::Stream;
 pub use trial::{is_long, main, trial};
 pub use workload::{Bring, WORKLOADS, Workload};
