@@ -15,12 +15,14 @@ use std::collections::BTreeMap;
 
 /// Timers that are run in one step; those left over are run in the next one.
 const TIMERS_PER_STEP: usize = 256;
-/// How long a suspected node has to say that it lives.
-const SUSPICION: Duration = Duration::from_secs(4);
-/// How often a node is probed.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// How long an answer to a probe may take before others are asked to try.
-const PROBE_ANSWER: Duration = Duration::from_millis(400);
+/// Parts of the time within which a death is known. Each part somebody is probed. Of three nodes each one probes the dead one
+/// after three parts at the latest, misses the answer after one more, and gives it [`SUSPICION`] to say that it lives. In
+/// larger clusters somebody has probed it earlier, and what is left is for the news to go round.
+const PARTS: f64 = 12.0;
+/// Parts of it that a suspected node has to say that it lives.
+const SUSPICION: f64 = 5.0;
+/// Parts of it that an answer to a probe may take before others are asked to try.
+const PROBE_ANSWER: f64 = 0.4;
 /// How often a node that counts as dead is tried again: after a partition has healed.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 
@@ -70,8 +72,10 @@ pub(crate) struct Swim {
 }
 
 impl Swim {
-    pub(crate) fn new(own: Life, payload_max: usize, seed: u64) -> Swim {
-        let foca = Foca::new(own, config(payload_max), StdRng::seed_from_u64(seed), PostcardCodec);
+    /// Who dies is to be known as dead within this time.
+    pub(crate) fn new(own: Life, payload_max: usize, within: Duration, seed: u64) -> Swim {
+        let config = config(payload_max, within);
+        let foca = Foca::new(own, config, StdRng::seed_from_u64(seed), PostcardCodec);
         Swim { foca, runtime: AccumulatingRuntime::new(), timers: BTreeMap::new(), timers_made: 0 }
     }
 
@@ -179,18 +183,18 @@ impl Swim {
     }
 }
 
-/// For a network of one building. Who is dead is known to all after about seven seconds; nobody is declared dead for a
-/// second's silence on a busy machine.
-fn config(payload_max: usize) -> Config {
+/// For a network of one building.
+fn config(payload_max: usize, within: Duration) -> Config {
+    let part = within.div_f64(PARTS);
     let few = |frequency| Some(PeriodicParams { frequency, num_members: NonZeroUsize::MIN });
     // The number of times that a piece of news is passed on grows with the logarithm of the cluster.
     let size = NonZeroU32::new(PEERS_MAX as u32).unwrap_or(NonZeroU32::MIN);
     Config {
-        probe_period: PROBE_EVERY,
-        probe_rtt: PROBE_ANSWER,
+        probe_period: part,
+        probe_rtt: part.mul_f64(PROBE_ANSWER),
         num_indirect_probes: NonZeroUsize::new(3).unwrap_or(NonZeroUsize::MIN),
         max_transmissions: NonZeroU8::new(12).unwrap_or(NonZeroU8::MIN),
-        suspect_to_down_after: SUSPICION,
+        suspect_to_down_after: part.mul_f64(SUSPICION),
         remove_down_after: Some(Duration::from_secs(24 * 3600)),
         max_packet_size: NonZeroUsize::new(payload_max).unwrap_or(NonZeroUsize::MIN),
         notify_down_members: true,
