@@ -48,11 +48,12 @@ impl Cluster {
         number.with_context(|| format!("no number in '{said}'"))
     }
 
-    /// Kills the daemon of a node; its agents go on.
+    /// Kills the daemon of a node, and waits until it is gone; its agents go on.
     pub fn kill_daemon(&self, node: &str) -> Result<()> {
-        self.place(node)
-            .must("ps -eo pid=,comm= | awk '$2 == \"omd\" { print $1 }' | xargs -r kill -9")
-            .map(drop)
+        let kill = "ps -eo pid=,comm= | awk '$2 == \"omd\" { print $1 }' | xargs -r kill -9";
+        // The killed one holds its sockets until the kernel has taken it apart.
+        let lives = "ps -eo stat=,comm= | awk '$1 !~ /^Z/ && $2 == \"omd\"' | grep -q .";
+        self.place(node).must(&format!("{kill}; while {lives}; do sleep 0.01; done")).map(drop)
     }
 
     /// Starts the daemon of a node again, of this program, and waits until it answers.
