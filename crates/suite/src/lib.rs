@@ -13,6 +13,7 @@
 mod catalog;
 mod cluster;
 mod counting;
+mod crowd;
 mod journey;
 mod needs;
 mod om;
@@ -30,6 +31,7 @@ mod world;
 pub use catalog::{Feed, GUESTS, Guest, RESTARTS, guest, restart};
 pub use cluster::Cluster;
 pub use counting::Counting;
+pub use crowd::{Crowd, is_even};
 pub use journey::{Finished, data, native, travel};
 pub use needs::missing;
 pub use om::{Move, Refusal, find};

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use suite::{Cluster, Input, Place, Run, SOON, main as run, trial};
+use suite::{Cluster, Crowd, Input, Place, Run, SOON, is_even, main as run, trial};
 
 /// How long programs may take to spread, on a machine that has other things to do.
 const SPREADS: Duration = Duration::from_secs(30);
@@ -34,79 +34,13 @@ fn lab(cpus: &[f64], options: &[&str]) -> Result<Cluster> {
     Cluster::balanced(cpus.len(), &[&["--cpus", &list], options].concat())
 }
 
-/// Programs that compute for about so many seconds of a CPU each, all started on one node.
-struct Crowd<'a> {
-    runs: Vec<Run<'a>>,
-    millions: u32,
-}
-
-impl<'a> Crowd<'a> {
-    fn start(place: Place<'a>, count: usize, millions: u32, megabytes: u32) -> Result<Crowd<'a>> {
-        let program = format!("{}/grind", place.guests()?);
-        let words = [program, millions.to_string(), megabytes.to_string()];
-        let start = |_| Run::command(place, &words, Input::Pipes, String::new());
-        Ok(Crowd { runs: (0..count).map(start).collect::<Result<_>>()?, millions })
-    }
-
-    /// How many of those that run are on each node.
-    fn places(&self, home: Place<'_>) -> Result<BTreeMap<u64, usize>> {
-        let mut places = BTreeMap::new();
-        for run in &self.runs {
-            *places.entry(home.whereabouts(run.pid)?).or_default() += 1;
-        }
-        Ok(places)
-    }
-
-    /// Waits until a distribution is to somebody's liking.
-    fn settles(
-        &self,
-        home: Place<'_>,
-        patience: Duration,
-        likes: impl Fn(&BTreeMap<u64, usize>) -> bool,
-    ) -> Result<Duration> {
-        let began = Instant::now();
-        loop {
-            let places = self.places(home)?;
-            if likes(&places) {
-                return Ok(began.elapsed());
-            }
-            ensure!(began.elapsed() < patience, "after {patience:?} they are at {places:?}");
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    }
-
-    /// Every one computes what the others compute.
-    fn finish(self) -> Result<()> {
-        let said = format!("ground {}: ", self.millions);
-        let mut results = BTreeMap::new();
-        for mut run in self.runs {
-            let (status, output) = run.end(DONE)?;
-            let text = String::from_utf8_lossy(&output).into_owned();
-            ensure!(status == 0 && text.contains(&said), "it ended with {status}: {text}");
-            *results.entry(text).or_insert(0) += 1;
-        }
-        ensure!(results.len() == 1, "they computed different things: {results:?}");
-        Ok(())
-    }
-}
-
-/// Jobs per CPU differ by one job of the smallest node at most.
-fn is_even(places: &BTreeMap<u64, usize>, cpus: &[f64]) -> bool {
-    let count: usize = places.values().sum();
-    let fair = count as f64 / cpus.iter().sum::<f64>();
-    (1..).zip(cpus).all(|(node, cpus)| {
-        let here = places.get(&node).copied().unwrap_or(0) as f64;
-        (here - fair * cpus).abs() <= 1.0
-    })
-}
-
 fn spread(cpus: &[f64]) -> Result<()> {
     let cluster = lab(cpus, &[])?;
     let told = || cluster.logs();
     let crowd = Crowd::start(cluster.home(), 8, 5000, 1).with_context(told)?;
-    let time = crowd.settles(cluster.home(), SPREADS, |places| is_even(places, cpus)).with_context(told)?;
+    let time = crowd.settles(SPREADS, |places| is_even(places, cpus)).with_context(told)?;
     println!("eight programs on {cpus:?} CPUs were even after {time:?}");
-    crowd.finish().with_context(told)?;
+    crowd.finish(DONE).with_context(told)?;
     cluster.nothing_remains(SOON)
 }
 
@@ -115,11 +49,11 @@ fn newcomer() -> Result<()> {
     cluster.kill_daemon("n2")?;
     let crowd = Crowd::start(cluster.home(), 4, 3000, 1)?;
     std::thread::sleep(Duration::from_secs(3));
-    ensure!(crowd.places(cluster.home())?.get(&1) == Some(&4), "there is nowhere to go yet");
+    ensure!(crowd.places()?.get(&1) == Some(&4), "there is nowhere to go yet");
     cluster.start_daemon("n2", "omd")?;
     let two = |places: &BTreeMap<u64, usize>| is_even(places, &[1.0, 1.0]);
-    crowd.settles(cluster.home(), SPREADS, two).with_context(|| cluster.logs())?;
-    crowd.finish().with_context(|| cluster.logs())
+    crowd.settles(SPREADS, two).with_context(|| cluster.logs())?;
+    crowd.finish(DONE).with_context(|| cluster.logs())
 }
 
 fn bounds() -> Result<()> {
@@ -163,8 +97,8 @@ fn ushering() -> Result<()> {
     // Two of them fill n1; together with the third nothing would be left.
     let crowd = Crowd::start(home, 3, 2000, 180).with_context(|| cluster.logs())?;
     let relieved = |places: &BTreeMap<u64, usize>| places.get(&2).is_some_and(|there| *there >= 1);
-    crowd.settles(home, SPREADS, relieved).with_context(|| cluster.logs())?;
-    crowd.finish().with_context(|| cluster.logs())
+    crowd.settles(SPREADS, relieved).with_context(|| cluster.logs())?;
+    crowd.finish(DONE).with_context(|| cluster.logs())
 }
 
 /// Bytes that a node may lack in a moment are not yet a killed program; a killed program is counted by the kernel.
@@ -215,10 +149,10 @@ fn leave() -> Result<()> {
     let home = cluster.home();
     let crowd = Crowd::start(home, 4, 4000, 1)?;
     let even = |places: &BTreeMap<u64, usize>| is_even(places, &[1.0, 1.0]);
-    crowd.settles(home, SPREADS, even).with_context(|| cluster.logs())?;
+    crowd.settles(SPREADS, even).with_context(|| cluster.logs())?;
     cluster.node("n2").must("om leave").with_context(|| cluster.logs())?;
-    ensure!(crowd.places(home)?.get(&1) == Some(&4), "not all are home: {}", cluster.logs());
-    crowd.finish().with_context(|| cluster.logs())
+    ensure!(crowd.places()?.get(&1) == Some(&4), "not all are home: {}", cluster.logs());
+    crowd.finish(DONE).with_context(|| cluster.logs())
 }
 
 /// Ten encoders of one song.
