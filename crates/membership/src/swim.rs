@@ -4,8 +4,8 @@ use crate::message::Malformed;
 use core::num::{NonZeroU8, NonZeroU32, NonZeroUsize};
 use core::time::Duration;
 use foca::{
-    AccumulatingRuntime, Config, Foca, Header, Identity, Member, NoCustomBroadcast, OwnedNotification,
-    PeriodicParams, PostcardCodec, Timer,
+    AccumulatingRuntime, Config, Foca, Header, Identity, Incarnation, Member, NoCustomBroadcast,
+    OwnedNotification, PeriodicParams, PostcardCodec, Timer,
 };
 use model::NodeId;
 use model::limits::PEERS_MAX;
@@ -21,6 +21,10 @@ const TIMERS_PER_STEP: usize = 256;
 const PARTS: f64 = 12.0;
 /// Parts of it that a suspected node has to say that it lives.
 const SUSPICION: f64 = 5.0;
+/// Parts of it by which a suspicion must be older than [`SUSPICION`] to be one that nobody follows up. foca forgets the ends of
+/// its suspicions when its own node is declared dead and takes its next renewal: who was suspected then is suspected for
+/// ever, if it has never heard of it, and answers whatever it is asked.
+const FORGOTTEN: f64 = 3.0;
 /// Parts of it that an answer to a probe may take before others are asked to try.
 const PROBE_ANSWER: f64 = 0.4;
 /// How often a node that counts as dead is tried again: after a partition has healed.
@@ -69,6 +73,10 @@ pub(crate) struct Swim {
     /// By time and by order of coming.
     timers: BTreeMap<(Duration, u64), Timer<Life>>,
     timers_made: u64,
+    /// [`PARTS`] of it are the time within which a death is known.
+    part: Duration,
+    /// Since when those who say that they live have been under the same suspicion.
+    suspected: BTreeMap<NodeId, (Duration, (Life, Incarnation))>,
 }
 
 impl Swim {
@@ -76,7 +84,14 @@ impl Swim {
     pub(crate) fn new(own: Life, payload_max: usize, within: Duration, seed: u64) -> Swim {
         let config = config(payload_max, within);
         let foca = Foca::new(own, config, StdRng::seed_from_u64(seed), PostcardCodec);
-        Swim { foca, runtime: AccumulatingRuntime::new(), timers: BTreeMap::new(), timers_made: 0 }
+        Swim {
+            foca,
+            runtime: AccumulatingRuntime::new(),
+            timers: BTreeMap::new(),
+            timers_made: 0,
+            part: within.div_f64(PARTS),
+            suspected: BTreeMap::new(),
+        }
     }
 
     /// When the next timer is due.
@@ -123,7 +138,24 @@ impl Swim {
                 // It will be told that it counts as dead, and take its next renewal.
                 let _ = self.foca.announce(life, &mut self.runtime);
             }
-            Some(member) if *member.id() == life => {}
+            Some(member) if *member.id() == life && member.state() == foca::State::Suspect => {
+                let suspicion = (life, member.incarnation());
+                let (since, _) = *self
+                    .suspected
+                    .entry(life.node)
+                    .and_modify(|(since, known)| {
+                        if *known != suspicion {
+                            (*since, *known) = (now, suspicion);
+                        }
+                    })
+                    .or_insert((now, suspicion));
+                if now.saturating_sub(since) > self.part.mul_f64(SUSPICION + FORGOTTEN) {
+                    // One step higher, it is no longer the suspected one; the node itself goes on from there.
+                    let alive = Member::new(life, suspicion.1.saturating_add(1), foca::State::Alive);
+                    let _ = self.foca.apply_many(core::iter::once(alive), true, &mut self.runtime);
+                }
+            }
+            Some(member) if *member.id() == life => drop(self.suspected.remove(&life.node)),
             _ => {
                 let news = core::iter::once(Member::alive(life));
                 let _ = self.foca.apply_many(news, true, &mut self.runtime);

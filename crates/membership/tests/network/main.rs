@@ -94,6 +94,29 @@ fn a_death_is_known_within_the_time_that_is_set() {
     }
 }
 
+/// Cut off for about as long as it takes to be declared dead, by this side and by that one.
+#[test]
+fn nobody_is_suspected_for_ever() {
+    for seed in 0..60 {
+        let mut world = World::new(seed);
+        world.death_known_within = Duration::from_secs(3);
+        for number in 1..=3 {
+            world.add(number, 0, &[]);
+        }
+        let all = numbers(3);
+        assert!(world.run_until(KNOWN, |world| world.all_think(&all, State::Alive)).0, "seed {seed}");
+        for cut in [1 + seed % 4, 1 + seed / 4 % 4] {
+            world.nodes[2].side = 1;
+            world.run(cut);
+            world.nodes[2].side = 0;
+            world.run(2);
+        }
+        assert!(world.run_until(KNOWN, |world| world.all_think(&all, State::Alive)).0, "seed {seed}");
+        world.run(15);
+        assert!(world.all_think(&all, State::Alive), "seed {seed}: it stays so");
+    }
+}
+
 fn is_trouble(event: &&Event) -> bool {
     !matches!(event, Event::Found { .. } | Event::State { .. } | Event::SameName { .. })
 }
