@@ -19,10 +19,11 @@ const SURELY: Duration = Duration::from_secs(4);
 fn main() -> ExitCode {
     run(vec![
         trial("a-wrong-key", &[], || in_lab(3, wrong_key)),
+        trial("a-member-whose-key-was-spoilt", &["python3"], || in_lab(3, spoilt_key)),
         trial("two-machines-with-one-id", &[], || in_lab(3, one_id)),
         trial("two-clusters-in-one-network", &[], || in_lab(4, two_clusters)),
         trial("no-multicast-but-seeds", &[], || in_lab(3, seeds)),
-        trial("ipv6-alone", &["ip"], || in_lab(3, ipv6)),
+        trial("ipv6-alone", &["ip", "python3"], || in_lab(3, ipv6)),
         trial("an-interface-comes-and-goes", &["ip"], || in_lab(3, interface)),
         trial("another-address", &["ip", "python3"], || in_lab(3, another_address)),
         trial("a-daemon-that-is-paused", &["python3"], || in_lab(3, paused)),
@@ -135,6 +136,14 @@ fn wrong_key(cluster: &Cluster) -> Result<()> {
     }
     one_line(cluster, "n3", &["datagrams under a key that this node does not have"])?;
     all_think(cluster, &["n1", "n2"], "1 there, 2 there, 3 gone", SOON).map(drop)
+}
+
+/// Who can prove by its certificate that it is a member gets what it lacks.
+fn spoilt_key(cluster: &Cluster) -> Result<()> {
+    change(cluster, "n3", "sed -i 's/^1 ..../1 aaaa/' /etc/openmosix/cluster.key")?;
+    one_line(cluster, "n3", &["datagrams under a key that this node does not have"])?;
+    all_think(cluster, &ALL, ALL_THERE, FOUND_AGAIN)?;
+    moves(cluster, "n3")
 }
 
 /// A machine was copied, with all its secrets.
