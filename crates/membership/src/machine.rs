@@ -68,7 +68,8 @@ impl Membership {
         };
         let mut rng = StdRng::seed_from_u64(seed);
         // A message of the failure detector travels in one of ours.
-        let swim = Swim::new(life(&own), settings.payload_max.saturating_sub(8), rng.random());
+        let payload_max = settings.payload_max.saturating_sub(8);
+        let swim = Swim::new(life(&own), payload_max, settings.death_known_within, rng.random());
         Membership {
             settings,
             own,

@@ -19,6 +19,8 @@ pub struct Settings {
     pub name: String,
     /// How often it announces itself.
     pub beacon_every: Duration,
+    /// How soon a node that has died is to count as dead; not zero.
+    pub death_known_within: Duration,
     /// Bytes of one message, at most.
     pub payload_max: usize,
 }

@@ -4,8 +4,8 @@ use crate::message::Malformed;
 use core::num::{NonZeroU8, NonZeroU32, NonZeroUsize};
 use core::time::Duration;
 use foca::{
-    AccumulatingRuntime, Config, Foca, Header, Identity, Member, NoCustomBroadcast, OwnedNotification,
-    PeriodicParams, PostcardCodec, Timer,
+    AccumulatingRuntime, Config, Foca, Header, Identity, Incarnation, Member, NoCustomBroadcast,
+    OwnedNotification, PeriodicParams, PostcardCodec, Timer,
 };
 use model::NodeId;
 use model::limits::PEERS_MAX;
@@ -15,12 +15,18 @@ use std::collections::BTreeMap;
 
 /// Timers that are run in one step; those left over are run in the next one.
 const TIMERS_PER_STEP: usize = 256;
-/// How long a suspected node has to say that it lives.
-const SUSPICION: Duration = Duration::from_secs(4);
-/// How often a node is probed.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// How long an answer to a probe may take before others are asked to try.
-const PROBE_ANSWER: Duration = Duration::from_millis(400);
+/// Parts of the time within which a death is known. Each part somebody is probed. Of three nodes each one probes the dead one
+/// after three parts at the latest, misses the answer after one more, and gives it [`SUSPICION`] to say that it lives. In
+/// larger clusters somebody has probed it earlier, and what is left is for the news to go round.
+const PARTS: f64 = 12.0;
+/// Parts of it that a suspected node has to say that it lives.
+const SUSPICION: f64 = 5.0;
+/// Parts of it by which a suspicion must be older than [`SUSPICION`] to be one that nobody follows up. foca forgets the ends of
+/// its suspicions when its own node is declared dead and takes its next renewal: who was suspected then is suspected for
+/// ever, if it has never heard of it, and answers whatever it is asked.
+const FORGOTTEN: f64 = 3.0;
+/// Parts of it that an answer to a probe may take before others are asked to try.
+const PROBE_ANSWER: f64 = 0.4;
 /// How often a node that counts as dead is tried again: after a partition has healed.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 
@@ -67,12 +73,25 @@ pub(crate) struct Swim {
     /// By time and by order of coming.
     timers: BTreeMap<(Duration, u64), Timer<Life>>,
     timers_made: u64,
+    /// [`PARTS`] of it are the time within which a death is known.
+    part: Duration,
+    /// Since when those who say that they live have been under the same suspicion.
+    suspected: BTreeMap<NodeId, (Duration, (Life, Incarnation))>,
 }
 
 impl Swim {
-    pub(crate) fn new(own: Life, payload_max: usize, seed: u64) -> Swim {
-        let foca = Foca::new(own, config(payload_max), StdRng::seed_from_u64(seed), PostcardCodec);
-        Swim { foca, runtime: AccumulatingRuntime::new(), timers: BTreeMap::new(), timers_made: 0 }
+    /// Who dies is to be known as dead within this time.
+    pub(crate) fn new(own: Life, payload_max: usize, within: Duration, seed: u64) -> Swim {
+        let config = config(payload_max, within);
+        let foca = Foca::new(own, config, StdRng::seed_from_u64(seed), PostcardCodec);
+        Swim {
+            foca,
+            runtime: AccumulatingRuntime::new(),
+            timers: BTreeMap::new(),
+            timers_made: 0,
+            part: within.div_f64(PARTS),
+            suspected: BTreeMap::new(),
+        }
     }
 
     /// When the next timer is due.
@@ -119,7 +138,24 @@ impl Swim {
                 // It will be told that it counts as dead, and take its next renewal.
                 let _ = self.foca.announce(life, &mut self.runtime);
             }
-            Some(member) if *member.id() == life => {}
+            Some(member) if *member.id() == life && member.state() == foca::State::Suspect => {
+                let suspicion = (life, member.incarnation());
+                let (since, _) = *self
+                    .suspected
+                    .entry(life.node)
+                    .and_modify(|(since, known)| {
+                        if *known != suspicion {
+                            (*since, *known) = (now, suspicion);
+                        }
+                    })
+                    .or_insert((now, suspicion));
+                if now.saturating_sub(since) > self.part.mul_f64(SUSPICION + FORGOTTEN) {
+                    // One step higher, it is no longer the suspected one; the node itself goes on from there.
+                    let alive = Member::new(life, suspicion.1.saturating_add(1), foca::State::Alive);
+                    let _ = self.foca.apply_many(core::iter::once(alive), true, &mut self.runtime);
+                }
+            }
+            Some(member) if *member.id() == life => drop(self.suspected.remove(&life.node)),
             _ => {
                 let news = core::iter::once(Member::alive(life));
                 let _ = self.foca.apply_many(news, true, &mut self.runtime);
@@ -179,18 +215,18 @@ impl Swim {
     }
 }
 
-/// For a network of one building. Who is dead is known to all after about seven seconds; nobody is declared dead for a
-/// second's silence on a busy machine.
-fn config(payload_max: usize) -> Config {
+/// For a network of one building.
+fn config(payload_max: usize, within: Duration) -> Config {
+    let part = within.div_f64(PARTS);
     let few = |frequency| Some(PeriodicParams { frequency, num_members: NonZeroUsize::MIN });
     // The number of times that a piece of news is passed on grows with the logarithm of the cluster.
     let size = NonZeroU32::new(PEERS_MAX as u32).unwrap_or(NonZeroU32::MIN);
     Config {
-        probe_period: PROBE_EVERY,
-        probe_rtt: PROBE_ANSWER,
+        probe_period: part,
+        probe_rtt: part.mul_f64(PROBE_ANSWER),
         num_indirect_probes: NonZeroUsize::new(3).unwrap_or(NonZeroUsize::MIN),
         max_transmissions: NonZeroU8::new(12).unwrap_or(NonZeroU8::MIN),
-        suspect_to_down_after: SUSPICION,
+        suspect_to_down_after: part.mul_f64(SUSPICION),
         remove_down_after: Some(Duration::from_secs(24 * 3600)),
         max_packet_size: NonZeroUsize::new(payload_max).unwrap_or(NonZeroUsize::MIN),
         notify_down_members: true,

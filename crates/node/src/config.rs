@@ -96,6 +96,8 @@ pub struct Cluster {
     pub seeds: Vec<String>,
     /// Seconds between two announcements, from 1 to 3600; 5 by default.
     pub beacon_seconds: u64,
+    /// Seconds within which a node that has died counts as dead, from 2 to 60; 10 by default. The same on all nodes.
+    pub dead_after_seconds: u64,
     /// Nodes that are not let in, whatever they show; none by default.
     pub refuse: Vec<NodeId>,
 }
@@ -148,6 +150,7 @@ impl Default for Cluster {
             interfaces: Vec::new(),
             seeds: Vec::new(),
             beacon_seconds: 5,
+            dead_after_seconds: 10,
             refuse: Vec::new(),
         }
     }
@@ -300,6 +303,9 @@ impl Cluster {
         if !(1..=3600).contains(&self.beacon_seconds) {
             return Err("cluster.beacon_seconds must be from 1 to 3600".to_owned());
         }
+        if !(2..=60).contains(&self.dead_after_seconds) {
+            return Err("cluster.dead_after_seconds must be from 2 to 60".to_owned());
+        }
         if self.seeds.len() > SEEDS_MAX {
             return Err(format!("more than {SEEDS_MAX} cluster.seeds"));
         }
@@ -381,6 +387,9 @@ pub fn template(id: NodeId, name: &str, listen: SocketAddr, paths: &Paths, peers
          # multicast_v6 = \"ff02::6f6d\"\n\
          # port = 4660\n\
          # beacon_seconds = 5\n\
+         # Seconds within which a node that has died counts as dead, from 2 to 60: the same on all nodes. A node that is\n\
+         # silent for half of it, because it is too busy, counts as dead, too, until it speaks again.\n\
+         # dead_after_seconds = 10\n\
          # The network interfaces that are used; none named means all that are up.\n\
          # interfaces = []\n\
          # Addresses (HOST:PORT) of nodes that multicast does not reach; one that is up is enough.\n\
@@ -493,6 +502,7 @@ mod tests {
             ("[node]\nid = 1\n[cluster]\nmulticast_v6 = \"fd00::1\"", "no group"),
             ("[node]\nid = 1\n[cluster]\nport = 0", "cluster.port"),
             ("[node]\nid = 1\n[cluster]\nbeacon_seconds = 0", "beacon_seconds"),
+            ("[node]\nid = 1\n[cluster]\ndead_after_seconds = 1", "dead_after_seconds"),
             ("[node]\nid = 1\n[cluster]\nseeds = [\"alpha\"]", "'alpha'"),
             ("[node]\nid = 1\n[cluster]\nrefuse = [0]", "line 4"),
             ("[node]\nid = 1\nname = \"a\"\nspeed = 0", "node.speed"),

@@ -116,24 +116,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Packs the guests into a pipe: the nodes have no directory in common with us for certain.
-    fn bring_guests(&self, node: &str) -> Result<()> {
-        let guests = &Workshop::open()?.guests;
-        let mut pack = Command::new("tar");
-        pack.arg("-C").arg(guests).args(["--exclude=go-cache", "-cf", "-", "."]);
-        let mut packing = pack.stdout(Stdio::piped()).spawn().context("failed to start tar")?;
-        let line = format!("mkdir -p {GUESTS_THERE} && tar -C {GUESTS_THERE} -xf -");
-        let mut unpack = self.exec(node, &["sh", "-c", &line], false);
-        let mut unpacking = unpack
-            .stdin(packing.stdout.take().context("no pipe")?)
-            .spawn()
-            .context("failed to start om lab exec")?;
-        let (packed, unpacked) = (wait(&mut packing, SOON)?, wait(&mut unpacking, SOON)?);
-        anyhow::ensure!(
-            packed == Some(0) && unpacked == Some(0),
-            "tar ended with {packed:?} and {unpacked:?}"
-        );
-        Ok(())
+    fn bring_guests(&self, node: &'static str) -> Result<()> {
+        self.node(node).bring(&Workshop::open()?.guests, GUESTS_THERE, &["--exclude=go-cache"])
     }
 
     /// A command on a node.

@@ -4,6 +4,7 @@ use crate::workshop::Workshop;
 use crate::{Cluster, SOON, Stream};
 use anyhow::{Context as _, Result, bail};
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -76,6 +77,27 @@ impl Place<'_> {
             Place::Node(..) => drop(self.must(&format!("mkdir -m 777 {path}"))?),
         }
         Ok(path)
+    }
+
+    /// Copies what is in a directory of this machine into one there, which is made if need be.
+    ///
+    /// It goes through a pipe: the nodes have no directory in common with us for certain.
+    pub fn bring(&self, from: &Path, to: &str, options: &[&str]) -> Result<()> {
+        let mut pack = Command::new("tar");
+        pack.arg("-C").arg(from).args(options).args(["-cf", "-", "."]);
+        let mut packing = pack.stdout(Stdio::piped()).spawn().context("failed to start tar")?;
+        let line = format!("mkdir -p {to} && tar -C {to} -xf -");
+        let mut unpack = self.command(&["sh", "-c", &line], false);
+        let mut unpacking = unpack
+            .stdin(packing.stdout.take().context("no pipe")?)
+            .spawn()
+            .context("failed to start the other tar")?;
+        let (packed, unpacked) = (wait(&mut packing, SOON)?, wait(&mut unpacking, SOON)?);
+        anyhow::ensure!(
+            packed == Some(0) && unpacked == Some(0),
+            "tar ended with {packed:?} and {unpacked:?}"
+        );
+        Ok(())
     }
 
     /// Every file below a directory: kind, mode, size, contents. Then the directory is removed.

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 /// The directory of a package, fetched if need be. The package is never built: it stands in our manifest under a condition
 /// that nothing meets.
-pub(crate) fn of(package: &str) -> Result<PathBuf> {
+pub fn of(package: &str) -> Result<PathBuf> {
     static METADATA: OnceLock<std::result::Result<Value, String>> = OnceLock::new();
     let metadata = METADATA
         .get_or_init(|| metadata().map_err(|error| format!("{error:#}")))

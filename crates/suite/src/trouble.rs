@@ -2,7 +2,7 @@
 
 use crate::place::finish;
 use crate::workshop::Workshop;
-use crate::{Cluster, Place, SOON};
+use crate::{Cluster, Place, SOON, find};
 use anyhow::{Context as _, Result, ensure};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -48,11 +48,12 @@ impl Cluster {
         number.with_context(|| format!("no number in '{said}'"))
     }
 
-    /// Kills the daemon of a node; its agents go on.
+    /// Kills the daemon of a node, and waits until it is gone; its agents go on.
     pub fn kill_daemon(&self, node: &str) -> Result<()> {
-        self.place(node)
-            .must("ps -eo pid=,comm= | awk '$2 == \"omd\" { print $1 }' | xargs -r kill -9")
-            .map(drop)
+        let kill = "ps -eo pid=,comm= | awk '$2 == \"omd\" { print $1 }' | xargs -r kill -9";
+        // The killed one holds its sockets until the kernel has taken it apart.
+        let lives = "ps -eo stat=,comm= | awk '$1 !~ /^Z/ && $2 == \"omd\"' | grep -q .";
+        self.place(node).must(&format!("{kill}; while {lives}; do sleep 0.01; done")).map(drop)
     }
 
     /// Starts the daemon of a node again, of this program, and waits until it answers.
@@ -80,10 +81,24 @@ impl Cluster {
         Ok(pids.lines().count())
     }
 
+    /// Kills a whole node: the init of its processes, and everybody in it with it, and its network.
+    pub fn kill_node(&self, node: &str) -> Result<()> {
+        let said = self.trouble(&["ls", "--json"], SOON)?;
+        let labs = find(&said, "labs").with_context(|| said.clone())?;
+        let mut nodes = labs[0]["nodes"].as_array().into_iter().flatten();
+        let init = nodes.find(|row| row["name"] == node).and_then(|row| row["init"]["pid"].as_i64());
+        let init = init.with_context(|| format!("no init of {node}: {said}"))?;
+        Place::Here.must(&format!("kill -9 {init}")).map(drop)
+    }
+
     /// What agents and guests have left anywhere.
     pub fn remains(&self) -> Result<String> {
+        self.remains_on(self.nodes())
+    }
+
+    fn remains_on(&self, nodes: &[&'static str]) -> Result<String> {
         let mut remains = String::new();
-        for &node in self.nodes() {
+        for &node in nodes {
             for line in self.place(node).must(REMAINS)?.lines() {
                 remains += &format!("{node}: {line}\n");
             }
@@ -93,9 +108,14 @@ impl Cluster {
 
     /// Waits until nothing of any migrated process is left on any node.
     pub fn nothing_remains(&self, patience: Duration) -> Result<()> {
+        self.nothing_remains_on(self.nodes(), patience)
+    }
+
+    /// The same, of some nodes: where others are dead.
+    pub fn nothing_remains_on(&self, nodes: &[&'static str], patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         loop {
-            let remains = self.remains()?;
+            let remains = self.remains_on(nodes)?;
             if remains.is_empty() {
                 return Ok(());
             }
@@ -112,7 +132,6 @@ impl Cluster {
     }
 
     fn place<'a>(&'a self, node: &str) -> Place<'a> {
-        let known = ["n1", "n2", "n3"].into_iter().find(|known| *known == node).unwrap_or("n1");
-        self.node(known)
+        self.node(self.nodes().iter().find(|known| **known == node).unwrap_or(&"n1"))
     }
 }

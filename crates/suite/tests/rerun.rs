@@ -51,18 +51,11 @@ fn away(cluster: &Cluster, before: i32) -> Result<i32> {
     }
 }
 
-/// Ends a node as if by its power switch: no cable, and then no daemon, no wardens and no guests, all at once.
-fn kill_node(cluster: &Cluster, node: &'static str) -> Result<()> {
-    cluster.cut_for_good(node)?;
-    // `-1` is everybody in this pid namespace except its init and the shell itself.
-    cluster.node(node).shell("kill -9 -1").map(drop)
-}
-
 fn host_lost(cluster: &Cluster) -> Result<()> {
     let mut run = start(cluster, "-j2-3")?;
     let first = away(cluster, 0)?;
     let on = cluster.home().whereabouts(first)?;
-    kill_node(cluster, if on == cluster.number("n2")? { "n2" } else { "n3" })?;
+    cluster.kill_node(if on == cluster.number("n2")? { "n2" } else { "n3" })?;
     let deadline = Instant::now() + GONE;
     while !run.said().contains("started again, 1 of 2") {
         ensure!(Instant::now() < deadline, "it is not started again: {}", run.said());

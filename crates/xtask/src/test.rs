@@ -51,6 +51,7 @@ const SUITE: &[(&str, u8)] = &[
     ("switches", PAIRS),
     ("daemons", PATIENT),
     ("faults", PATIENT),
+    ("membership", PATIENT),
     ("measure", PAIRS),
     ("ports", PAIRS),
     ("wall", PAIRS),

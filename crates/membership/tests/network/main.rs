@@ -71,6 +71,52 @@ fn a_crash_is_known_to_all_and_so_is_the_return_from_another_address() {
     }
 }
 
+#[test]
+fn a_death_is_known_within_the_time_that_is_set() {
+    for (seconds, count) in [(2, 2), (2, 3), (10, 3), (20, 3), (4, 12), (10, 30), (10, 50)] {
+        for seed in 0..20 {
+            let mut world = World::new(seed);
+            world.death_known_within = Duration::from_secs(seconds);
+            for number in 1..=count {
+                world.add(number, 0, &[]);
+            }
+            let all = numbers(count);
+            assert!(world.run_until(KNOWN, |world| world.all_think(&all, State::Alive)).0, "seed {seed}");
+            // It dies anywhere in the round of the probes.
+            world.run(seed % 7 + 3);
+            world.crash(1);
+            let (known, took) = world.run_until(2 * seconds, |world| world.all_think(&[2], State::Gone));
+            assert!(
+                known && took <= u128::from(seconds) * 1000,
+                "{count} nodes, seed {seed}: {took} ms of {seconds} s"
+            );
+        }
+    }
+}
+
+/// Cut off for about as long as it takes to be declared dead, by this side and by that one.
+#[test]
+fn nobody_is_suspected_for_ever() {
+    for seed in 0..60 {
+        let mut world = World::new(seed);
+        world.death_known_within = Duration::from_secs(3);
+        for number in 1..=3 {
+            world.add(number, 0, &[]);
+        }
+        let all = numbers(3);
+        assert!(world.run_until(KNOWN, |world| world.all_think(&all, State::Alive)).0, "seed {seed}");
+        for cut in [1 + seed % 4, 1 + seed / 4 % 4] {
+            world.nodes[2].side = 1;
+            world.run(cut);
+            world.nodes[2].side = 0;
+            world.run(2);
+        }
+        assert!(world.run_until(KNOWN, |world| world.all_think(&all, State::Alive)).0, "seed {seed}");
+        world.run(15);
+        assert!(world.all_think(&all, State::Alive), "seed {seed}: it stays so");
+    }
+}
+
 fn is_trouble(event: &&Event) -> bool {
     !matches!(event, Event::Found { .. } | Event::State { .. } | Event::SameName { .. })
 }

@@ -36,6 +36,7 @@ pub(crate) struct World {
     pub(crate) now: Duration,
     pub(crate) nodes: Vec<Node>,
     pub(crate) loss: f64,
+    pub(crate) death_known_within: Duration,
     packets: BTreeMap<(Duration, u64), Packet>,
     made: u64,
     rng: StdRng,
@@ -52,6 +53,7 @@ impl World {
             now: Duration::from_secs(100),
             nodes: Vec::new(),
             loss: 0.0,
+            death_known_within: Duration::from_secs(10),
             packets: BTreeMap::new(),
             made: 0,
             rng: StdRng::seed_from_u64(seed),
@@ -86,6 +88,7 @@ impl World {
             incarnation,
             name: format!("n{}-{place}", node.id),
             beacon_every: Duration::from_secs(5),
+            death_known_within: self.death_known_within,
             payload_max: 1341,
         };
         node.machine = Some(Membership::new(settings, self.rng.random()));

@@ -10,7 +10,7 @@ use control::{AgentRequest, Answer, Cursor, Event, FailureKind, Fate, NodeRow, R
 use model::limits::{CONTROL_LINE_BYTES_MAX, LOAD_PER_CPU};
 use model::{Destination, NodeId, ProcessId, ReasonCode};
 use std::ops::ControlFlow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Processes that are asked to move at the same time.
 const SWEPT_AT_ONCE: usize = 4;
@@ -60,7 +60,7 @@ impl Daemon {
     }
 
     /// The least loaded of the nodes that are known and take guests.
-    pub(super) fn best(&self, among: &[NodeId]) -> Result<Answer, Event> {
+    pub(super) fn best(self: &Arc<Daemon>, among: &[NodeId]) -> Result<Answer, Event> {
         let own = self.own();
         let rows = self.nodes();
         let wanted = |row: &&NodeRow| among.is_empty() || among.contains(&row.id);

@@ -5,9 +5,10 @@ use crate::{Error, agents, cluster};
 use model::NodeId;
 use model::limits::{HANDSHAKE_SECONDS, PEER_SILENCE_SECONDS};
 use net::{Channel, Receiver, Route, Sender, read_preamble};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use wire::peer::{
     self, JoinAnswer, JoinRequest, KIND_JOIN_ANSWER, KIND_JOIN_REQUEST, KIND_PEER_ANSWER, KIND_PEER_REQUEST,
     NodeAddress, PeerAnswer, PeerRequest,
@@ -17,7 +18,29 @@ const HANDSHAKE: Duration = Duration::from_secs(HANDSHAKE_SECONDS);
 const SILENCE: Duration = Duration::from_secs(PEER_SILENCE_SECONDS);
 const REST: Duration = Duration::from_millis(100);
 
+/// How often the log mentions that an address makes connections which come to nothing.
+const MENTION_EVERY: Duration = Duration::from_secs(600);
+/// Addresses that are remembered for it. If there are more, the others are not mentioned.
+const MENTIONED_MAX: usize = 64;
+
+/// Strangers that the log has mentioned. Somebody who tries again and again, as a node of another cluster does, is one line.
+#[derive(Default)]
+struct Mentioned(HashMap<IpAddr, Instant>);
+
+impl Mentioned {
+    /// Whether this one is to be mentioned, which counts as doing so.
+    fn is_due(&mut self, from: IpAddr, now: Instant) -> bool {
+        self.0.retain(|_, at| now.saturating_duration_since(*at) < MENTION_EVERY);
+        if self.0.contains_key(&from) || self.0.len() >= MENTIONED_MAX {
+            return false;
+        }
+        self.0.insert(from, now);
+        true
+    }
+}
+
 pub(super) fn serve(daemon: &Arc<Daemon>, listener: &TcpListener) {
+    let mentioned = Arc::new(Mutex::new(Mentioned::default()));
     loop {
         let (stream, from) = match listener.accept() {
             Ok(accepted) => accepted,
@@ -32,10 +55,16 @@ pub(super) fn serve(daemon: &Arc<Daemon>, listener: &TcpListener) {
             daemon.counts.peer_turned_away.add();
             continue;
         };
-        let daemon = daemon.clone();
+        let (daemon, mentioned) = (daemon.clone(), mentioned.clone());
         std::thread::spawn(move || {
             if let Err(error) = route(&daemon, stream, from) {
-                tracing::warn!(%from, error = %error, "connection dropped");
+                let mut mentioned = mentioned.lock().unwrap_or_else(PoisonError::into_inner);
+                match mentioned.is_due(from.ip(), Instant::now()) {
+                    true => {
+                        tracing::warn!(%from, %error, "connection dropped; more of them from there are not mentioned for a while")
+                    }
+                    false => tracing::debug!(%from, %error, "connection dropped"),
+                }
             }
             drop(slot);
         });
@@ -184,5 +213,20 @@ fn introduce(daemon: &Daemon, node: NodeId) {
         if let Err(error) = told {
             tracing::warn!(peer = %peer.id, new = %node, error = %error, "cannot tell it of the new node");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_is_mentioned_once_in_a_while_and_many_are_not() {
+        let (mut mentioned, now) = (Mentioned::default(), Instant::now());
+        let address = |number: u16| IpAddr::from([10, 0, (number >> 8) as u8, number as u8]);
+        assert!(mentioned.is_due(address(0), now) && !mentioned.is_due(address(0), now));
+        assert!(mentioned.is_due(address(0), now + MENTION_EVERY));
+        let due = (1..500).filter(|number| mentioned.is_due(address(*number), now + MENTION_EVERY)).count();
+        assert_eq!(due, MENTIONED_MAX - 1);
     }
 }

@@ -8,13 +8,19 @@ use crate::peers;
 use control::{Figures, NodeFound, NodeRow, NodeState};
 use membership::{Found, State};
 use model::NodeId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+use wire::peer::NodeInfo;
 
 /// Nodes that are asked at the same time.
 const ASKED_AT_ONCE: usize = 256;
+/// How often it is looked, while answers are waited for, who has died.
+const GLANCE: Duration = Duration::from_millis(50);
 
 impl Daemon {
-    pub(super) fn nodes(&self) -> Vec<NodeRow> {
+    pub(super) fn nodes(self: &Arc<Daemon>) -> Vec<NodeRow> {
         let own = self.info();
         let node = &self.setup.config.node;
         let mut rows = vec![NodeRow {
@@ -34,21 +40,68 @@ impl Daemon {
             kernel: own.kernel,
             version: own.version,
         }];
-        let peers = self.peers();
+        let mut peers = self.peers();
+        // Who has no address at present, as a machine without a network, is shown all the same.
+        let nowhere = self.discovery.view().into_iter().filter(|seen| seen.addresses.is_empty());
+        for Seen { id, name, .. } in nowhere {
+            if peers.iter().all(|peer| peer.id != id) {
+                peers.push(Peer { id, name, address: String::new(), hint: true });
+            }
+        }
+        let mut told = BTreeMap::new();
+        for chunk in peers.chunks(ASKED_AT_ONCE) {
+            self.ask_all(chunk, &mut told);
+        }
+        // What is thought of them now, after they have been asked.
         let seen: BTreeMap<NodeId, Seen> =
             self.discovery.view().into_iter().map(|seen| (seen.id, seen)).collect();
-        for chunk in peers.chunks(ASKED_AT_ONCE) {
-            std::thread::scope(|scope| {
-                let ask = |peer| self.node_row(peer, seen.get(&peer.id));
-                let asked: Vec<_> = chunk.iter().map(|peer| scope.spawn(move || ask(peer))).collect();
-                rows.extend(asked.into_iter().filter_map(|row| row.join().ok()));
-            });
-        }
+        rows.extend(peers.iter().map(|peer| self.node_row(peer, seen.get(&peer.id), told.remove(&peer.id))));
         rows.sort_by_key(|row| row.id);
         rows
     }
 
-    fn node_row(&self, peer: &Peer, seen: Option<&Seen>) -> NodeRow {
+    /// Asks nodes how they are. Nobody waits for one that counts as dead, nor for one that comes to count as dead meanwhile:
+    /// the thread that asks it ends by itself, after [`PEER_ANSWER`].
+    fn ask_all(self: &Arc<Daemon>, peers: &[Peer], told: &mut BTreeMap<NodeId, (NodeInfo, Duration)>) {
+        let (tell, answers) = channel();
+        let lost = self.lost();
+        let mut waited_for = BTreeSet::new();
+        for peer in peers.iter().filter(|peer| !lost.contains(&peer.id) && !peer.address.is_empty()) {
+            waited_for.insert(peer.id);
+            let (daemon, peer, tell) = (self.clone(), peer.clone(), tell.clone());
+            std::thread::spawn(move || {
+                let ask = |address| peers::info(&daemon.setup, address, peer.id, PEER_ANSWER);
+                // Nobody listens where it took too long.
+                let _ = tell.send((peer.id, peer.resolve().and_then(ask)));
+            });
+        }
+        drop(tell);
+        while !waited_for.is_empty() {
+            match answers.recv_timeout(GLANCE) {
+                Ok((node, Ok(answer))) => {
+                    waited_for.remove(&node);
+                    told.insert(node, answer);
+                }
+                Ok((node, Err(error))) => {
+                    waited_for.remove(&node);
+                    tracing::debug!(peer = %node, %error, "no answer");
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let lost = self.lost();
+                    waited_for.retain(|node| !lost.contains(node));
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Those that count as dead, or have left.
+    fn lost(&self) -> BTreeSet<NodeId> {
+        let view = self.discovery.view().into_iter();
+        view.filter(|seen| matches!(seen.state, State::Gone | State::Left)).map(|seen| seen.id).collect()
+    }
+
+    fn node_row(&self, peer: &Peer, seen: Option<&Seen>, told: Option<(NodeInfo, Duration)>) -> NodeRow {
         let listed = self.setup.config.peers.iter().any(|listed| listed.id == peer.id && !listed.hint);
         let row = NodeRow {
             id: peer.id,
@@ -67,10 +120,8 @@ impl Daemon {
             version: String::new(),
             figures: Figures::default(),
         };
-        let answer =
-            peer.resolve().and_then(|address| peers::info(&self.setup, address, peer.id, PEER_ANSWER));
-        match answer {
-            Ok((info, round_trip)) => NodeRow {
+        match told {
+            Some((info, round_trip)) => NodeRow {
                 alive: true,
                 round_trip_us: round_trip.as_micros() as u64,
                 figures: match self.known_of(peer.id) {
@@ -84,10 +135,7 @@ impl Daemon {
                 version: info.version,
                 ..row
             },
-            Err(error) => {
-                tracing::debug!(peer = %peer.id, error = %error, "no answer");
-                row
-            }
+            None => row,
         }
     }
 }

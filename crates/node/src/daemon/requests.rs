@@ -12,6 +12,7 @@ use control::{
 };
 use model::limits::PEER_ANSWER_SECONDS;
 use model::{Destination, NodeId, Reason, ReasonCode, Reasons, Reservation};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) const PEER_ANSWER: Duration = Duration::from_secs(PEER_ANSWER_SECONDS);
@@ -40,7 +41,12 @@ pub(super) type Out<'a> = dyn FnMut(&Event) -> Result<(), Error> + 'a;
 
 impl Daemon {
     /// Answers one request of a user.
-    pub(super) fn answer(&self, uid: u32, request: Request, out: &mut Out<'_>) -> Result<(), Error> {
+    pub(super) fn answer(
+        self: &Arc<Daemon>,
+        uid: u32,
+        request: Request,
+        out: &mut Out<'_>,
+    ) -> Result<(), Error> {
         let answer = match request {
             Request::Migrate { pid, to } => return self.migrate(uid, pid, to, Wish::People, out),
             Request::Expel { pid, home } => return self.expel(uid, pid, home, out),

@@ -1,4 +1,6 @@
-//! The sockets of discovery: one for each family on which the node is reached and sends, and one for each group.
+//! The sockets of discovery: one for each family on which the node is reached and sends, and those of the groups: one for
+//! IPv4, and for IPv6 one in each network. Where a group of IPv6 is valid in one network only, as the usual one is, the
+//! kernel binds no socket to it without being told the network.
 //!
 //! Groups are joined interface by interface, never "on the default interface", and left behind by one router at most (time
 //! to live 1). What goes into a group comes back to this machine: several nodes may live on it.
@@ -10,9 +12,10 @@ use membership::Via;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::event::{EventfdFlags, eventfd};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockRef, Socket, Type};
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +94,8 @@ fn new(address: SocketAddr) -> io::Result<Socket> {
 pub(super) struct Sockets {
     pub(super) unicast: Arc<Unicast>,
     v4: Option<UdpSocket>,
-    v6: Option<UdpSocket>,
+    /// By the index of the interface.
+    v6: BTreeMap<u32, UdpSocket>,
     groups: (SocketAddr, SocketAddr),
     joined: BTreeSet<(u32, bool)>,
     interfaces: Vec<Interface>,
@@ -105,21 +109,9 @@ impl Sockets {
             SocketAddr::from((rules.multicast_v6, rules.port)),
         );
         let unicast = Unicast::open(listen)?;
-        let group = |wanted: bool, address: SocketAddr| {
-            if !wanted {
-                return None;
-            }
-            let open = || {
-                let socket = new(address)?;
-                match address {
-                    SocketAddr::V4(_) => socket.set_multicast_all_v4(false)?,
-                    SocketAddr::V6(_) => socket.set_multicast_all_v6(false)?,
-                }
-                socket.bind(&SockAddr::from(address))?;
-                Ok(UdpSocket::from(socket))
-            };
-            let opened: io::Result<UdpSocket> = open();
-            opened
+        let open_v4 = || {
+            let address = groups.0;
+            open_v4(address)
                 .inspect_err(|error| {
                     tracing::warn!(%address, %error, "no multicast here: seeds and known nodes are used alone");
                 })
@@ -127,8 +119,8 @@ impl Sockets {
         };
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
         Ok(Sockets {
-            v4: group(unicast.v4.is_some(), groups.0),
-            v6: group(unicast.v6.is_some(), groups.1),
+            v4: unicast.v4.is_some().then(open_v4).flatten(),
+            v6: BTreeMap::new(),
             unicast: Arc::new(unicast),
             groups,
             joined: BTreeSet::new(),
@@ -145,24 +137,52 @@ impl Sockets {
     /// Joins the groups on these interfaces; those that were lost are forgotten.
     pub(super) fn follow(&mut self, interfaces: Vec<Interface>) {
         let mut joined = BTreeSet::new();
+        self.v6.retain(|index, _| interfaces.iter().any(|interface| interface.index == *index));
         for interface in &interfaces {
-            let families =
-                [(true, !interface.v4.is_empty(), &self.v4), (false, !interface.v6.is_empty(), &self.v6)];
-            for (is_v4, has, socket) in families {
-                let (Some(socket), true) = (socket, has) else { continue };
+            for is_v4 in [true, false] {
                 // One that went and came back has lost its membership: joining twice does no harm.
-                match join(socket, self.groups, is_v4, interface.index) {
-                    Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                        if !self.interfaces.contains(interface) {
-                            tracing::warn!(interface = interface.name, %error, "no multicast on this network: seeds and known nodes are used there");
-                        }
+                match self.join(interface, is_v4) {
+                    Ok(true) => drop(joined.insert((interface.index, is_v4))),
+                    Ok(false) => {}
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                        joined.insert((interface.index, is_v4));
                     }
-                    _ => drop(joined.insert((interface.index, is_v4))),
+                    Err(error) if !self.interfaces.contains(interface) => {
+                        tracing::warn!(interface = interface.name, %error, "no multicast on this network: seeds and known nodes are used there");
+                    }
+                    Err(_) => {}
                 }
             }
         }
         self.joined = joined;
         self.interfaces = interfaces;
+    }
+
+    /// Joins a family's group on an interface; false where the interface, or this node, does not use that family.
+    fn join(&mut self, interface: &Interface, is_v4: bool) -> io::Result<bool> {
+        let index = interface.index;
+        match (is_v4, self.groups) {
+            (true, (SocketAddr::V4(group), _)) => {
+                let Some(socket) = self.v4.as_ref().filter(|_| !interface.v4.is_empty()) else {
+                    return Ok(false);
+                };
+                let there = InterfaceIndexOrAddress::Index(index);
+                SockRef::from(socket).join_multicast_v4_n(group.ip(), &there)?;
+            }
+            (false, (_, SocketAddr::V6(group))) => {
+                if self.unicast.v6.is_none() || interface.v6.is_empty() {
+                    return Ok(false);
+                }
+                let socket = match self.v6.entry(index) {
+                    Entry::Occupied(there) => there.into_mut(),
+                    Entry::Vacant(room) => room.insert(open_v6(group, interface)?),
+                };
+                SockRef::from(&*socket).join_multicast_v6(group.ip(), index)?;
+            }
+            // The first group is always of the one family, the second of the other.
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Sends a datagram into the groups of all networks.
@@ -222,19 +242,24 @@ impl Sockets {
 
     fn all(&self) -> impl Iterator<Item = (&UdpSocket, Via)> {
         let own = [&self.unicast.v4, &self.unicast.v6].into_iter().flatten();
-        let groups = [&self.v4, &self.v6].into_iter().flatten();
+        let groups = self.v4.iter().chain(self.v6.values());
         own.map(|socket| (socket, Via::Unicast)).chain(groups.map(|socket| (socket, Via::Multicast)))
     }
 }
 
-fn join(socket: &UdpSocket, groups: (SocketAddr, SocketAddr), is_v4: bool, index: u32) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    match (is_v4, groups) {
-        (true, (SocketAddr::V4(group), _)) => {
-            socket.join_multicast_v4_n(group.ip(), &InterfaceIndexOrAddress::Index(index))
-        }
-        (false, (_, SocketAddr::V6(group))) => socket.join_multicast_v6(group.ip(), index),
-        // The first group is always of the one family, the second of the other.
-        _ => Ok(()),
-    }
+fn open_v4(group: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = new(group)?;
+    socket.set_multicast_all_v4(false)?;
+    socket.bind(&SockAddr::from(group))?;
+    Ok(socket.into())
+}
+
+/// A socket for what comes into the group from this network alone.
+fn open_v6(group: SocketAddrV6, interface: &Interface) -> io::Result<UdpSocket> {
+    let here = SocketAddrV6::new(*group.ip(), group.port(), 0, interface.index);
+    let socket = new(here.into())?;
+    socket.set_multicast_all_v6(false)?;
+    socket.bind_device(Some(interface.name.as_bytes()))?;
+    socket.bind(&SockAddr::from(here))?;
+    Ok(socket.into())
 }

@@ -56,6 +56,7 @@ impl Watch {
             incarnation,
             name: shared.name.clone(),
             beacon_every: Duration::from_secs(shared.rules.beacon_seconds),
+            death_known_within: Duration::from_secs(shared.rules.dead_after_seconds),
             payload_max: DATAGRAM_PAYLOAD_MAX,
         };
         let now = Instant::now();

@@ -3,7 +3,9 @@
 //! The lab deals one CPU to each node, round robin: on a machine of two CPUs n1 and n3 share one, and n2 has the other.
 #![forbid(unsafe_code)]
 
+mod balance;
 mod calls;
+mod idle;
 mod kinds;
 mod memory;
 mod moves;
@@ -12,14 +14,23 @@ use anyhow::{Context as _, Result};
 use std::process::ExitCode;
 use suite::{Cluster, Place, Run, Workshop};
 
-type Part = fn(&Cluster) -> Result<()>;
+/// Where a part is measured.
+#[derive(Clone, Copy)]
+enum Part {
+    /// In the lab that the parts share.
+    Shared(fn(&Cluster) -> Result<()>),
+    /// In labs of its own, with nothing else on the machine.
+    Alone(fn() -> Result<()>),
+}
 
 /// What is measured, by the name that chooses it.
 const PARTS: &[(&str, Part)] = &[
-    ("moves", moves::measure),
-    ("calls", calls::measure),
-    ("kinds", kinds::measure),
-    ("memory", memory::measure),
+    ("moves", Part::Shared(moves::measure)),
+    ("calls", Part::Shared(calls::measure)),
+    ("kinds", Part::Shared(kinds::measure)),
+    ("memory", Part::Shared(memory::measure)),
+    ("balance", Part::Alone(balance::measure)),
+    ("idle", Part::Alone(idle::measure)),
 ];
 
 fn main() -> ExitCode {
@@ -39,10 +50,15 @@ fn measure() -> Result<()> {
     let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
     Workshop::open()?;
     print_machine()?;
-    let cluster = Cluster::shared()?;
-    for (name, part) in PARTS {
-        if wants(name) {
-            part(cluster)?;
+    for (_, part) in PARTS.iter().filter(|(name, _)| wants(name)) {
+        if let Part::Shared(part) = part {
+            part(Cluster::shared()?)?;
+        }
+    }
+    Cluster::end_shared()?;
+    for (_, part) in PARTS.iter().filter(|(name, _)| wants(name)) {
+        if let Part::Alone(part) = part {
+            part()?;
         }
     }
     Ok(())
@@ -55,6 +71,11 @@ fn print_machine() -> Result<()> {
     let kernel = here.must("uname -r | sed 's/-.*//'")?;
     println!("Machine: {}, {} CPUs, Linux {}.", cpu.trim(), count.trim(), kernel.trim());
     Ok(())
+}
+
+/// Whether this is only to see that it works: everything is short, and the numbers mean nothing.
+fn is_a_try() -> bool {
+    std::env::var_os("OM_BENCH_TRY").is_some()
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
