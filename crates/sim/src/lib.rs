@@ -8,6 +8,8 @@
 
 pub mod contender;
 pub mod engine;
+pub mod kept;
+pub mod many;
 pub mod measure;
 pub mod network;
 pub mod report;

@@ -5,13 +5,17 @@ use anyhow::{Context as _, bail};
 use balance::Settings;
 use clap::{Parser, Subcommand};
 use sim::contender::{self, CONTENDERS, Contender};
-use sim::measure::{Measures, Summary};
+use sim::kept::Kept;
+use sim::many::run_all;
+use sim::measure::Summary;
 use sim::network::Trouble;
 use sim::report::{Report, spreading_table};
 use sim::scenario::Scenario;
 use sim::spreading;
-use sim::world::{self, Plan};
+use sim::world::Plan;
 use std::io::{IsTerminal as _, Write as _};
+use std::num::NonZero;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +30,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run policies in scenarios, with the same seeds, and compare them.
+    #[command(visible_alias = "table")]
     Run(Comparison),
     /// Let nodes tell each other of themselves: how old is what they know, and what does it cost?
     Window(Windows),
@@ -35,11 +40,11 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Comparison {
-    /// Scenarios, separated by commas.
-    #[arg(long, value_delimiter = ',', required = true)]
+    /// Scenarios, separated by commas; all, if none is named.
+    #[arg(long, value_delimiter = ',')]
     scenario: Vec<String>,
-    /// Policies, separated by commas; the others are compared with the first.
-    #[arg(long, value_delimiter = ',', default_value = "ums,mosix,epvm,rr")]
+    /// Policies, separated by commas; the others are compared with the first. All, if none is named.
+    #[arg(long, value_delimiter = ',')]
     policy: Vec<String>,
     /// Runs of each policy.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -47,6 +52,12 @@ struct Comparison {
     /// The first seed.
     #[arg(long, default_value_t = 1000)]
     first_seed: u64,
+    /// Runs at the same time; results do not depend on it.
+    #[arg(long, default_value_t = NonZero::<usize>::MIN)]
+    jobs: NonZero<usize>,
+    /// Keep the result of each run in this file, and do not repeat what it holds of this build.
+    #[arg(long)]
+    keep: Option<PathBuf>,
     /// Another number of machines than the scenario has.
     #[arg(long)]
     nodes: Option<usize>,
@@ -134,11 +145,21 @@ fn list() {
 }
 
 fn compare(wanted: &Comparison) -> anyhow::Result<()> {
-    let policies: Vec<&Contender> = wanted
+    let every: Vec<&Contender> = CONTENDERS.iter().collect();
+    let named = wanted
         .policy
         .iter()
         .map(|name| contender::named(name).with_context(|| format!("find the policy '{name}': see sim list")))
         .collect::<anyhow::Result<_>>()?;
+    let policies = if wanted.policy.is_empty() { every } else { named };
+    let named = wanted
+        .scenario
+        .iter()
+        .map(|name| {
+            Scenario::named(name).with_context(|| format!("find the scenario '{name}': see sim list"))
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let scenarios = if wanted.scenario.is_empty() { Scenario::all() } else { named };
     if !(0.0..1.0).contains(&wanted.loss) {
         bail!("lose {} of all messages: it must be at least 0 and less than 1", wanted.loss);
     }
@@ -151,36 +172,32 @@ fn compare(wanted: &Comparison) -> anyhow::Result<()> {
         partition: wanted.partition,
         crash: wanted.crash,
     };
+    let kept = match &wanted.keep {
+        Some(path) => Kept::open(path)?,
+        None => Kept::nothing(),
+    };
+    let seeds: Vec<u64> = (wanted.first_seed..).take(usize::try_from(wanted.seeds)?).collect();
     let mut reports = Vec::new();
-    for name in &wanted.scenario {
-        let scenario =
-            Scenario::named(name).with_context(|| format!("find the scenario '{name}': see sim list"))?;
+    for scenario in scenarios {
         let scenario = match wanted.nodes {
             Some(count) => scenario.resized(count),
             None => scenario,
         };
-        let results: Vec<Vec<Measures>> = policies
-            .iter()
-            .map(|contender| {
-                (0..wanted.seeds)
-                    .map(|index| {
-                        progress(&format!("{name}: {} {}/{}", contender.name, index + 1, wanted.seeds));
-                        let seed = wanted.first_seed + index;
-                        world::run(&Plan {
-                            scenario: &scenario,
-                            contender,
-                            seed,
-                            trouble: trouble.clone(),
-                            spread: wanted.spread,
-                        })
-                    })
-                    .collect()
-            })
-            .collect();
+        let plan = |contender, seed| Plan {
+            scenario: &scenario,
+            contender,
+            seed,
+            trouble: trouble.clone(),
+            spread: wanted.spread,
+        };
+        let plans: Vec<Plan<'_>> =
+            policies.iter().flat_map(|contender| seeds.iter().map(|seed| plan(*contender, *seed))).collect();
+        let tell = |done| progress(&format!("{}: {done}/{} runs", scenario.name, plans.len()));
+        let results = run_all(&plans, wanted.jobs, &kept, &tell);
         progress("");
-        let first = results.first().map_or(&[][..], Vec::as_slice);
-        let summaries =
-            policies.iter().zip(&results).map(|(policy, runs)| Summary::of(policy.name, runs, first));
+        let runs = results.chunks(seeds.len());
+        let first = &results[..seeds.len()];
+        let summaries = policies.iter().zip(runs).map(|(policy, runs)| Summary::of(policy.name, runs, first));
         let report = Report::new(&scenario, summaries.collect());
         if !wanted.json {
             println!("{}\n", report.table());

@@ -1,9 +1,10 @@
 //! A run: machines, network, and on each node the real broker with real messages.
 //!
-//! Everything that happens is in one queue, ordered by time and then by when it was put there; chance comes from the seed.
-//! So a run is the same each time.
+//! Everything that happens is in one queue, ordered by time and then by when it was put there, but for what happens to every
+//! node again and again ([`rounds`]); chance comes from the seed. So a run is the same each time.
 
 mod obey;
+mod rounds;
 
 use crate::contender::Contender;
 use crate::engine::{At, Engine, Machine, Process};
@@ -18,6 +19,7 @@ use model::limits::MOVES_PER_MINUTE_MAX;
 use model::{NodeId, ProcessId};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+use rounds::Rounds;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -63,9 +65,7 @@ enum Happening {
         ticket: Option<Ticket>,
     },
     /// A move is over.
-    Landing(Landing),
-    Tick(usize),
-    Spread(usize),
+    Landing(Box<Landing>),
     Mail {
         from: usize,
         to: usize,
@@ -137,6 +137,8 @@ struct World<'a> {
     network: Network,
     queue: std::collections::BinaryHeap<Reverse<Queued>>,
     order: u64,
+    ticks: Rounds,
+    spreads: Rounds,
     now: Duration,
     rng: SmallRng,
     /// Processes that have come and not ended.
@@ -166,9 +168,7 @@ fn machine_of(node: NodeId) -> usize {
 pub fn run(plan: &Plan<'_>) -> Measures {
     let mut world = World::new(plan);
     world.begin();
-    while let Some(Reverse(next)) = world.queue.pop() {
-        world.now = next.at;
-        world.happen(next.what);
+    while world.happen_next() {
         if world.slowdowns.len() + world.lost == world.engine.processes.len() || world.now > LASTS_MAX {
             break;
         }
@@ -208,6 +208,8 @@ impl<'a> World<'a> {
             network: Network::new(plan.trouble.clone(), count, plan.seed ^ 0x6e65_7477),
             queue: std::collections::BinaryHeap::new(),
             order: 0,
+            ticks: Rounds::default(),
+            spreads: Rounds::default(),
             now: Duration::ZERO,
             // The work is the same for all policies; what they draw by chance is not taken from the same source.
             rng: SmallRng::seed_from_u64(plan.seed ^ 0x706f_6c69),
@@ -226,13 +228,11 @@ impl<'a> World<'a> {
 
     fn begin(&mut self) {
         self.tell_members();
-        for node in 0..self.nodes.len() {
-            let phase: f64 = self.rng.random();
-            self.put(self.settings.tick.mul_f64(phase), Happening::Tick(node));
-            if self.plan.contender.informed {
-                // The cluster is older than its work: everybody has heard of everybody who can be heard of.
-                self.put(self.settings.spread.mul_f64(phase), Happening::Spread(node));
-            }
+        let phases: Vec<f64> = self.nodes.iter().map(|_| self.rng.random()).collect();
+        self.ticks = Rounds::new(self.settings.tick, &phases);
+        if self.plan.contender.informed {
+            // The cluster is older than its work: everybody has heard of everybody who can be heard of.
+            self.spreads = Rounds::new(self.settings.spread, &phases);
         }
         match self.plan.scenario.at_once {
             Some(count) => (0..count).for_each(|_| self.put_next_arrival(None)),
@@ -261,6 +261,26 @@ impl<'a> World<'a> {
         self.next_arrival += 1;
     }
 
+    /// Whether there was anything left to happen.
+    fn happen_next(&mut self) -> bool {
+        let queued = self.queue.peek().map_or(Duration::MAX, |Reverse(next)| next.at);
+        let (tick, spread) = (self.ticks.next(), self.spreads.next());
+        if tick <= spread && tick <= queued && tick < Duration::MAX {
+            self.now = tick;
+            let node = self.ticks.pass();
+            self.step(node, Event::Tick);
+        } else if spread <= queued && spread < Duration::MAX {
+            self.now = spread;
+            let node = self.spreads.pass();
+            self.step(node, Event::Spread);
+        } else {
+            let Some(Reverse(next)) = self.queue.pop() else { return false };
+            self.now = next.at;
+            self.happen(next.what);
+        }
+        true
+    }
+
     fn happen(&mut self, what: Happening) {
         match what {
             Happening::Arrival(process) => self.arrive(process),
@@ -270,15 +290,7 @@ impl<'a> World<'a> {
                 }
             }
             Happening::Start { process, on, ticket } => self.start_away(process, on, ticket),
-            Happening::Landing(landing) => self.land(landing),
-            Happening::Tick(node) => {
-                self.put(self.now + self.settings.tick, Happening::Tick(node));
-                self.step(node, Event::Tick);
-            }
-            Happening::Spread(node) => {
-                self.put(self.now + self.settings.spread, Happening::Spread(node));
-                self.step(node, Event::Spread);
-            }
+            Happening::Landing(landing) => self.land(*landing),
             Happening::Mail { from, to, message } => {
                 let message = *message;
                 self.step(to, Event::Message { from: id(from), message });

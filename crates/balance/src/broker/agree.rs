@@ -39,7 +39,7 @@ impl Broker {
         });
         let Some((negotiation, since)) = asking else {
             // Too late to be weighed, or asked for nothing but to be known.
-            if self.members.binary_search(&from).is_ok() {
+            if self.members.contains(from) {
                 self.window.learn(now, from, entry, Duration::ZERO);
             }
             return;

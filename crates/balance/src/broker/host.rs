@@ -49,7 +49,7 @@ impl Broker {
         let switched_off = entry.switches.intersects(Switches::BLOCK | Switches::NO_GUESTS);
         let guests = self.own.guests() + self.rooms.guests(self.me);
         // What is refused by what the asker cannot know comes before what it could have seen.
-        if !comes_home && (switched_off || self.members.binary_search(&asker).is_err()) {
+        if !comes_home && (switched_off || !self.members.contains(asker)) {
             Some(Refusal::NoGuests)
         } else if self.rooms.is_full_for(asker) || (!comes_home && guests >= self.own.guests_max()) {
             Some(Refusal::Full)

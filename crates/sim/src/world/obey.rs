@@ -190,7 +190,7 @@ impl World<'_> {
         let took_s = copy.as_secs_f64() + MOVE_FIXED_S;
         let at = ends + Duration::from_secs_f64(MOVE_FIXED_S);
         let landing = Landing { process, from, to, ticket, began: self.now, took_s };
-        self.put(at, Happening::Landing(landing));
+        self.put(at, Happening::Landing(Box::new(landing)));
         let home = machine_of(own.home);
         if home != from {
             self.notice(from, home, Event::Left { at: id(from), job });
