@@ -30,10 +30,12 @@ mod own;
 mod rooms;
 mod seek;
 mod stays;
+mod tables;
 mod theta;
 
 pub use own::{LocalJob, Machine, Sample};
 pub use rooms::Ticket;
+pub use tables::Tables;
 
 use crate::history::{Run, Typical};
 use crate::job::{Job, JobId};
@@ -379,6 +381,8 @@ impl Broker {
 
     fn order(&mut self, now: Duration, id: JobId, to: NodeId, out: &mut Vec<Action>) {
         self.negotiations.drop_move_of(&id, out);
+        // What has left by an order is not told of by anything else.
+        self.stays.retain(|stays| self.own.job(stays).is_some());
         self.stays.ordered(now, id);
         out.push(Action::Move { id, to, ticket: None });
     }

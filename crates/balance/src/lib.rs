@@ -28,7 +28,7 @@ mod stats;
 pub mod window;
 
 pub use ages::Ages;
-pub use broker::{Action, Broker, Event, LocalJob, Machine, Outcome, Sample, Ticket};
+pub use broker::{Action, Broker, Event, LocalJob, Machine, Outcome, Sample, Tables, Ticket};
 pub use entry::{Absurd, Sound};
 pub use history::{History, Prediction, ProgramKey, Run, Typical};
 pub use job::{Job, JobId, Talk};

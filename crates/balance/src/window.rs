@@ -192,6 +192,16 @@ impl Window {
         self.held.iter().map(move |held| Known { sound: &self.sounds[held.slot], age: held.age(now) })
     }
 
+    /// Nodes that something is known of.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether nothing is known of anybody.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// What is known of one node.
     pub fn of(&self, node: NodeId, now: Duration) -> Option<Known<'_>> {
         let held = self.held.iter().find(|held| held.node == node)?;

@@ -105,6 +105,15 @@ impl Negotiations {
         self.taken.contains(&(by, number))
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// How many of those are remembered.
+    pub(super) fn taken_up(&self) -> usize {
+        self.taken.len()
+    }
+
     /// Those whose time is up.
     pub(super) fn overdue(&self, now: Duration) -> Vec<u32> {
         self.open.iter().filter(|(_, one)| one.until <= now).map(|(number, _)| *number).collect()

@@ -39,6 +39,10 @@ impl Rooms {
         self.0.len() >= RESERVATIONS_MAX || held >= RESERVATIONS_PER_NODE_MAX
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
