@@ -30,9 +30,9 @@ struct Line {
 
 /// All that decides a run.
 fn name(plan: &Plan<'_>) -> String {
-    let Plan { scenario, contender, seed, trouble, spread } = plan;
+    let Plan { scenario, contender, seed, trouble, spread, lasts } = plan;
     format!(
-        "{} {} nodes, {}, seed {seed}, {trouble:?}, {spread:?}",
+        "{} {} nodes, {}, seed {seed}, {trouble:?}, {spread:?}, {lasts:?}",
         scenario.name,
         scenario.machines.len(),
         contender.name

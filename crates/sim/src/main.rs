@@ -6,13 +6,14 @@ use balance::Settings;
 use clap::{Parser, Subcommand};
 use sim::contender::{self, CONTENDERS, Contender};
 use sim::kept::Kept;
+use sim::liar::Lie;
 use sim::many::run_all;
 use sim::measure::Summary;
 use sim::network::Trouble;
-use sim::report::{Report, spreading_table};
+use sim::report::{Report, brokers_table, spreading_table};
 use sim::scenario::Scenario;
 use sim::spreading;
-use sim::world::Plan;
+use sim::world::{Plan, run};
 use std::io::{IsTerminal as _, Write as _};
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -33,7 +34,9 @@ enum Command {
     #[command(visible_alias = "table")]
     Run(Comparison),
     /// Let nodes tell each other of themselves: how old is what they know, and what does it cost?
-    Window(Windows),
+    Window(Sizes),
+    /// Let brokers of clusters of several sizes place programs: how old is what they know, and what do they send and keep?
+    Brokers(Sizes),
     /// List scenarios and policies.
     List,
 }
@@ -76,22 +79,23 @@ struct Comparison {
     /// Crash the last node at one second and let it come back at another, like 60-90.
     #[arg(long, value_parser = span)]
     crash: Option<(Duration, Duration)>,
+    /// Let the last node lie: about its clock, its load, or others (slander, praise); by replay; or that it is idle (boast), and let it
+    /// refuse nobody (lure).
+    #[arg(long)]
+    lie: Option<Lie>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, clap::Args)]
-struct Windows {
+struct Sizes {
     /// Sizes of clusters, separated by commas.
     #[arg(long, value_delimiter = ',', default_value = "6,16,64,256,1024,10000")]
     nodes: Vec<usize>,
     /// Seconds to simulate.
     #[arg(long, default_value_t = 60.0)]
     seconds: f64,
-    /// Mean age that is wanted, seconds; the length of the windows follows from it.
-    #[arg(long)]
-    age: Option<f64>,
     /// Share of messages that are lost.
     #[arg(long, default_value_t = 0.0)]
     loss: f64,
@@ -119,7 +123,8 @@ fn span(text: &str) -> Result<(Duration, Duration), String> {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(comparison) => compare(&comparison),
-        Command::Window(windows) => watch(&windows),
+        Command::Window(sizes) => watch(&sizes),
+        Command::Brokers(sizes) => place(&sizes),
         Command::List => {
             list();
             Ok(())
@@ -163,14 +168,13 @@ fn compare(wanted: &Comparison) -> anyhow::Result<()> {
     if !(0.0..1.0).contains(&wanted.loss) {
         bail!("lose {} of all messages: it must be at least 0 and less than 1", wanted.loss);
     }
-    if wanted.nodes.is_some_and(|count| !(2..=60_000).contains(&count)) {
-        bail!("simulate so many nodes: 2 to 60000 are possible");
-    }
+    possible(wanted.nodes.as_slice())?;
     let trouble = Trouble {
         loss: wanted.loss,
         delay: Duration::try_from_secs_f64(wanted.delay / 1000.0).context("delay messages by --delay")?,
         partition: wanted.partition,
         crash: wanted.crash,
+        lie: wanted.lie,
     };
     let kept = match &wanted.keep {
         Some(path) => Kept::open(path)?,
@@ -189,6 +193,7 @@ fn compare(wanted: &Comparison) -> anyhow::Result<()> {
             seed,
             trouble: trouble.clone(),
             spread: wanted.spread,
+            lasts: None,
         };
         let plans: Vec<Plan<'_>> =
             policies.iter().flat_map(|contender| seeds.iter().map(|seed| plan(*contender, *seed))).collect();
@@ -212,19 +217,15 @@ fn compare(wanted: &Comparison) -> anyhow::Result<()> {
     if broken { bail!("keep all promises: see above what was broken") } else { Ok(()) }
 }
 
-fn watch(wanted: &Windows) -> anyhow::Result<()> {
+fn watch(wanted: &Sizes) -> anyhow::Result<()> {
     let lasts = Duration::try_from_secs_f64(wanted.seconds).context("simulate --seconds")?;
-    let usual = Settings::default();
-    let settings = Settings { wanted_age_s: wanted.age.unwrap_or(usual.wanted_age_s), ..usual };
-    if wanted.nodes.iter().any(|count| !(2..=60_000).contains(count)) {
-        bail!("simulate so many nodes: 2 to 60000 are possible");
-    }
+    possible(&wanted.nodes)?;
     let rows: Vec<_> = wanted
         .nodes
         .iter()
         .map(|count| {
             progress(&format!("{count} nodes"));
-            spreading::spread(*count, lasts, wanted.loss, &settings, wanted.seed)
+            spreading::spread(*count, lasts, wanted.loss, &Settings::default(), wanted.seed)
         })
         .collect();
     progress("");
@@ -234,6 +235,45 @@ fn watch(wanted: &Windows) -> anyhow::Result<()> {
         println!("{}", spreading_table(&rows));
     }
     Ok(())
+}
+
+fn possible(nodes: &[usize]) -> anyhow::Result<()> {
+    match nodes.iter().find(|count| !(2..=60_000).contains(*count)) {
+        Some(count) => bail!("simulate {count} nodes: 2 to 60000 are possible"),
+        None => Ok(()),
+    }
+}
+
+/// The scenario in which brokers of clusters of any size are looked at: each node has as much to do as in any other.
+const ANY_SIZE: &str = "c2";
+
+fn place(wanted: &Sizes) -> anyhow::Result<()> {
+    let lasts = Duration::try_from_secs_f64(wanted.seconds).context("simulate --seconds")?;
+    possible(&wanted.nodes)?;
+    let contender = contender::named("ums").context("find our policy")?;
+    let mut rows = Vec::new();
+    for count in &wanted.nodes {
+        progress(&format!("{count} nodes"));
+        let scenario = Scenario::named(ANY_SIZE).context("find a scenario")?.resized(*count);
+        let trouble = Trouble { loss: wanted.loss, ..Trouble::default() };
+        let plan = Plan {
+            scenario: &scenario,
+            contender,
+            seed: wanted.seed,
+            trouble,
+            spread: None,
+            lasts: Some(lasts),
+        };
+        rows.push((*count, run(&plan)));
+    }
+    progress("");
+    if wanted.json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    } else {
+        println!("{}", brokers_table(&rows));
+    }
+    let broken = rows.iter().any(|(_, run)| !run.violations.is_empty());
+    if broken { bail!("keep all promises: see violations in --json") } else { Ok(()) }
 }
 
 /// One line that is written over by the next, for people who wait.

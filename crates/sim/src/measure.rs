@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct Measures {
     /// Mean over processes of time taken ÷ time on an empty machine of the fastest kind.
     pub slowdown: f64,
+    /// The mean over those that neither come to the last node nor ever run there, whose lies are nothing to them.
+    pub slowdown_of_others: f64,
     /// The slowdown that 95 of 100 do not exceed.
     pub p95: f64,
     /// Moves per process.
@@ -21,8 +23,16 @@ pub struct Measures {
     pub thrashed_s: f64,
     /// Mean age of what nodes knew of others when a new process came, seconds.
     pub age_s: f64,
+    /// The largest such age.
+    pub age_s_max: f64,
     /// Bytes that a node sent per second.
     pub bytes_per_node_s: f64,
+    /// Those of them that spread load information.
+    pub gossip_bytes_per_node_s: f64,
+    /// The largest message, bytes.
+    pub message_bytes_max: usize,
+    /// The most entries that a broker has had in all its tables.
+    pub table_entries_max: usize,
     /// Messages per process, load information not counted.
     pub questions: f64,
     /// Processes that ended.
@@ -124,6 +134,7 @@ impl Summary {
             over_shoot_against: Against::difference(runs, first, |run| run.over_shoot),
             mean: Measures {
                 slowdown: mean(|run| run.slowdown),
+                slowdown_of_others: mean(|run| run.slowdown_of_others),
                 p95: mean(|run| run.p95),
                 moves: mean(|run| run.moves),
                 moved_mb: mean(|run| run.moved_mb),
@@ -131,6 +142,10 @@ impl Summary {
                 makespan_s: mean(|run| run.makespan_s),
                 thrashed_s: mean(|run| run.thrashed_s),
                 age_s: mean(|run| run.age_s),
+                age_s_max: runs.iter().map(|run| run.age_s_max).fold(0.0, f64::max),
+                gossip_bytes_per_node_s: mean(|run| run.gossip_bytes_per_node_s),
+                message_bytes_max: runs.iter().map(|run| run.message_bytes_max).max().unwrap_or(0),
+                table_entries_max: runs.iter().map(|run| run.table_entries_max).max().unwrap_or(0),
                 bytes_per_node_s: mean(|run| run.bytes_per_node_s),
                 questions: mean(|run| run.questions),
                 done: runs.iter().map(|run| run.done).sum(),

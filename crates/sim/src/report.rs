@@ -1,6 +1,6 @@
 //! Tables and JSON.
 
-use crate::measure::{Against, Summary};
+use crate::measure::{Against, Measures, Summary};
 use crate::scenario::Scenario;
 use crate::spreading::Spreading;
 use comfy_table::Table;
@@ -139,6 +139,37 @@ pub fn spreading_table(rows: &[Spreading]) -> String {
             format!("{:.1}", row.age_s_max),
             format!("{:.0}", row.bytes_per_node_s),
             row.message_bytes_max.to_string(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// A table of brokers at work in several sizes of cluster.
+pub fn brokers_table(rows: &[(usize, Measures)]) -> String {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN);
+    table.set_header([
+        "nodes",
+        "processes ended",
+        "mean slowdown",
+        "mean age s",
+        "oldest s",
+        "gossip B/node/s",
+        "agreement B/node/s",
+        "largest message B",
+        "entries kept at most",
+    ]);
+    for (nodes, run) in rows {
+        table.add_row([
+            nodes.to_string(),
+            run.done.to_string(),
+            format!("{:.3}", run.slowdown),
+            format!("{:.2}", run.age_s),
+            format!("{:.1}", run.age_s_max),
+            format!("{:.0}", run.gossip_bytes_per_node_s),
+            format!("{:.0}", run.bytes_per_node_s - run.gossip_bytes_per_node_s),
+            run.message_bytes_max.to_string(),
+            run.table_entries_max.to_string(),
         ]);
     }
     table.to_string()

@@ -8,6 +8,7 @@ mod rounds;
 
 use crate::contender::Contender;
 use crate::engine::{At, Engine, Machine, Process};
+use crate::liar::Liar;
 use crate::measure::Measures;
 use crate::network::{Network, Trouble};
 use crate::scenario::{BANDWIDTH_MB_S, MOVE_FIXED_S, REMOTE_START_S, Scenario, THRASH};
@@ -47,6 +48,8 @@ pub struct Plan<'a> {
     pub trouble: Trouble,
     /// Time between two messages of load information; none: as usual.
     pub spread: Option<Duration>,
+    /// Time after which it ends, whatever is left to do; none: when all is done.
+    pub lasts: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -148,7 +151,13 @@ struct World<'a> {
     over_shoot: f64,
     moved_mb: f64,
     ages: (f64, u64),
+    age_s_max: f64,
+    gossip_bytes: u64,
+    message_bytes_max: usize,
+    table_entries_max: usize,
     slowdowns: Vec<f64>,
+    others: (f64, u64),
+    liar: Option<Liar>,
     lost: usize,
     /// Processes that look for a place.
     placing: BTreeMap<usize, ()>,
@@ -168,8 +177,9 @@ fn machine_of(node: NodeId) -> usize {
 pub fn run(plan: &Plan<'_>) -> Measures {
     let mut world = World::new(plan);
     world.begin();
+    let lasts = plan.lasts.unwrap_or(LASTS_MAX);
     while world.happen_next() {
-        if world.slowdowns.len() + world.lost == world.engine.processes.len() || world.now > LASTS_MAX {
+        if world.slowdowns.len() + world.lost == world.engine.processes.len() || world.now > lasts {
             break;
         }
     }
@@ -219,7 +229,13 @@ impl<'a> World<'a> {
             over_shoot: 0.0,
             moved_mb: 0.0,
             ages: (0.0, 0),
+            age_s_max: 0.0,
+            gossip_bytes: 0,
+            message_bytes_max: 0,
+            table_entries_max: 0,
             slowdowns: Vec::new(),
+            others: (0.0, 0),
+            liar: plan.trouble.lie.map(Liar::new),
             lost: 0,
             placing: BTreeMap::new(),
             violations: Vec::new(),
@@ -269,6 +285,7 @@ impl<'a> World<'a> {
             self.now = tick;
             let node = self.ticks.pass();
             self.step(node, Event::Tick);
+            self.check_tables(node);
         } else if spread <= queued && spread < Duration::MAX {
             self.now = spread;
             let node = self.spreads.pass();
@@ -315,8 +332,10 @@ impl<'a> World<'a> {
             return self.lose(process);
         }
         let known = self.nodes[home].broker.window().known(self.now);
-        let (sum, count) = known.fold((0.0, 0), |(sum, count), one| (sum + one.age.as_secs_f64(), count + 1));
-        self.ages = (self.ages.0 + sum, self.ages.1 + count);
+        for age_s in known.map(|one| one.age.as_secs_f64()) {
+            self.ages = (self.ages.0 + age_s, self.ages.1 + 1);
+            self.age_s_max = self.age_s_max.max(age_s);
+        }
         self.placing.insert(process, ());
         let work = &self.engine.processes[process].work;
         let job = Job { memory_mb: work.expected_mb, ..self.job(process) };
@@ -332,7 +351,11 @@ impl<'a> World<'a> {
         self.running -= 1;
         let it = &self.engine.processes[process];
         let (home, work) = (it.work.home, it.work);
-        self.slowdowns.push((self.now - it.came).as_secs_f64() / work.cpu_s);
+        let slowdown = (self.now - it.came).as_secs_f64() / work.cpu_s;
+        self.slowdowns.push(slowdown);
+        if !it.was_on_last && home != self.nodes.len() - 1 {
+            self.others = (self.others.0 + slowdown, self.others.1 + 1);
+        }
         if home != on {
             self.notice(on, home, Event::Left { at: id(on), job });
         }
@@ -416,6 +439,7 @@ impl<'a> World<'a> {
         let lasted_s = self.now.as_secs_f64();
         Measures {
             slowdown: sorted.iter().sum::<f64>() / count,
+            slowdown_of_others: self.others.0 / self.others.1.max(1) as f64,
             p95: sorted.get(done * 95 / 100).copied().unwrap_or(0.0),
             moves: moves as f64 / count,
             moved_mb: self.moved_mb / count,
@@ -423,7 +447,11 @@ impl<'a> World<'a> {
             makespan_s: lasted_s - WARM_UP.as_secs_f64(),
             thrashed_s: thrashed_s / count,
             age_s: self.ages.0 / self.ages.1.max(1) as f64,
+            age_s_max: self.age_s_max,
             bytes_per_node_s: self.network.bytes as f64 / self.nodes.len() as f64 / lasted_s,
+            gossip_bytes_per_node_s: self.gossip_bytes as f64 / self.nodes.len() as f64 / lasted_s,
+            message_bytes_max: self.message_bytes_max,
+            table_entries_max: self.table_entries_max,
             questions: self.questions as f64 / count,
             done,
             lost: self.lost,

@@ -8,7 +8,7 @@ use model::NodeId;
 use model::limits::PLACEMENTS_MAX;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use wire::balance::Message;
+use wire::balance::{Message, Seen};
 
 /// What is looking for a place.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +30,7 @@ pub(super) struct Candidate {
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
     Asking { since: Duration },
-    Reserving { node: NodeId, since: Duration, request: Message },
+    Reserving { node: NodeId, since: Duration, seen: Seen, request: Message },
 }
 
 #[derive(Clone, Debug)]
