@@ -145,7 +145,7 @@ impl Window {
         let old = self.held[index];
         let known = &self.sounds[old.slot];
         let overtaken = old.direct && overtaken(known, &sound);
-        if !(news.direct && !overtaken) {
+        if !news.direct || overtaken {
             if !sound.is_newer_than(known) {
                 return;
             }

@@ -13,6 +13,14 @@ pub struct Measures {
     pub p95: f64,
     /// Moves per process.
     pub moves: f64,
+    /// The most moves of one process within a minute.
+    pub moves_per_minute_max: usize,
+    /// The most moves of one process within the last minute of the run.
+    pub moves_in_last_minute_max: usize,
+    /// The largest difference between two nodes, in processes per CPU, that there ever was.
+    pub difference_max: f64,
+    /// That at the end.
+    pub difference: f64,
     /// Megabytes moved per process.
     pub moved_mb: f64,
     /// The largest number of processes per CPU, beyond a fair share, on a node that one has just come to: herding.
@@ -137,6 +145,14 @@ impl Summary {
                 slowdown_of_others: mean(|run| run.slowdown_of_others),
                 p95: mean(|run| run.p95),
                 moves: mean(|run| run.moves),
+                moves_per_minute_max: runs.iter().map(|run| run.moves_per_minute_max).max().unwrap_or(0),
+                moves_in_last_minute_max: runs
+                    .iter()
+                    .map(|run| run.moves_in_last_minute_max)
+                    .max()
+                    .unwrap_or(0),
+                difference_max: mean(|run| run.difference_max),
+                difference: mean(|run| run.difference),
                 moved_mb: mean(|run| run.moved_mb),
                 over_shoot: mean(|run| run.over_shoot),
                 makespan_s: mean(|run| run.makespan_s),

@@ -149,6 +149,7 @@ struct World<'a> {
     next_arrival: usize,
     questions: u64,
     over_shoot: f64,
+    difference_max: f64,
     moved_mb: f64,
     ages: (f64, u64),
     age_s_max: f64,
@@ -227,6 +228,7 @@ impl<'a> World<'a> {
             next_arrival: 0,
             questions: 0,
             over_shoot: 0.0,
+            difference_max: 0.0,
             moved_mb: 0.0,
             ages: (0.0, 0),
             age_s_max: 0.0,
@@ -286,6 +288,10 @@ impl<'a> World<'a> {
             let node = self.ticks.pass();
             self.step(node, Event::Tick);
             self.check_tables(node);
+            // All of them each time would be the square of their number.
+            if node == 0 {
+                self.difference_max = self.difference_max.max(self.difference());
+            }
         } else if spread <= queued && spread < Duration::MAX {
             self.now = spread;
             let node = self.spreads.pass();
@@ -429,7 +435,22 @@ impl<'a> World<'a> {
         (0..self.nodes.len()).for_each(|node| self.step(node, Event::Members(members.clone())));
     }
 
+    /// Between the node with the most processes per CPU and that with the fewest.
+    fn difference(&self) -> f64 {
+        let live = self.engine.machines.iter().filter(|machine| machine.up);
+        let (least, most) = live
+            .map(|machine| machine.processes.len() as f64 / machine.spec.cpus)
+            .fold((f64::INFINITY, 0.0_f64), |(least, most), load| (least.min(load), most.max(load)));
+        (most - least).max(0.0)
+    }
+
     fn finish(self) -> Measures {
+        let difference = self.difference();
+        let of_all = self.engine.processes.iter().map(|process| &process.moves);
+        let moves_per_minute_max = of_all.clone().map(|moves| most_in_a_minute(moves)).max().unwrap_or(0);
+        let last_minute = self.now.saturating_sub(Duration::from_secs(60));
+        let late = of_all.map(|moves| moves.iter().filter(|moment| **moment >= last_minute).count());
+        let moves_in_last_minute_max = late.max().unwrap_or(0);
         let mut sorted = self.slowdowns;
         sorted.sort_by(f64::total_cmp);
         let done = sorted.len();
@@ -442,6 +463,10 @@ impl<'a> World<'a> {
             slowdown_of_others: self.others.0 / self.others.1.max(1) as f64,
             p95: sorted.get(done * 95 / 100).copied().unwrap_or(0.0),
             moves: moves as f64 / count,
+            moves_per_minute_max,
+            moves_in_last_minute_max,
+            difference_max: self.difference_max,
+            difference,
             moved_mb: self.moved_mb / count,
             over_shoot: self.over_shoot,
             makespan_s: lasted_s - WARM_UP.as_secs_f64(),
@@ -463,3 +488,11 @@ impl<'a> World<'a> {
 
 /// Time before the first process comes, in which news spread.
 const WARM_UP: Duration = Duration::from_secs(30);
+
+/// How many of these moments, the earliest first, lie within one minute at most.
+fn most_in_a_minute(moments: &[Duration]) -> usize {
+    let within = |(index, first): (usize, &Duration)| {
+        moments[index..].iter().take_while(|moment| **moment - *first < Duration::from_secs(60)).count()
+    };
+    moments.iter().enumerate().map(within).max().unwrap_or(0)
+}
