@@ -103,7 +103,7 @@ fn is_word(line: &str) -> bool {
 
 /// A text that roff takes for nothing else.
 fn escaped(text: &str) -> String {
-    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    let text = text.replace('\\', "\\e").replace('-', "\\-").replace('"', "\\(dq");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
 }
 
@@ -156,6 +156,7 @@ mod tests {
     fn nothing_is_taken_for_an_order_to_roff() {
         assert_eq!(escaped(".x-y"), "\\&.x\\-y");
         assert_eq!(escaped("'a\\"), "\\&'a\\e");
+        assert!(page().contains(".B policy = \\(dqums\\(dq"));
         assert!(page().contains(".SH ENVIRONMENT") && page().contains("\\-\\-config"));
     }
 }
