@@ -24,15 +24,18 @@ mod agree;
 mod host;
 mod ledger;
 mod links;
+mod members;
 mod negotiation;
 mod own;
 mod rooms;
 mod seek;
 mod stays;
+mod tables;
 mod theta;
 
 pub use own::{LocalJob, Machine, Sample};
 pub use rooms::Ticket;
+pub use tables::Tables;
 
 use crate::history::{Run, Typical};
 use crate::job::{Job, JobId};
@@ -43,8 +46,8 @@ use crate::state::{Place, State};
 use crate::window::{Window, length_for};
 use ledger::{Ledger, Note};
 use links::Links;
+use members::Members;
 use model::NodeId;
-use model::limits::PEERS_MAX;
 use negotiation::Negotiations;
 use own::Own;
 use rand::Rng;
@@ -214,7 +217,7 @@ pub struct Broker {
     settings: Settings,
     policy: Box<dyn Policy>,
     window: Window,
-    members: Vec<NodeId>,
+    members: Members,
     own: Own,
     rooms: Rooms,
     ledger: Ledger,
@@ -237,7 +240,7 @@ impl Broker {
             me,
             policy,
             window: Window::new(me, usize::MAX),
-            members: Vec::new(),
+            members: Members::default(),
             own: Own::new(me, boot),
             rooms: Rooms::default(),
             ledger: Ledger::default(),
@@ -313,12 +316,9 @@ impl Broker {
         }
     }
 
-    fn joined(&mut self, now: Duration, mut members: Vec<NodeId>) {
-        members.sort_unstable();
-        members.dedup();
-        members.retain(|member| *member != self.me);
-        members.truncate(PEERS_MAX);
-        for gone in self.members.iter().filter(|old| members.binary_search(old).is_err()) {
+    fn joined(&mut self, now: Duration, members: Vec<NodeId>) {
+        let members = Members::new(members, self.me);
+        for gone in self.members.sorted().iter().filter(|old| !members.contains(**old)) {
             self.window.forget(*gone);
             self.ledger.forget(*gone);
             self.links.forget(*gone);
@@ -326,7 +326,7 @@ impl Broker {
         }
         self.members = members;
         let periods = self.settings.wanted_age_s / self.settings.spread.as_secs_f64();
-        self.window.resize(length_for(self.members.len() + 1, periods), now);
+        self.window.resize(length_for(self.members.sorted().len() + 1, periods), now);
     }
 
     fn spread(&mut self, now: Duration, rng: &mut dyn Rng, out: &mut Vec<Action>) {
@@ -334,7 +334,7 @@ impl Broker {
             return;
         }
         let Some(own) = self.own.entry(now, &self.rooms) else { return };
-        if let Some((to, message)) = self.window.tick(now, own, &self.members, rng) {
+        if let Some((to, message)) = self.window.tick(now, own, self.members.sorted(), rng) {
             out.push(Action::Send { to, message });
         }
     }
@@ -351,7 +351,7 @@ impl Broker {
             Message::Gossip(told) => {
                 if !self.own.switches().contains(Switches::QUIET) {
                     // Nodes that do not exist would take the place of those that do.
-                    let exists = |aged: &Aged| self.members.binary_search(&aged.entry.node).is_ok();
+                    let exists = |aged: &Aged| self.members.contains(aged.entry.node);
                     self.window.receive(now, from, told.into_iter().filter(exists));
                 }
             }
@@ -381,6 +381,8 @@ impl Broker {
 
     fn order(&mut self, now: Duration, id: JobId, to: NodeId, out: &mut Vec<Action>) {
         self.negotiations.drop_move_of(&id, out);
+        // What has left by an order is not told of by anything else.
+        self.stays.retain(|stays| self.own.job(stays).is_some());
         self.stays.ordered(now, id);
         out.push(Action::Move { id, to, ticket: None });
     }
@@ -401,7 +403,7 @@ impl Broker {
 
     /// What the policy sees, with these settings: a copy, since a policy may change while it looks.
     fn scene<'a>(&self, here: &'a Place, others: &'a [Place], settings: &'a Settings) -> Scene<'a> {
-        let nodes = self.members.len() + 1;
+        let nodes = self.members.sorted().len() + 1;
         Scene { here, others, nodes, typical_s: self.typical_s(), theta: self.theta.value(), settings }
     }
 

@@ -28,11 +28,11 @@ mod stats;
 pub mod window;
 
 pub use ages::Ages;
-pub use broker::{Action, Broker, Event, LocalJob, Machine, Outcome, Sample, Ticket};
+pub use broker::{Action, Broker, Event, LocalJob, Machine, Outcome, Sample, Tables, Ticket};
 pub use entry::{Absurd, Sound};
 pub use history::{History, Prediction, ProgramKey, Run, Typical};
 pub use job::{Job, JobId, Talk};
 pub use rules::{Bounds, Classes, Hold, may_go, may_leave};
 pub use settings::Settings;
 pub use state::{Link, Place, State};
-pub use stats::{Activity, Decay, Stats};
+pub use stats::{Activity, Stats};

@@ -4,32 +4,15 @@
 //! of CPU time, since that is how its remaining work is counted.
 
 use crate::job::Talk;
-use model::NodeId;
 use model::limits::TALK_NODES_MAX;
+use model::{Decay, NodeId};
 
-/// How fast a process' past is forgotten, and what of it counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Decay {
-    /// 975 thousandths are kept at each interval.
-    #[default]
-    Slow,
-    /// 926 thousandths are kept.
-    Fast,
-    /// Everything is kept.
-    None,
-    /// It says of itself that it computes: its calls and its input and output do not hold it anywhere.
-    CpuJob,
-    /// It says of itself that it reads and writes: its recent CPU time does not make its talk look small.
-    IoJob,
-}
-
-impl Decay {
-    fn kept(self) -> f64 {
-        match self {
-            Decay::Slow | Decay::CpuJob | Decay::IoJob => 0.975,
-            Decay::Fast => 0.926,
-            Decay::None => 1.0,
-        }
+/// Share that is kept at each interval.
+fn kept(decay: Decay) -> f64 {
+    match decay {
+        Decay::Slow | Decay::CpuJob | Decay::IoJob => 0.975,
+        Decay::Fast => 0.926,
+        Decay::None => 1.0,
     }
 }
 
@@ -78,7 +61,7 @@ impl Stats {
 
     /// An interval has passed.
     pub fn observe(&mut self, activity: &Activity) {
-        let kept = self.decay.kept();
+        let kept = kept(self.decay);
         let good = |amount: f64| if amount.is_finite() { amount.max(0.0) } else { 0.0 };
         self.age_s += good(activity.cpu_s);
         self.recent.cpu_s = self.recent.cpu_s * kept + good(activity.cpu_s);

@@ -33,22 +33,32 @@ const RUNS_AHEAD_MS: u64 = 10_000;
 pub struct Window {
     me: NodeId,
     length: usize,
+    /// The newest first.
     held: Vec<Held>,
+    /// What they say, in no order: entries are large, and what is sorted all the time should be small.
+    sounds: Vec<Sound>,
     refused: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Held {
-    sound: Sound,
-    received: Duration,
-    age_then: Duration,
+    node: NodeId,
     /// Its own node said it to us.
     direct: bool,
+    /// Its place in [`Window::sounds`].
+    slot: usize,
+    received: Duration,
+    age_then: Duration,
 }
 
 impl Held {
     fn age(&self, now: Duration) -> Duration {
         now.saturating_sub(self.received).saturating_add(self.age_then)
+    }
+
+    fn is_younger_than(&self, other: &Held) -> bool {
+        // That is, received − age then, of both, without numbers below zero.
+        self.received.saturating_add(other.age_then) > other.received.saturating_add(self.age_then)
     }
 }
 
@@ -64,7 +74,8 @@ pub struct Known<'a> {
 impl Window {
     /// An empty window that keeps at most `length` entries, and never more than [`WINDOW_ENTRIES_MAX`].
     pub fn new(me: NodeId, length: usize) -> Window {
-        Window { me, length: length.clamp(1, WINDOW_ENTRIES_MAX), held: Vec::new(), refused: 0 }
+        let length = length.clamp(1, WINDOW_ENTRIES_MAX);
+        Window { me, length, held: Vec::new(), sounds: Vec::new(), refused: 0 }
     }
 
     /// Changes its length, when the cluster has grown or shrunk ([`length_for`]).
@@ -74,7 +85,7 @@ impl Window {
     }
 
     /// What to send in this interval, and to whom: `own` first, then the newer half of the window. None if nobody else is
-    /// there.
+    /// there. `members` are sorted.
     pub fn tick(
         &mut self,
         now: Duration,
@@ -87,24 +98,22 @@ impl Window {
         let own = Aged { age_ms: 0, entry: own };
         let half = self.length.div_ceil(2).min(GOSSIP_ENTRIES_MAX - 1);
         // The partner knows itself best.
-        let others =
-            self.held.iter().filter(|held| held.sound.node() != partner).take(half).map(|held| Aged {
-                age_ms: u32::try_from(held.age(now).as_millis()).unwrap_or(u32::MAX),
-                entry: held.sound.entry().clone(),
-            });
-        Some((partner, Message::Gossip(std::iter::once(own).chain(others).collect())))
+        let others = self.held.iter().filter(|held| held.node != partner).take(half).map(|held| Aged {
+            age_ms: u32::try_from(held.age(now).as_millis()).unwrap_or(u32::MAX),
+            entry: self.sounds[held.slot].entry().clone(),
+        });
+        let mut told = Vec::with_capacity(half + 1);
+        told.push(own);
+        told.extend(others);
+        Some((partner, Message::Gossip(told)))
     }
 
     fn partner(&self, members: &[NodeId], rng: &mut dyn Rng) -> Option<NodeId> {
-        let others = members.len() - usize::from(members.contains(&self.me));
-        let mut chosen = (others > 0).then(|| rng.random_range(0..others))?;
-        for member in members.iter().filter(|member| **member != self.me) {
-            if chosen == 0 {
-                return Some(*member);
-            }
-            chosen -= 1;
-        }
-        None
+        let own = members.binary_search(&self.me).ok();
+        let others = members.len() - usize::from(own.is_some());
+        let chosen = (others > 0).then(|| rng.random_range(0..others))?;
+        let behind = own.is_some_and(|own| chosen >= own);
+        members.get(chosen + usize::from(behind)).copied()
     }
 
     /// Takes in what `from` told; answers how many entries were not believed.
@@ -127,30 +136,76 @@ impl Window {
         if sound.node() == self.me || age_then > AGE_MAX {
             return;
         }
-        let direct = sound.node() == from;
-        let news = Held { sound, received: now, age_then, direct };
-        match self.held.iter_mut().find(|held| held.sound.node() == news.sound.node()) {
-            None => self.held.push(news),
-            Some(held) if direct && !(held.direct && overtaken(held, &news)) => *held = news,
-            Some(held) if !news.sound.is_newer_than(&held.sound) => {}
-            Some(held) if runs_ahead(held, &news) => self.refused += 1,
-            Some(held) => *held = news,
+        let node = sound.node();
+        // Its place is known when there is one for it.
+        let news = Held { node, direct: node == from, slot: usize::MAX, received: now, age_then };
+        let Some(index) = self.held.iter().position(|held| held.node == node) else {
+            return self.insert(news, sound);
+        };
+        let old = self.held[index];
+        let known = &self.sounds[old.slot];
+        let overtaken = old.direct && overtaken(known, &sound);
+        if !news.direct || overtaken {
+            if !sound.is_newer_than(known) {
+                return;
+            }
+            if runs_ahead(&old, known, &news, &sound) {
+                self.refused += 1;
+                return;
+            }
+        }
+        self.drop_at(index);
+        self.insert(news, sound);
+    }
+
+    /// Puts an entry where it belongs by its age, if it is not older than all that there is room for.
+    fn insert(&mut self, news: Held, sound: Sound) {
+        let index = self.held.partition_point(|held| !news.is_younger_than(held));
+        if index >= self.length {
+            return;
+        }
+        if self.held.len() >= self.length {
+            self.drop_at(self.held.len() - 1);
+        }
+        self.held.insert(index, Held { slot: self.sounds.len(), ..news });
+        self.sounds.push(sound);
+    }
+
+    fn drop_at(&mut self, index: usize) {
+        let Held { slot, .. } = self.held.remove(index);
+        self.sounds.swap_remove(slot);
+        let moved = self.sounds.len();
+        if let Some(held) = self.held.iter_mut().find(|held| held.slot == moved) {
+            held.slot = slot;
         }
     }
 
     /// A node is gone: nothing is known of it any more.
     pub fn forget(&mut self, node: NodeId) {
-        self.held.retain(|held| held.sound.node() != node);
+        if let Some(index) = self.held.iter().position(|held| held.node == node) {
+            self.drop_at(index);
+        }
     }
 
-    /// What is known, the newest first as of the last message or interval.
+    /// What is known, the newest first.
     pub fn known(&self, now: Duration) -> impl Iterator<Item = Known<'_>> {
-        self.held.iter().map(move |held| Known { sound: &held.sound, age: held.age(now) })
+        self.held.iter().map(move |held| Known { sound: &self.sounds[held.slot], age: held.age(now) })
+    }
+
+    /// Nodes that something is known of.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether nothing is known of anybody.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
     }
 
     /// What is known of one node.
     pub fn of(&self, node: NodeId, now: Duration) -> Option<Known<'_>> {
-        self.known(now).find(|known| known.sound.node() == node)
+        let held = self.held.iter().find(|held| held.node == node)?;
+        Some(Known { sound: &self.sounds[held.slot], age: held.age(now) })
     }
 
     /// Entries that were not believed, since the beginning.
@@ -158,25 +213,24 @@ impl Window {
         self.refused
     }
 
-    /// Sorts by age, and drops what is too old or too much.
+    /// Drops what is too old or too much.
     fn trim(&mut self, now: Duration) {
-        self.held.retain(|held| held.age(now) <= AGE_MAX);
-        self.held.sort_by_key(|held| held.age(now));
-        self.held.truncate(self.length);
+        while self.held.last().is_some_and(|last| last.age(now) > AGE_MAX || self.held.len() > self.length) {
+            self.drop_at(self.held.len() - 1);
+        }
     }
 }
 
 /// Whether a node said the one before the other: messages overtake each other.
-fn overtaken(held: &Held, news: &Held) -> bool {
-    let (old, new) = (held.sound.entry(), news.sound.entry());
+fn overtaken(known: &Sound, news: &Sound) -> bool {
+    let (old, new) = (known.entry(), news.entry());
     old.boot == new.boot && old.stamp_ms > new.stamp_ms
 }
 
 /// Whether a node's clock, as others tell it, has gone further than time can have passed since it was last heard of.
-fn runs_ahead(held: &Held, news: &Held) -> bool {
-    let passed = news.received.saturating_sub(held.received).saturating_add(held.age_then);
-    let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
-    let (old, new) = (held.sound.entry(), news.sound.entry());
+fn runs_ahead(old: &Held, known: &Sound, news: &Held, sound: &Sound) -> bool {
+    let passed_ms = u64::try_from(old.age(news.received).as_millis()).unwrap_or(u64::MAX);
+    let (old, new) = (known.entry(), sound.entry());
     new.boot == old.boot
         && new.stamp_ms - old.stamp_ms > passed_ms.saturating_mul(2).saturating_add(RUNS_AHEAD_MS)
 }

@@ -3,9 +3,10 @@
 
 use balance::policy::PolicyName;
 use balance::{
-    Action, Bounds, Broker, Event, Job, JobId, LocalJob, Machine, Outcome, Sample, Settings, Talk, Ticket,
+    Action, Bounds, Broker, Event, Job, JobId, LocalJob, Machine, Outcome, Sample, Settings, Tables, Talk,
+    Ticket,
 };
-use model::limits::{MOVES_PER_MINUTE_MAX, RESERVATIONS_MAX, WINDOW_ENTRIES_MAX};
+use model::limits::{MOVES_PER_MINUTE_MAX, RESERVATIONS_MAX};
 use model::{NodeId, ProcessId};
 use proptest::prelude::{ProptestConfig, any, prop, prop_assert, proptest};
 use rand::SeedableRng as _;
@@ -380,6 +381,75 @@ fn a_process_moves_only_so_often_in_a_minute() {
     assert!(matches!(answers[1], Message::Refused { why: Refusal::Restless, .. }));
 }
 
+#[test]
+fn what_is_remembered_has_an_end() {
+    // More of everything than there is room for: orders to move away, landings, news, questions, promises, deeds.
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut broker = Broker::new(node(1), 1, PolicyName::Ums.build(), Settings::default());
+    let (mut out, mut now) = (Vec::new(), Duration::ZERO);
+    let members: Vec<NodeId> = (1..=3000).map(node).collect();
+    let sample = |pids: std::ops::Range<i32>| Sample {
+        machine: machine(1.0, u16::MAX),
+        jobs: pids.map(|pid| local(1, pid, 10.0)).collect(),
+    };
+    broker.step(now, Event::Members(members.clone()), &mut rng, &mut out);
+    broker.step(now, Event::Sampled(sample(0..5000)), &mut rng, &mut out);
+    let idle = |number: u16| Entry { node: node(number), ..idle_entry() };
+    for (round, member) in members.iter().skip(1).cycle().take(20_000).enumerate() {
+        now += Duration::from_micros(500);
+        let number = round as u32;
+        let id = local(1, 10_000 + round as i32, 1.0).id;
+        let brief = Brief {
+            errand: Errand::Start,
+            home: *member,
+            memory_kb: 1,
+            age_ms: 1,
+            width_hundredths: 1,
+            moves_ms: Vec::new(),
+        };
+        let seen = Seen { jobs_hundredths: u32::MAX, memory_taken_kb: 1 };
+        let gossip = Message::Gossip(vec![Aged { age_ms: 1, entry: idle(member.get()) }]);
+        let reserve = Message::Reserve { number, seen, job: brief, hold_ms: 300_000 };
+        let events = [
+            Event::Landed { id, ticket: None, frozen_s: 1.0 },
+            Event::Arrived { at: *member, job: job(1, 1.0) },
+            Event::Message { from: *member, message: gossip },
+            Event::Message { from: *member, message: reserve },
+            Event::Place { request: u64::from(number), job: job(1, 0.0), bounds: Bounds::default() },
+        ];
+        if round < 100 {
+            for event in events {
+                broker.step(now, event, &mut rng, &mut out);
+            }
+        } else {
+            // Without the slow ones.
+            let order = Event::Order { id: local(1, (round % 5000) as i32, 1.0).id, to: *member };
+            for event in events.into_iter().skip(1).chain((round % 50 == 0).then_some(order)) {
+                broker.step(now, event, &mut rng, &mut out);
+            }
+        }
+        for action in out.drain(..) {
+            let Action::Send { to, message: Message::Ask { number } } = action else { continue };
+            if round % 2 == 0 {
+                let message = Message::Tell { number, entry: idle(to.get()) };
+                broker.step(now, Event::Message { from: to, message }, &mut rng, &mut Vec::new());
+            }
+        }
+    }
+    let tables = broker.tables();
+    assert!(tables.are_bounded(), "{tables:?}");
+    // And the bounds were reached, where reaching them is the others' doing.
+    let Tables { window, rooms, ledger, .. } = Tables::BOUNDS;
+    assert_eq!((tables.window, tables.rooms, tables.ledger), (window, rooms, ledger), "{tables:?}");
+}
+
+fn idle_entry() -> Entry {
+    let mut entry = entry([0, 1, 10_000, 400, 0, 0, 0, 0], [8 << 20, 8 << 20, 8 << 20], 0);
+    entry.guests_max = 100;
+    entry.memory_taken_kb = 0;
+    entry
+}
+
 fn entry(numbers: [u32; 8], memory: [u64; 3], small: u16) -> Entry {
     Entry {
         node: node((numbers[0] % 5 + 1) as u16),
@@ -478,7 +548,7 @@ proptest! {
                     Action::Wake { .. } => {}
                 }
             }
-            prop_assert!(broker.window().known(now).count() <= WINDOW_ENTRIES_MAX);
+            prop_assert!(broker.tables().are_bounded(), "{:?}", broker.tables());
             prop_assert!(moving <= 1, "one move at a time");
         }
         // Promises: a question's number is used again by its asker, so there are never more than distinct ones.

@@ -8,12 +8,14 @@ mod codes;
 mod cpu;
 mod ids;
 pub mod limits;
+mod line;
 mod mask;
 mod reason;
 mod stay;
 
 pub use cpu::CpuProfile;
 pub use ids::{Destination, NodeId, ParseIdError, ProcessId, Reservation, Session, is_node_name};
+pub use line::one_line;
 pub use mask::{Mask, MaskNodes, MaskTooLong};
 pub use reason::{Reason, ReasonCode, Reasons};
-pub use stay::{Hold, Standing, Stay, StayCode};
+pub use stay::{Decay, Hold, Standing, Stay, StayCode};

@@ -67,6 +67,23 @@ pub enum Hold {
     Unlocked,
 }
 
+/// How fast what a process did lately is forgotten, and what of it counts where its place is weighed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// 975 thousandths are kept at each interval.
+    #[default]
+    Slow,
+    /// 926 thousandths are kept.
+    Fast,
+    /// Everything is kept.
+    None,
+    /// It says of itself that it computes: its calls and its input and output do not hold it anywhere.
+    CpuJob,
+    /// It says of itself that it reads and writes: its recent CPU time does not make its talk look small.
+    IoJob,
+}
+
 /// What people have said about a process. What is not said is inherited from its parent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -77,6 +94,9 @@ pub struct Standing {
     /// The nodes that it may use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask: Option<Mask>,
+    /// How its statistics decay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay: Option<Decay>,
     /// It was started by `mosrun`: that says that it may be moved, whatever program it is.
     pub job: bool,
 }
@@ -93,6 +113,7 @@ impl Standing {
         if self.mask.is_none() {
             self.mask.clone_from(&parent.mask);
         }
+        self.decay = self.decay.or(parent.decay);
         self.job |= parent.job;
     }
 
@@ -121,10 +142,12 @@ mod tests {
 
     #[test]
     fn children_inherit_what_is_not_said_of_them() {
-        let locked = Standing { hold: Some(Hold::Locked), job: true, ..Standing::default() };
-        let mut child = Standing { hold: Some(Hold::Unlocked), mask: Some(Mask::Any), job: false };
+        let decay = Some(Decay::IoJob);
+        let locked = Standing { hold: Some(Hold::Locked), job: true, decay, ..Standing::default() };
+        let mut child =
+            Standing { hold: Some(Hold::Unlocked), mask: Some(Mask::Any), decay: None, job: false };
         child.inherit(&locked);
-        assert_eq!(child, Standing { hold: Some(Hold::Unlocked), mask: Some(Mask::Any), job: true });
+        assert_eq!(child, Standing { hold: Some(Hold::Unlocked), mask: Some(Mask::Any), decay, job: true });
         let mut silent = Standing::default();
         assert!(silent.is_empty());
         silent.inherit(&locked);

@@ -56,7 +56,7 @@ pub(crate) enum Command {
     Top(Screen),
     /// openMosix's own control program (also as 'mosctl').
     Ctl(Mosctl),
-    /// Write the manual pages of all tools into a directory.
+    /// Write the manual pages of all tools and of the daemon into a directory.
     Man(Man),
     /// Print what a shell needs to complete command lines.
     Completions(Completions),
@@ -230,7 +230,8 @@ pub(crate) struct Tune {
 /// Start a program in the ordinary way, at once on a node or where the cluster thinks best.
 ///
 /// The first word is a node, and the program is moved there as soon as it runs and locked there; with an option that says
-/// more about the place (-h, -j, -l, -L, -k), only a number is a node, and without one the program begins here.
+/// more about the place (-h, -j, -l, -L, -k) or about the program (-c, -i, -n, -s, -f, -t, -d, -e, -r), only a number is a
+/// node, and without one the program begins here. A node may be written as an option, too, as it always was: -3.
 ///
 /// It keeps the terminal, the working directory and all else. If it cannot move, mosrun says so and it runs here. Nothing
 /// is started where the daemon does not answer or no node has this name.
@@ -238,7 +239,7 @@ pub(crate) struct Tune {
 #[command(
     version,
     disable_help_flag = true,
-    override_usage = "mosrun [OPTIONS] NODE COMMAND...\n       mosrun [OPTIONS] {-h | -j NODES | -l | -L | -k} COMMAND...",
+    override_usage = "mosrun [OPTIONS] NODE COMMAND...\n       mosrun [OPTIONS] {-h | -j NODES | -l | -L | -k | -c | -i | -n | -s | -f} COMMAND...",
     after_help = "NODE is a node's number or name, 'home', or 'best' for the least loaded node.\n\
                   Ends as the program ends: with its exit code, or by its signal."
 )]
@@ -264,6 +265,11 @@ impl Mosrun {
     /// What is to run, and where.
     pub(crate) fn plan(&self) -> Result<Plan, Failure> {
         self.placing.plan(&self.words)
+    }
+
+    /// What was said and means nothing any more.
+    pub(crate) fn without_meaning(&self) -> Option<String> {
+        self.placing.nature.without_meaning()
     }
 }
 

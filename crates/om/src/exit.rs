@@ -59,7 +59,7 @@ impl fmt::Display for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
-        Failure::new(FailureKind::Broken, format!("{error:#}"))
+        Failure::new(FailureKind::Broken, model::one_line(error.as_ref()))
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::client::Client;
 use crate::exit::Failure;
+use crate::placing::Program;
 use control::{FailureKind, Request};
 use model::{Destination, ProcessId, ReasonCode};
 use nix::errno::Errno;
@@ -12,7 +13,7 @@ use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_s
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
 
 /// Signals that others send to a program to tell it something.
@@ -56,13 +57,10 @@ pub(crate) struct Job {
 
 impl Job {
     /// Starts a program; returns when its exec has succeeded.
-    pub(crate) fn start(command: &[OsString], signals: &Signals) -> Result<Job, Failure> {
-        let Some((program, rest)) = command.split_first() else {
-            return Err(Failure::new(FailureKind::BadRequest, "no command"));
-        };
-        let child = spawn(program, rest, &signals.mask).map_err(|errno| {
+    pub(crate) fn start(program: &Program, signals: &Signals) -> Result<Job, Failure> {
+        let child = spawn(program, &signals.mask).map_err(|errno| {
             let kind = if errno == Errno::ENOENT { FailureKind::NotFound } else { FailureKind::Broken };
-            Failure::new(kind, format!("cannot start '{}': {}", program.display(), errno.desc()))
+            Failure::new(kind, format!("cannot start '{}': {}", program.file.display(), errno.desc()))
         })?;
         Ok(Job { child, process: identify(child), wanted_to_end: false })
     }
@@ -131,11 +129,11 @@ fn start_ticks(stat: &str) -> Option<u64> {
 }
 
 /// Starts a program with a signal mask of its own, which std's `Command` cannot.
-fn spawn(program: &OsStr, arguments: &[OsString], mask: &SigSet) -> nix::Result<Pid> {
+fn spawn(program: &Program, mask: &SigSet) -> nix::Result<Pid> {
     let word = |word: &OsStr| CString::new(word.as_bytes()).map_err(|_| Errno::EINVAL);
-    let program = word(program)?;
-    let mut line = vec![program.clone()];
-    for argument in arguments {
+    let file = word(&program.file)?;
+    let mut line = Vec::new();
+    for argument in &program.arguments {
         line.push(word(argument)?);
     }
     let mut environment = Vec::new();
@@ -149,7 +147,7 @@ fn spawn(program: &OsStr, arguments: &[OsString], mask: &SigSet) -> nix::Result<
     attributes.set_sigmask(mask)?;
     // Rust's start-up ignores it in us.
     attributes.set_sigdefault(&SigSet::from_iter([Signal::SIGPIPE]))?;
-    posix_spawnp(&program, &PosixSpawnFileActions::init()?, &attributes, &line, &environment)
+    posix_spawnp(&file, &PosixSpawnFileActions::init()?, &attributes, &line, &environment)
 }
 
 #[cfg(test)]

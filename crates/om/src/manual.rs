@@ -1,5 +1,7 @@
 //! Manual pages and completions, made from the very declarations that parse the command lines.
 
+mod daemon;
+
 use crate::arguments::{Listing, Migrate, Mosctl, Mosrun, Om, Screen, Setpe, Tune, Wrapper};
 use crate::exit::Failure;
 use crate::wrappers::WRAPPERS;
@@ -23,7 +25,7 @@ fn tools() -> Vec<Command> {
         named(Setpe::command(), "setpe"),
         named(Tune::command(), "tune"),
     ];
-    tools.extend(WRAPPERS.iter().map(|(name, _, about)| named(Wrapper::command(), name).about(*about)));
+    tools.extend(WRAPPERS.iter().map(|(name, .., about)| named(Wrapper::command(), name).about(*about)));
     tools
 }
 
@@ -48,14 +50,17 @@ pub(crate) fn write(directory: &Path) -> Result<(), Failure> {
     let failed = || format!("failed to write into {}", directory.display());
     std::fs::create_dir_all(directory).with_context(failed)?;
     let pages = pages();
+    let source = concat!("openMosix ", env!("CARGO_PKG_VERSION"));
+    let mut text = Vec::new();
+    daemon::write(daemon::Omd::command(), source, &mut text).with_context(failed)?;
+    std::fs::write(directory.join("omd.8"), text).with_context(failed)?;
     for (name, command) in &pages {
         let mut text = Vec::new();
-        let source = concat!("openMosix ", env!("CARGO_PKG_VERSION"));
         let page = Man::new(command.clone()).title(name.to_uppercase()).section("1").source(source);
         page.render(&mut text).with_context(failed)?;
         std::fs::write(directory.join(format!("{name}.1")), text).with_context(failed)?;
     }
-    println!("{} pages", pages.len());
+    println!("{} pages", pages.len() + 1);
     Ok(())
 }
 
@@ -95,6 +100,7 @@ mod tests {
             assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{name}: {text}");
         }
         assert!(page("mosrun").unwrap().contains("rerun"));
+        assert!(directory.path().join("omd.8").is_file());
     }
 
     #[test]

@@ -53,8 +53,8 @@ const VERBS: &[(&str, Does)] = &[
     ("gettune", Instead("costs are not tuned by hand; 'om nodes' shows round trips")),
     ("getyard", Instead("a standard CPU has the speed 10000; 'om speed' shows this node's")),
     ("setyard", Instead("a standard CPU has the speed 10000 everywhere; 'om speed N' sets this node's")),
-    ("getdecay", Instead("statistics do not decay yet; 'om ps' shows what is known of processes")),
-    ("setdecay", Instead("statistics do not decay yet; 'om ps' shows what is known of processes")),
+    ("getdecay", Instead("how statistics decay is said of a program: 'mosrun -s', -f, -n, -c or -i")),
+    ("setdecay", Instead("how statistics decay is said of a program: 'mosrun -s', -f, -n, -c or -i")),
 ];
 
 fn plain(number: u64) -> String {

@@ -8,7 +8,7 @@ use crate::arguments::Mosrun;
 use crate::client::{Client, unexpected};
 use crate::exit::Failure;
 use crate::job::{End, Job, Signals};
-use crate::placing::Plan;
+use crate::placing::{Otherwise, Plan};
 use control::{Answer, FailureKind, Fate, Record, Request, What};
 use model::{Destination, ProcessId};
 use nix::sys::resource::{Resource, setrlimit};
@@ -24,6 +24,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(arguments: Mosrun) -> Result<ExitCode, Failure> {
     let plan = arguments.plan()?;
+    if let Some(line) = arguments.without_meaning() {
+        eprintln!("mosrun: {line}");
+    }
     carry_out(&plan, arguments.rerun.unwrap_or(0), &arguments.socket)
 }
 
@@ -36,7 +39,7 @@ pub(crate) fn carry_out(plan: &Plan, reruns: u32, socket: &Path) -> Result<ExitC
     let mut place_now = Some((client, destinations));
     let signals = Signals::block().map_err(anyhow::Error::from)?;
     for round in 1.. {
-        let mut job = Job::start(&plan.command, &signals)?;
+        let mut job = Job::start(&plan.program, &signals)?;
         if let Some((client, destinations)) = place_now.take() {
             job.go(client, destinations);
         }
@@ -63,7 +66,16 @@ pub(crate) fn carry_out(plan: &Plan, reruns: u32, socket: &Path) -> Result<ExitC
 /// Where it is to go, and whom to ask to move it there.
 fn place(plan: &Plan, socket: &Path) -> Result<(Client, Vec<Destination>), Failure> {
     let mut client = Client::connect(socket)?;
-    let destinations = plan.start.destinations(&mut client)?;
+    let destinations = match plan.start.destinations(&mut client) {
+        Err(failure)
+            if plan.otherwise == Otherwise::RunsHere
+                && matches!(failure.kind, FailureKind::NotFound | FailureKind::Refused) =>
+        {
+            eprintln!("mosrun: it runs here: {failure}");
+            Vec::new()
+        }
+        destinations => destinations?,
+    };
     Ok((client, destinations))
 }
 

@@ -3,13 +3,15 @@
 //!
 //! What is drawn is a pure function of the last answer, the view and the size; everything that is not pure is here. Asking
 //! has a thread of its own, so that keys are never slow; a daemon that is gone is asked again until it is back, and the
-//! last answer stays on the screen meanwhile.
+//! last answer stays on the screen meanwhile. What signals do to the terminal is in [`crate::terminal`].
 
 use crate::arguments::Screen as Arguments;
 use crate::client::Client;
 use crate::exit::Failure;
+use crate::terminal::{Terminal, end_by};
 use anyhow::Context as _;
 use control::{Answer, Request};
+use nix::sys::signal::Signal;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::layout::{Rect, Size};
@@ -61,22 +63,29 @@ pub(crate) fn run(arguments: &Arguments, mut screen: impl Screen) -> Result<(), 
             ratatui::crossterm::terminal::size().map_or(PAPER, |(width, height)| Size { width, height });
         return crate::commands::print(text(&screen, size).as_bytes());
     }
+    let mut terminal = Terminal::take().context("failed to set up the terminal")?;
     let (sender, answers) = mpsc::sync_channel(1);
     let (request, socket) = (screen.request(), socket.clone());
     std::thread::spawn(move || ask(&socket, &request, &sender));
-    let mut terminal = ratatui::try_init().context("failed to set up the terminal")?;
     let outcome = turn(&mut terminal, &mut screen, &answers);
-    ratatui::restore();
-    Ok(outcome.context("failed to draw on the terminal")?)
+    terminal.give_back();
+    if let Some(signal) = outcome.context("failed to draw on the terminal")? {
+        end_by(signal);
+    }
+    Ok(())
 }
 
+/// Shows it until somebody quits it, or the signal comes that it answers.
 fn turn(
-    terminal: &mut ratatui::DefaultTerminal,
+    terminal: &mut Terminal,
     screen: &mut impl Screen,
     answers: &Receiver<Result<Answer, Failure>>,
-) -> std::io::Result<()> {
+) -> std::io::Result<Option<Signal>> {
     let mut trouble = None;
     loop {
+        if let Some(signal) = terminal.heed()? {
+            return Ok(Some(signal));
+        }
         while let Ok(answer) = answers.try_recv() {
             trouble = match answer {
                 Ok(answer) => {
@@ -85,7 +94,7 @@ fn turn(
                 Err(failure) => Some(failure.to_string()),
             };
         }
-        terminal.draw(|frame| {
+        terminal.screen.draw(|frame| {
             let (body, foot) = split(frame.area());
             screen.draw(body, frame.buffer_mut());
             let line = trouble.as_deref().unwrap_or("q quits, h helps");
@@ -95,15 +104,18 @@ fn turn(
         if event::poll(TURN)?
             && let Event::Key(key) = event::read()?
             && key.kind != KeyEventKind::Release
-            && (quits(key) || screen.key(key.code) == Flow::Quit)
         {
-            return Ok(());
+            if with_control(key, 'z') {
+                terminal.stop()?;
+            } else if with_control(key, 'c') || screen.key(key.code) == Flow::Quit {
+                return Ok(None);
+            }
         }
     }
 }
 
-fn quits(key: KeyEvent) -> bool {
-    key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c')
+fn with_control(key: KeyEvent, letter: char) -> bool {
+    key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char(letter)
 }
 
 fn split(area: Rect) -> (Rect, Rect) {

@@ -60,21 +60,10 @@ pub(crate) fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("omd: failed to {}", one_line(&error));
+            eprintln!("omd: failed to {}", model::one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error and its causes, without saying anything twice: most errors end with their cause already.
-fn one_line(error: &anyhow::Error) -> String {
-    let mut line = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string).filter(|cause| !cause.is_empty()) {
-        if !line.ends_with(&cause) {
-            line = format!("{line}: {cause}");
-        }
-    }
-    line.replace('\n', " ")
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {

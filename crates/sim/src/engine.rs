@@ -45,6 +45,8 @@ pub struct Process {
     index: usize,
     /// Its moves.
     pub moves: Vec<Duration>,
+    /// Whether it has ever been on the last machine.
+    pub was_on_last: bool,
 }
 
 impl Process {
@@ -60,6 +62,7 @@ impl Process {
             stay: 0,
             index: 0,
             moves: Vec::new(),
+            was_on_last: false,
         }
     }
 }
@@ -164,10 +167,12 @@ pub struct Engine {
 impl Engine {
     /// A process begins or goes on here.
     pub fn add(&mut self, process: usize, to: usize, now: Duration) {
+        let last = self.machines.len() - 1;
         let machine = &mut self.machines[to];
         machine.advance(now);
         let it = &mut self.processes[process];
         it.at = At::On(to);
+        it.was_on_last |= to == last;
         it.since = machine.count;
         it.stay += 1;
         it.index = machine.processes.len();

@@ -8,6 +8,9 @@
 
 pub mod contender;
 pub mod engine;
+pub mod kept;
+pub mod liar;
+pub mod many;
 pub mod measure;
 pub mod network;
 pub mod report;

@@ -1,5 +1,6 @@
 //! The network between the nodes: it delays, loses and is cut in two.
 
+use crate::liar::Lie;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use std::time::Duration;
@@ -15,11 +16,13 @@ pub struct Trouble {
     pub partition: Option<(Duration, Duration)>,
     /// When the last node of the cluster crashes and when it is back, empty.
     pub crash: Option<(Duration, Duration)>,
+    /// What the last node of the cluster lies about.
+    pub lie: Option<Lie>,
 }
 
 impl Default for Trouble {
     fn default() -> Trouble {
-        Trouble { loss: 0.0, delay: Duration::from_micros(100), partition: None, crash: None }
+        Trouble { loss: 0.0, delay: Duration::from_micros(100), partition: None, crash: None, lie: None }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tables and JSON.
 
-use crate::measure::Summary;
+use crate::measure::{Against, Measures, Summary};
 use crate::scenario::Scenario;
 use crate::spreading::Spreading;
 use comfy_table::Table;
@@ -26,7 +26,7 @@ impl Report {
         Report { scenario: scenario.name, about: scenario.about, nodes: scenario.machines.len(), policies }
     }
 
-    /// As a table for people, in Markdown.
+    /// As a table for people, in Markdown. What is bold in a column is best, or cannot be told from the best.
     pub fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(ASCII_MARKDOWN);
@@ -36,31 +36,29 @@ impl Report {
             "vs first",
             "median run",
             "p95",
+            "over-shoot ± se",
             "moves/job",
             "MB/job",
-            "over-shoot",
             "makespan s",
             "over memory s/job",
             "age s",
             "B/node/s",
             "questions/job",
         ]);
+        let slowdown = best(&self.policies, |summary| summary.slowdown_against);
+        let p95 = best(&self.policies, |summary| summary.p95_against);
+        let over_shoot = best(&self.policies, |summary| summary.over_shoot_against);
         for (index, summary) in self.policies.iter().enumerate() {
             let mean = &summary.mean;
-            let against = match (index, summary.against_first) {
-                (0, _) => "—".to_owned(),
-                (_, ratio) if ratio >= 2.0 => format!("×{ratio:.1}"),
-                (_, ratio) => format!("{:+.1} %", 100.0 * (ratio - 1.0)),
-            };
             table.add_row([
                 summary.policy.to_owned(),
-                format!("{:.3} ± {:.3}", mean.slowdown, summary.standard_error),
-                against,
+                bold(slowdown[index], format!("{:.3} ± {:.3}", mean.slowdown, summary.standard_error)),
+                if index == 0 { "—".to_owned() } else { ratio(summary.slowdown_against) },
                 format!("{:.3}", summary.median),
-                format!("{:.2}", mean.p95),
+                bold(p95[index], format!("{:.2}", mean.p95)),
+                bold(over_shoot[index], format!("{:.2} ± {:.2}", mean.over_shoot, summary.over_shoot_error)),
                 format!("{:.3}", mean.moves),
                 format!("{:.1}", mean.moved_mb),
-                format!("{:.2}", mean.over_shoot),
                 format!("{:.1}", mean.makespan_s),
                 format!("{:.2}", mean.thrashed_s),
                 format!("{:.2}", mean.age_s),
@@ -81,6 +79,39 @@ impl Report {
                 .map(|violation| format!("\nbroken by {}: {violation}", summary.policy))
         });
         format!("{head}\n\n{table}{}", unfinished.chain(violations).collect::<String>())
+    }
+}
+
+/// Which of them are best, or cannot be told from the best, the least being best. All are compared with the first one: what
+/// is better than it for sure is before it, and then the least counts alone.
+fn best(policies: &[Summary], of: impl Fn(&Summary) -> Against) -> Vec<bool> {
+    let least = policies.iter().map(&of).min_by(|one, other| one.value.total_cmp(&other.value));
+    let Some(least) = least else { return Vec::new() };
+    let (Some(first), true) = (policies.first().map(&of), policies.len() > 1) else {
+        return vec![false; policies.len()];
+    };
+    policies
+        .iter()
+        .map(of)
+        .map(|one| {
+            let first_is_beaten = least.high < first.value;
+            if first_is_beaten { one.value <= least.value } else { one.low <= first.value }
+        })
+        .collect()
+}
+
+fn bold(is: bool, text: String) -> String {
+    if is { format!("**{text}**") } else { text }
+}
+
+/// A ratio as people read it, with how sure it is.
+fn ratio(against: Against) -> String {
+    let Against { value, low, high } = against;
+    let half = (high - low) / 2.0;
+    if value >= 2.0 {
+        format!("×{value:.1} ± {half:.1}")
+    } else {
+        format!("{:+.1} ± {:.1} %", 100.0 * (value - 1.0), 100.0 * half)
     }
 }
 
@@ -108,6 +139,37 @@ pub fn spreading_table(rows: &[Spreading]) -> String {
             format!("{:.1}", row.age_s_max),
             format!("{:.0}", row.bytes_per_node_s),
             row.message_bytes_max.to_string(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// A table of brokers at work in several sizes of cluster.
+pub fn brokers_table(rows: &[(usize, Measures)]) -> String {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN);
+    table.set_header([
+        "nodes",
+        "processes ended",
+        "mean slowdown",
+        "mean age s",
+        "oldest s",
+        "gossip B/node/s",
+        "agreement B/node/s",
+        "largest message B",
+        "entries kept at most",
+    ]);
+    for (nodes, run) in rows {
+        table.add_row([
+            nodes.to_string(),
+            run.done.to_string(),
+            format!("{:.3}", run.slowdown),
+            format!("{:.2}", run.age_s),
+            format!("{:.1}", run.age_s_max),
+            format!("{:.0}", run.gossip_bytes_per_node_s),
+            format!("{:.0}", run.bytes_per_node_s - run.gossip_bytes_per_node_s),
+            run.message_bytes_max.to_string(),
+            run.table_entries_max.to_string(),
         ]);
     }
     table.to_string()

@@ -1,12 +1,14 @@
 //! A run: machines, network, and on each node the real broker with real messages.
 //!
-//! Everything that happens is in one queue, ordered by time and then by when it was put there; chance comes from the seed.
-//! So a run is the same each time.
+//! Everything that happens is in one queue, ordered by time and then by when it was put there, but for what happens to every
+//! node again and again ([`rounds`]); chance comes from the seed. So a run is the same each time.
 
 mod obey;
+mod rounds;
 
 use crate::contender::Contender;
 use crate::engine::{At, Engine, Machine, Process};
+use crate::liar::Liar;
 use crate::measure::Measures;
 use crate::network::{Network, Trouble};
 use crate::scenario::{BANDWIDTH_MB_S, MOVE_FIXED_S, REMOTE_START_S, Scenario, THRASH};
@@ -18,6 +20,7 @@ use model::limits::MOVES_PER_MINUTE_MAX;
 use model::{NodeId, ProcessId};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+use rounds::Rounds;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -45,6 +48,8 @@ pub struct Plan<'a> {
     pub trouble: Trouble,
     /// Time between two messages of load information; none: as usual.
     pub spread: Option<Duration>,
+    /// Time after which it ends, whatever is left to do; none: when all is done.
+    pub lasts: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -63,9 +68,7 @@ enum Happening {
         ticket: Option<Ticket>,
     },
     /// A move is over.
-    Landing(Landing),
-    Tick(usize),
-    Spread(usize),
+    Landing(Box<Landing>),
     Mail {
         from: usize,
         to: usize,
@@ -137,6 +140,8 @@ struct World<'a> {
     network: Network,
     queue: std::collections::BinaryHeap<Reverse<Queued>>,
     order: u64,
+    ticks: Rounds,
+    spreads: Rounds,
     now: Duration,
     rng: SmallRng,
     /// Processes that have come and not ended.
@@ -144,9 +149,16 @@ struct World<'a> {
     next_arrival: usize,
     questions: u64,
     over_shoot: f64,
+    difference_max: f64,
     moved_mb: f64,
     ages: (f64, u64),
+    age_s_max: f64,
+    gossip_bytes: u64,
+    message_bytes_max: usize,
+    table_entries_max: usize,
     slowdowns: Vec<f64>,
+    others: (f64, u64),
+    liar: Option<Liar>,
     lost: usize,
     /// Processes that look for a place.
     placing: BTreeMap<usize, ()>,
@@ -166,10 +178,9 @@ fn machine_of(node: NodeId) -> usize {
 pub fn run(plan: &Plan<'_>) -> Measures {
     let mut world = World::new(plan);
     world.begin();
-    while let Some(Reverse(next)) = world.queue.pop() {
-        world.now = next.at;
-        world.happen(next.what);
-        if world.slowdowns.len() + world.lost == world.engine.processes.len() || world.now > LASTS_MAX {
+    let lasts = plan.lasts.unwrap_or(LASTS_MAX);
+    while world.happen_next() {
+        if world.slowdowns.len() + world.lost == world.engine.processes.len() || world.now > lasts {
             break;
         }
     }
@@ -208,6 +219,8 @@ impl<'a> World<'a> {
             network: Network::new(plan.trouble.clone(), count, plan.seed ^ 0x6e65_7477),
             queue: std::collections::BinaryHeap::new(),
             order: 0,
+            ticks: Rounds::default(),
+            spreads: Rounds::default(),
             now: Duration::ZERO,
             // The work is the same for all policies; what they draw by chance is not taken from the same source.
             rng: SmallRng::seed_from_u64(plan.seed ^ 0x706f_6c69),
@@ -215,9 +228,16 @@ impl<'a> World<'a> {
             next_arrival: 0,
             questions: 0,
             over_shoot: 0.0,
+            difference_max: 0.0,
             moved_mb: 0.0,
             ages: (0.0, 0),
+            age_s_max: 0.0,
+            gossip_bytes: 0,
+            message_bytes_max: 0,
+            table_entries_max: 0,
             slowdowns: Vec::new(),
+            others: (0.0, 0),
+            liar: plan.trouble.lie.map(Liar::new),
             lost: 0,
             placing: BTreeMap::new(),
             violations: Vec::new(),
@@ -226,13 +246,11 @@ impl<'a> World<'a> {
 
     fn begin(&mut self) {
         self.tell_members();
-        for node in 0..self.nodes.len() {
-            let phase: f64 = self.rng.random();
-            self.put(self.settings.tick.mul_f64(phase), Happening::Tick(node));
-            if self.plan.contender.informed {
-                // The cluster is older than its work: everybody has heard of everybody who can be heard of.
-                self.put(self.settings.spread.mul_f64(phase), Happening::Spread(node));
-            }
+        let phases: Vec<f64> = self.nodes.iter().map(|_| self.rng.random()).collect();
+        self.ticks = Rounds::new(self.settings.tick, &phases);
+        if self.plan.contender.informed {
+            // The cluster is older than its work: everybody has heard of everybody who can be heard of.
+            self.spreads = Rounds::new(self.settings.spread, &phases);
         }
         match self.plan.scenario.at_once {
             Some(count) => (0..count).for_each(|_| self.put_next_arrival(None)),
@@ -261,6 +279,31 @@ impl<'a> World<'a> {
         self.next_arrival += 1;
     }
 
+    /// Whether there was anything left to happen.
+    fn happen_next(&mut self) -> bool {
+        let queued = self.queue.peek().map_or(Duration::MAX, |Reverse(next)| next.at);
+        let (tick, spread) = (self.ticks.next(), self.spreads.next());
+        if tick <= spread && tick <= queued && tick < Duration::MAX {
+            self.now = tick;
+            let node = self.ticks.pass();
+            self.step(node, Event::Tick);
+            self.check_tables(node);
+            // All of them each time would be the square of their number.
+            if node == 0 {
+                self.difference_max = self.difference_max.max(self.difference());
+            }
+        } else if spread <= queued && spread < Duration::MAX {
+            self.now = spread;
+            let node = self.spreads.pass();
+            self.step(node, Event::Spread);
+        } else {
+            let Some(Reverse(next)) = self.queue.pop() else { return false };
+            self.now = next.at;
+            self.happen(next.what);
+        }
+        true
+    }
+
     fn happen(&mut self, what: Happening) {
         match what {
             Happening::Arrival(process) => self.arrive(process),
@@ -270,15 +313,7 @@ impl<'a> World<'a> {
                 }
             }
             Happening::Start { process, on, ticket } => self.start_away(process, on, ticket),
-            Happening::Landing(landing) => self.land(landing),
-            Happening::Tick(node) => {
-                self.put(self.now + self.settings.tick, Happening::Tick(node));
-                self.step(node, Event::Tick);
-            }
-            Happening::Spread(node) => {
-                self.put(self.now + self.settings.spread, Happening::Spread(node));
-                self.step(node, Event::Spread);
-            }
+            Happening::Landing(landing) => self.land(*landing),
             Happening::Mail { from, to, message } => {
                 let message = *message;
                 self.step(to, Event::Message { from: id(from), message });
@@ -303,8 +338,10 @@ impl<'a> World<'a> {
             return self.lose(process);
         }
         let known = self.nodes[home].broker.window().known(self.now);
-        let (sum, count) = known.fold((0.0, 0), |(sum, count), one| (sum + one.age.as_secs_f64(), count + 1));
-        self.ages = (self.ages.0 + sum, self.ages.1 + count);
+        for age_s in known.map(|one| one.age.as_secs_f64()) {
+            self.ages = (self.ages.0 + age_s, self.ages.1 + 1);
+            self.age_s_max = self.age_s_max.max(age_s);
+        }
         self.placing.insert(process, ());
         let work = &self.engine.processes[process].work;
         let job = Job { memory_mb: work.expected_mb, ..self.job(process) };
@@ -320,7 +357,11 @@ impl<'a> World<'a> {
         self.running -= 1;
         let it = &self.engine.processes[process];
         let (home, work) = (it.work.home, it.work);
-        self.slowdowns.push((self.now - it.came).as_secs_f64() / work.cpu_s);
+        let slowdown = (self.now - it.came).as_secs_f64() / work.cpu_s;
+        self.slowdowns.push(slowdown);
+        if !it.was_on_last && home != self.nodes.len() - 1 {
+            self.others = (self.others.0 + slowdown, self.others.1 + 1);
+        }
         if home != on {
             self.notice(on, home, Event::Left { at: id(on), job });
         }
@@ -394,7 +435,22 @@ impl<'a> World<'a> {
         (0..self.nodes.len()).for_each(|node| self.step(node, Event::Members(members.clone())));
     }
 
+    /// Between the node with the most processes per CPU and that with the fewest.
+    fn difference(&self) -> f64 {
+        let live = self.engine.machines.iter().filter(|machine| machine.up);
+        let (least, most) = live
+            .map(|machine| machine.processes.len() as f64 / machine.spec.cpus)
+            .fold((f64::INFINITY, 0.0_f64), |(least, most), load| (least.min(load), most.max(load)));
+        (most - least).max(0.0)
+    }
+
     fn finish(self) -> Measures {
+        let difference = self.difference();
+        let of_all = self.engine.processes.iter().map(|process| &process.moves);
+        let moves_per_minute_max = of_all.clone().map(|moves| most_in_a_minute(moves)).max().unwrap_or(0);
+        let last_minute = self.now.saturating_sub(Duration::from_secs(60));
+        let late = of_all.map(|moves| moves.iter().filter(|moment| **moment >= last_minute).count());
+        let moves_in_last_minute_max = late.max().unwrap_or(0);
         let mut sorted = self.slowdowns;
         sorted.sort_by(f64::total_cmp);
         let done = sorted.len();
@@ -404,14 +460,23 @@ impl<'a> World<'a> {
         let lasted_s = self.now.as_secs_f64();
         Measures {
             slowdown: sorted.iter().sum::<f64>() / count,
+            slowdown_of_others: self.others.0 / self.others.1.max(1) as f64,
             p95: sorted.get(done * 95 / 100).copied().unwrap_or(0.0),
             moves: moves as f64 / count,
+            moves_per_minute_max,
+            moves_in_last_minute_max,
+            difference_max: self.difference_max,
+            difference,
             moved_mb: self.moved_mb / count,
             over_shoot: self.over_shoot,
             makespan_s: lasted_s - WARM_UP.as_secs_f64(),
             thrashed_s: thrashed_s / count,
             age_s: self.ages.0 / self.ages.1.max(1) as f64,
+            age_s_max: self.age_s_max,
             bytes_per_node_s: self.network.bytes as f64 / self.nodes.len() as f64 / lasted_s,
+            gossip_bytes_per_node_s: self.gossip_bytes as f64 / self.nodes.len() as f64 / lasted_s,
+            message_bytes_max: self.message_bytes_max,
+            table_entries_max: self.table_entries_max,
             questions: self.questions as f64 / count,
             done,
             lost: self.lost,
@@ -423,3 +488,11 @@ impl<'a> World<'a> {
 
 /// Time before the first process comes, in which news spread.
 const WARM_UP: Duration = Duration::from_secs(30);
+
+/// How many of these moments, the earliest first, lie within one minute at most.
+fn most_in_a_minute(moments: &[Duration]) -> usize {
+    let within = |(index, first): (usize, &Duration)| {
+        moments[index..].iter().take_while(|moment| **moment - *first < Duration::from_secs(60)).count()
+    };
+    moments.iter().enumerate().map(within).max().unwrap_or(0)
+}

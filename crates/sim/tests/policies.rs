@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "scenarios and policies of a test exist")]
 
 use sim::contender;
+use sim::liar::Lie;
 use sim::measure::{Measures, Summary};
 use sim::network::Trouble;
 use sim::scenario::Scenario;
@@ -20,7 +21,7 @@ fn runs_in(
     let contender = contender::named(policy).unwrap();
     let spread = spread.map(Duration::from_secs_f64);
     (FIRST_SEED..FIRST_SEED + seeds)
-        .map(|seed| run(&Plan { scenario, contender, seed, trouble: trouble.clone(), spread }))
+        .map(|seed| run(&Plan { scenario, contender, seed, trouble: trouble.clone(), spread, lasts: None }))
         .collect()
 }
 
@@ -139,3 +140,25 @@ fn a_partition_that_heals_and_a_crash_leave_nothing_behind() {
         }
     }
 }
+
+/// Who lies harms at most those that come to it.
+#[test]
+fn a_liar_harms_nobody_but_itself() {
+    for (scenario, seeds) in [("b", 3), ("dt", 5), ("e", 5)] {
+        let scenario = Scenario::named(scenario).unwrap();
+        let with = |lie| {
+            let runs = runs_in(&scenario, "ums", seeds, &Trouble { lie, ..Trouble::default() }, None);
+            good(&runs);
+            mean(&runs, |run| run.slowdown_of_others)
+        };
+        let peace = with(None);
+        for lie in Lie::ALL {
+            let others = with(Some(lie));
+            println!("{}: {peace:.3}, with {lie:?} {others:.3}", scenario.name);
+            assert!(others <= HARM * peace, "{}: {peace}, with {lie:?} {others}", scenario.name);
+        }
+    }
+}
+
+/// By how much processes that have nothing to do with a liar may be slower: the others have its share of the work.
+const HARM: f64 = 1.1;

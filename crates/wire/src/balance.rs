@@ -230,8 +230,14 @@ pub enum BalanceError {
 /// The bytes of a message.
 pub fn encode(message: &Message) -> Result<Vec<u8>, BalanceError> {
     check(message)?;
-    let bytes = postcard::to_stdvec(message)?;
-    if bytes.len() > BALANCE_BYTES_MAX { Err(BalanceError::TooLarge(bytes.len())) } else { Ok(bytes) }
+    let mut buffer = [0; BALANCE_BYTES_MAX];
+    match postcard::to_slice(message, &mut buffer) {
+        Ok(bytes) => Ok(bytes.to_vec()),
+        Err(postcard::Error::SerializeBufferFull) => {
+            Err(BalanceError::TooLarge(postcard::experimental::serialized_size(message)?))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The message in a datagram.
@@ -290,6 +296,11 @@ mod tests {
         let message = Message::Gossip(vec![aged.clone(); GOSSIP_ENTRIES_MAX]);
         let bytes = encode(&message).unwrap();
         assert_eq!(decode(&bytes), Ok(message));
+        let absurd = Entry { memory_total_kb: u64::MAX, memory_free_kb: u64::MAX, ..large() };
+        let absurd = Message::Gossip(vec![Aged { age_ms: u32::MAX, entry: absurd }; GOSSIP_ENTRIES_MAX]);
+        let bytes = postcard::to_stdvec(&absurd).unwrap().len();
+        assert!(bytes > BALANCE_BYTES_MAX);
+        assert_eq!(encode(&absurd), Err(BalanceError::TooLarge(bytes)));
         let more = Message::Gossip(vec![aged; GOSSIP_ENTRIES_MAX + 1]);
         assert_eq!(encode(&more), Err(BalanceError::TooMany(GOSSIP_ENTRIES_MAX + 1)));
     }

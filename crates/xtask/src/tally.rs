@@ -13,15 +13,17 @@ impl Tally {
     ///
     /// Knows the last lines of the standard harness (`test result: ok. 3 passed; 0 failed; 1 ignored; ...`) and of
     /// nextest (`Summary [ 0.1s] 4 tests run: 3 passed, 1 failed, 2 skipped`).
+    ///
+    /// Where nextest sums up, it alone counts: it shows all that a failed test has printed, and that test was run by a standard
+    /// harness, which has counted it already.
     pub(crate) fn read<'a>(lines: impl IntoIterator<Item = &'a str>) -> Tally {
+        let lines: Vec<&str> = lines.into_iter().map(str::trim_start).collect();
+        let summaries = lines.iter().filter_map(|line| line.strip_prefix("Summary [")?.split_once("run: "));
+        let summaries: Vec<&str> = summaries.map(|(_, counts)| counts).collect();
+        let results = lines.iter().filter_map(|line| line.strip_prefix("test result: "));
+        let counted = if summaries.is_empty() { results.collect() } else { summaries };
         let mut tally = Tally::default();
-        for line in lines {
-            let line = line.trim_start();
-            let counts = match (line.strip_prefix("test result: "), line.strip_prefix("Summary [")) {
-                (Some(rest), _) => rest,
-                (None, Some(rest)) => rest.split_once("run: ").map_or("", |(_, counts)| counts),
-                (None, None) => continue,
-            };
+        for counts in counted {
             for part in counts.split([';', ',', '.']) {
                 let mut words = part.split_whitespace();
                 let (Some(count), Some(kind)) = (words.next().and_then(|n| n.parse().ok()), words.next())
@@ -75,5 +77,22 @@ mod tests {
         check(&["     Summary [   0.014s] 6 tests run: 5 passed (1 slow), 1 failed, 2 skipped"], 5, 1, 2);
         check(&["     Summary [   0.014s] 2 tests run: 1 passed, 1 timed out, 0 skipped"], 1, 1, 0);
         check(&["test a ... ok", "hello 3 passed"], 0, 0, 0);
+        let two =
+            ["test result: ok. 3 passed; 0 failed", "test result: FAILED. 1 passed; 1 failed; 2 ignored"];
+        check(&two, 4, 1, 2);
+    }
+
+    #[test]
+    fn a_failed_test_that_nextest_shows_is_counted_once() {
+        let shown = [
+            "        FAIL [   0.005s] (1/2) xtask tally::tests::it_fails",
+            "  stdout ───",
+            "    running 1 test",
+            "    test tally::tests::it_fails ... FAILED",
+            "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0.00s",
+            "     Summary [   0.006s] 2 tests run: 1 passed, 1 failed, 9 skipped",
+            "        FAIL [   0.005s] (1/2) xtask tally::tests::it_fails",
+        ];
+        check(&shown, 1, 1, 9);
     }
 }

@@ -39,7 +39,7 @@ impl Broker {
         });
         let Some((negotiation, since)) = asking else {
             // Too late to be weighed, or asked for nothing but to be known.
-            if self.members.binary_search(&from).is_ok() {
+            if self.members.contains(from) {
                 self.window.learn(now, from, entry, Duration::ZERO);
             }
             return;
@@ -132,7 +132,7 @@ impl Broker {
         let request = Message::Reserve { number, seen, job, hold_ms };
         out.push(Action::Send { to: place.node, message: request.clone() });
         self.note(now, place.node, Some(number), 1.0, &negotiation.job);
-        negotiation.phase = Phase::Reserving { node: place.node, since: now, request };
+        negotiation.phase = Phase::Reserving { node: place.node, since: now, seen, request };
         negotiation.again = 0;
         negotiation.until = now + self.links.patience(std::iter::once(place.node), self.settings.ask_timeout);
         negotiation.rounds += 1;
@@ -195,14 +195,20 @@ impl Broker {
         out: &mut Vec<Action>,
     ) {
         let Some(negotiation) = self.negotiations.get(number) else { return };
-        let Phase::Reserving { node, since, .. } = negotiation.phase else { return };
+        let Phase::Reserving { node, since, seen, .. } = negotiation.phase else { return };
         if node != from {
             return;
         }
         let sound = Sound::judge(entry.clone()).ok().filter(|sound| sound.node() == from);
-        match (why, sound) {
-            (Refusal::Changed, Some(sound)) => {
-                let state = sound.state(self.settings.thrash);
+        let (width, memory_mb) = (negotiation.job.width, negotiation.job.memory_mb);
+        let state = sound.map(|sound| sound.state(self.settings.thrash));
+        // Who refuses because it is fuller than it seemed, and does not say so, would be asked again and again.
+        let worse = state.filter(|state| {
+            let seemed = state.stretch(jobs_of(seen) + width, memory_mb_of(seen) + memory_mb);
+            state.stretch_with(width, memory_mb) > seemed
+        });
+        match (why, worse) {
+            (Refusal::Changed, Some(state)) => {
                 if let Some(candidate) = negotiation.candidate(from) {
                     candidate.said = Some((state, since));
                 }
@@ -293,6 +299,16 @@ fn question_again(number: u32, negotiation: &Negotiation) -> Vec<(NodeId, Messag
             silent.map(|candidate| (candidate.node, Message::Ask { number })).collect()
         }
     }
+}
+
+/// The processes that somebody saw on a node.
+pub(super) fn jobs_of(seen: Seen) -> f64 {
+    f64::from(seen.jobs_hundredths) / 100.0
+}
+
+/// Their memory.
+pub(super) fn memory_mb_of(seen: Seen) -> f64 {
+    seen.memory_taken_kb as f64 / KB_PER_MB
 }
 
 fn brief(job: &Job, errand: Errand, moves_ms: Vec<u32>) -> Brief {

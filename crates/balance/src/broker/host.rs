@@ -1,5 +1,6 @@
 //! The other side: a node that is asked tells the truth, and promises room or refuses.
 
+use super::agree::{jobs_of, memory_mb_of};
 use super::rooms::Ticket;
 use super::{Action, Broker};
 use crate::entry::{KB_PER_MB, Sound};
@@ -49,7 +50,7 @@ impl Broker {
         let switched_off = entry.switches.intersects(Switches::BLOCK | Switches::NO_GUESTS);
         let guests = self.own.guests() + self.rooms.guests(self.me);
         // What is refused by what the asker cannot know comes before what it could have seen.
-        if !comes_home && (switched_off || self.members.binary_search(&asker).is_err()) {
+        if !comes_home && (switched_off || !self.members.contains(asker)) {
             Some(Refusal::NoGuests)
         } else if self.rooms.is_full_for(asker) || (!comes_home && guests >= self.own.guests_max()) {
             Some(Refusal::Full)
@@ -70,10 +71,7 @@ impl Broker {
         let state = sound.state(self.settings.thrash);
         let width = f64::from(job.width_hundredths) / 100.0;
         let memory_mb = job.memory_kb as f64 / KB_PER_MB;
-        let expected = state.stretch(
-            f64::from(seen.jobs_hundredths) / 100.0 + width,
-            seen.memory_taken_kb as f64 / KB_PER_MB + memory_mb,
-        );
+        let expected = state.stretch(jobs_of(seen) + width, memory_mb_of(seen) + memory_mb);
         state.stretch_with(width, memory_mb) > expected * CHANGED_MIN
     }
 }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Deeds that are remembered at most.
-const NOTES_MAX: usize = 4096;
+pub(super) const NOTES_MAX: usize = 4096;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Note {
@@ -34,6 +34,10 @@ impl Ledger {
             self.0.pop_front();
         }
         self.0.push_back(note);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// It did not happen after all.

@@ -55,6 +55,10 @@ impl Links {
         });
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
     pub(super) fn forget(&mut self, node: NodeId) {
         self.known.remove(&node);
     }

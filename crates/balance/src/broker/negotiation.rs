@@ -8,7 +8,7 @@ use model::NodeId;
 use model::limits::PLACEMENTS_MAX;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use wire::balance::Message;
+use wire::balance::{Message, Seen};
 
 /// What is looking for a place.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +30,7 @@ pub(super) struct Candidate {
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
     Asking { since: Duration },
-    Reserving { node: NodeId, since: Duration, request: Message },
+    Reserving { node: NodeId, since: Duration, seen: Seen, request: Message },
 }
 
 #[derive(Clone, Debug)]
@@ -103,6 +103,15 @@ impl Negotiations {
     /// Whether a promise was taken up lately.
     pub(super) fn is_taken_up(&self, by: NodeId, number: u32) -> bool {
         self.taken.contains(&(by, number))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// How many of those are remembered.
+    pub(super) fn taken_up(&self) -> usize {
+        self.taken.len()
     }
 
     /// Those whose time is up.

@@ -39,6 +39,10 @@ impl Rooms {
         self.0.len() >= RESERVATIONS_MAX || held >= RESERVATIONS_PER_NODE_MAX
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -54,7 +58,10 @@ impl Rooms {
 
     /// Drops what nobody came for.
     pub(super) fn expire(&mut self, now: Duration) {
-        self.0.retain(|_, room| room.until > now);
+        // At each event, and mostly there are none.
+        if !self.0.is_empty() {
+            self.0.retain(|_, room| room.until > now);
+        }
     }
 
     /// Drops what a node that is gone was promised.

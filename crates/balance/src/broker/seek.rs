@@ -251,7 +251,7 @@ impl Broker {
             std::iter::once(job.home).chain(owners)
         });
         let unknown: BTreeSet<NodeId> = partners
-            .filter(|partner| self.members.binary_search(partner).is_ok())
+            .filter(|partner| self.members.contains(*partner))
             .filter(|partner| self.window.of(*partner, now).is_none())
             .take(ASK_TALKED_TO)
             .collect();
@@ -270,7 +270,7 @@ impl Broker {
         rng: &mut dyn Rng,
         out: &mut Vec<Action>,
     ) {
-        if entry.node == from && self.members.binary_search(&from).is_ok() {
+        if entry.node == from && self.members.contains(from) {
             self.window.learn(now, from, entry, Duration::ZERO);
             self.look(now, Some(from), rng, out);
         }

@@ -2,11 +2,14 @@
 
 use crate::job::JobId;
 use crate::settings::{MANUAL_REST_S, RESIDENCY_FREEZES, RESIDENCY_S_MIN};
-use model::limits::MOVES_PER_MINUTE_MAX;
+use model::limits::{JOBS_MAX, MOVES_PER_MINUTE_MAX};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// Processes that are remembered at most: as many as are looked at, and as many that have come since.
+pub(super) const STAYS_MAX: usize = 2 * JOBS_MAX;
 
 #[derive(Clone, Debug, Default)]
 struct Stay {
@@ -27,12 +30,25 @@ impl Stays {
         let mut moves: Vec<Duration> =
             before_ms.iter().map(|ago| now.saturating_sub(Duration::from_millis(u64::from(*ago)))).collect();
         moves.push(now);
+        self.make_room();
         self.0.insert(id, Stay { rests_until: now + Duration::from_secs_f64(rest_s), moves });
     }
 
     /// Somebody has moved it by hand.
     pub(super) fn ordered(&mut self, now: Duration, id: JobId) {
+        self.make_room();
         self.0.entry(id).or_default().rests_until = now + Duration::from_secs_f64(MANUAL_REST_S);
+    }
+
+    /// Somebody is forgotten, and may move again, before the table grows without bound.
+    fn make_room(&mut self) {
+        if self.0.len() >= STAYS_MAX {
+            self.0.pop_first();
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether it may move now.

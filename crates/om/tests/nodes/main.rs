@@ -5,6 +5,7 @@ mod agents;
 mod cluster;
 mod discovery;
 mod hostile;
+mod screens;
 mod session;
 mod standing;
 mod tools;

@@ -89,7 +89,7 @@ fn mosctl_tells_of_nodes_and_names_what_is_used_instead() {
     let down = run(&mut tool(&alpha, "mosctl", &["isup", "beta"]));
     assert_eq!((down.status.code(), text(&down).as_str()), (Some(1), "no\n"));
     for (words, code, part) in [
-        (&["setdecay", "1"][..], 2, "om ps"),
+        (&["setdecay", "1"][..], 2, "mosrun -s"),
         (&["gettune"], 2, "om nodes"),
         (&["dance"], 2, "none of its verbs: stay"),
         (&["setspeed"], 2, "speed"),
@@ -159,9 +159,42 @@ fn wrappers_run_programs_as_they_are() {
         (&["--rerun=x", "1", "true"], 2),
         (&["nowhere", "true"], 4),
         (&["home", "/no/such/program"], 4),
+        (&["-c", "-i", "true"], 2),
+        (&["-t", "x", "true"], 2),
     ] {
         let output = run(&mut tool(&alpha, "mosrun", words));
         assert_eq!(output.status.code(), Some(code), "{words:?}: {}", text(&output));
+    }
+}
+
+#[test]
+fn the_letters_of_old_are_understood() {
+    let base = tempfile::tempdir().unwrap();
+    let alpha = Node::found(base.path(), "alpha");
+    let show = ["sh", "-c", "echo $0", "x"];
+    for option in ["-c", "-i", "-n", "-s", "-f", "-l", "-k"] {
+        let words: Vec<&str> = [option].into_iter().chain(show).collect();
+        assert_eq!(good(&mut tool(&alpha, "mosrun", &words)), "x\n", "{option}");
+    }
+    // Those that mean nothing say so in one line, and the program runs.
+    let output = run(&mut tool(&alpha, "mosrun", &["-t5", "-d", "900", "-E", "-r", "echo", "x"]));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"x\n"[..]), "{said}");
+    assert!(said.lines().count() == 1 && said.contains("-t, -d mean nothing here: use -s"), "{said}");
+    // Its own name, and a node that is an option, or nowhere.
+    assert_eq!(good(&mut tool(&alpha, "mosrun", &["-z", "-h", "sh", "me", "-c", "echo $0"])), "me\n");
+    assert_eq!(good(&mut tool(&alpha, "mosrun", &["-1", "echo", "-1"])), "-1\n");
+    let output = run(&mut tool(&alpha, "mosrun", &["-F", "nowhere", "echo", "x"]));
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"x\n"[..]), "{}", text(&output));
+    assert!(text(&output).contains("it runs here"), "{}", text(&output));
+    // What was said is known of the program and of what it starts.
+    let standing = |word: &str| {
+        let mut command = tool(&alpha, "mosrun", &[word, "sh", "-c", "cat \"$0/$PPID.json\""]);
+        good(command.arg(alpha.directory.join("run/standing")))
+    };
+    for (word, decay) in [("-c", "cpu-job"), ("-i", "io-job"), ("-n", "none"), ("-f", "fast")] {
+        let said = standing(word);
+        assert!(said.contains(&format!("\"decay\":\"{decay}\"")), "{word}: {said}");
     }
 }
 

@@ -96,6 +96,12 @@ impl World<'_> {
     }
 
     fn send(&mut self, from: usize, to: usize, message: Message) {
+        let liar = self.liar.as_mut().filter(|_| from == self.nodes.len() - 1);
+        let lies = liar.is_some();
+        let message = match liar {
+            Some(liar) => liar.twist(message, &mut self.rng),
+            None => message,
+        };
         let told = match &message {
             Message::Gossip(entries) => entries.len(),
             _ => {
@@ -107,8 +113,14 @@ impl World<'_> {
             self.violations.push(format!("a message tells of {told} nodes"));
         }
         match wire::balance::encode(&message) {
+            // A lie that is too long is not said.
+            Err(_) if lies => {}
             Err(error) => self.violations.push(format!("failed to {error}")),
             Ok(bytes) => {
+                self.message_bytes_max = self.message_bytes_max.max(bytes.len());
+                if told > 0 {
+                    self.gossip_bytes += bytes.len() as u64;
+                }
                 if let Some(delay) = self.network.send(from, to, bytes.len(), self.now) {
                     let message = Box::new(message);
                     self.put(self.now + delay, Happening::Mail { from, to, message });
@@ -190,7 +202,7 @@ impl World<'_> {
         let took_s = copy.as_secs_f64() + MOVE_FIXED_S;
         let at = ends + Duration::from_secs_f64(MOVE_FIXED_S);
         let landing = Landing { process, from, to, ticket, began: self.now, took_s };
-        self.put(at, Happening::Landing(landing));
+        self.put(at, Happening::Landing(Box::new(landing)));
         let home = machine_of(own.home);
         if home != from {
             self.notice(from, home, Event::Left { at: id(from), job });
@@ -256,6 +268,15 @@ impl World<'_> {
         machine.coming.0 = (machine.coming.0 + sign).max(0.0);
         machine.coming.1 = (machine.coming.1 + sign * memory_mb).max(0.0);
         self.nodes[on].sampled = None;
+    }
+
+    /// What a node remembers has its bounds.
+    pub(super) fn check_tables(&mut self, node: usize) {
+        let tables = self.nodes[node].broker.tables();
+        self.table_entries_max = self.table_entries_max.max(tables.sum());
+        if !tables.are_bounded() {
+            self.violations.push(format!("node {node} remembers too much: {tables:?}"));
+        }
     }
 
     /// No process moves more often within a minute than it may, whoever moves it. What it has behind it is known by promises:

@@ -5,9 +5,9 @@ use crate::daemon::gauge::Look;
 use crate::machine;
 use crate::measure::{NodeState, Party, ProcessState};
 use crate::rules::standing;
-use balance::{Activity, Bounds, Decay, Event, Hold, Job, JobId, LocalJob, Machine, Run, Sample, Stats};
+use balance::{Activity, Bounds, Event, Hold, Job, JobId, LocalJob, Machine, Run, Sample, Stats};
 use model::limits::SPEED_STANDARD;
-use model::{NodeId, ProcessId};
+use model::{Decay, NodeId, ProcessId, Standing};
 use std::collections::{BTreeMap, BTreeSet};
 
 const BYTES_PER_MB: f64 = (1 << 20) as f64;
@@ -74,17 +74,17 @@ impl Census {
                 Some(guest) => of_guest(guest),
                 None => process.away.map_or(0, |away| away.forwarded),
             };
-            let job = self.note(id, &process, at, calls);
+            let standing = match process.guest {
+                // Its home knows, and has the last word.
+                Some(_) => Standing::default(),
+                None => standing::of(&daemon.setup.config.paths, process.id),
+            };
+            let job = self.note(id, &process, at, calls, standing.decay.unwrap_or_default());
             seen.insert(id);
             if at == own && job.width >= WIDTH_MIN && matches!(process.party, Some(Party::Job | Party::Guest))
             {
-                let mask = match process.guest {
-                    // Its home knows, and has the last word.
-                    Some(_) => None,
-                    None => standing::of(&daemon.setup.config.paths, process.id).mask,
-                };
-                let bounds =
-                    Bounds { hold: Hold::Free, mask: mask.unwrap_or_default(), cpu_class: self.cpu_class };
+                let mask = standing.mask.unwrap_or_default();
+                let bounds = Bounds { hold: Hold::Free, mask, cpu_class: self.cpu_class };
                 jobs.push(LocalJob { id, job, bounds });
             }
         }
@@ -118,9 +118,9 @@ impl Census {
     }
 
     /// Takes in a look at a process, and what has changed since the last one.
-    fn note(&mut self, id: JobId, process: &ProcessState, at: NodeId, calls: u64) -> Job {
+    fn note(&mut self, id: JobId, process: &ProcessState, at: NodeId, calls: u64, decay: Decay) -> Job {
         let record = self.records.entry(id).or_insert_with(|| Record {
-            stats: Stats::new(Decay::default()),
+            stats: Stats::new(decay),
             age_ms: process.age_ms,
             calls,
             job: Job {
@@ -134,6 +134,8 @@ impl Census {
             at: id.home,
             peak_mb: 0.0,
         });
+        // People may say something else at any time.
+        record.stats.set_decay(decay);
         let spent_ms = process.age_ms.saturating_sub(record.age_ms);
         record.stats.observe(&Activity {
             cpu_s: spent_ms as f64 / 1000.0,
