@@ -1,7 +1,7 @@
 //! The agreement between nodes about where a process goes.
 //!
 //! ```text
-//!            Place │ Tick, Pressure, more processes, Invite, a guest has come
+//!            Place │ Tick, Pressure, more processes, Invite, a guest has come, a move begins or ends
 //!                  ▼
 //!       shortlist from the window          nobody better ────────────────────────► start here │ nothing
 //!                  │ Ask: 3 best, 2 by chance
@@ -221,7 +221,8 @@ pub struct Broker {
     links: Links,
     stays: Stays,
     negotiations: Negotiations,
-    outgoing: Option<Outgoing>,
+    /// One for each target, [`Settings::moves_at_once`] at most.
+    outgoing: Vec<Outgoing>,
     /// A process has come since the last sample.
     newcomer: bool,
     checks: Vec<Check>,
@@ -244,7 +245,7 @@ impl Broker {
             links: Links::new(&settings),
             stays: Stays::default(),
             negotiations: Negotiations::default(),
-            outgoing: None,
+            outgoing: Vec::new(),
             newcomer: false,
             checks: Vec::new(),
             theta: Theta::new(settings.theta),
@@ -300,14 +301,17 @@ impl Broker {
             Event::Arrived { at, job } => self.note(now, at, None, 1.0, &job),
             Event::Left { at, job } => self.note(now, at, None, -1.0, &job),
             Event::Ended(run) => self.typical.observe(&run),
-            Event::Departed { id, outcome } => self.departed(id, outcome, out),
+            Event::Departed { id, outcome } => self.departed(now, id, outcome, rng, out),
             Event::NotStarted { at, ticket } => self.give_back(at, ticket.number, out),
             Event::Order { id, to } => self.order(now, id, to, out),
         }
     }
 
     fn sampled(&mut self, now: Duration, sample: Sample, rng: &mut dyn Rng, out: &mut Vec<Action>) {
-        let more = self.own.take(sample);
+        let outgoing = &self.outgoing;
+        let leaves = |id: &JobId| outgoing.iter().any(|outgoing| outgoing.id == *id);
+        let more = self.own.take(sample, leaves);
+        self.stays.forget(now, |id| self.own.job(id).is_some());
         if std::mem::take(&mut self.newcomer) || more {
             self.look(now, None, rng, out);
         }
@@ -361,7 +365,7 @@ impl Broker {
                 let ticket = Ticket { asker: from, number };
                 self.reserve(now, ticket, seen, job, hold_ms, out);
             }
-            Message::Granted { number, .. } => self.granted(now, from, number, out),
+            Message::Granted { number, .. } => self.granted(now, from, number, rng, out),
             Message::Refused { number, why, entry } => self.refused(now, from, number, why, entry, rng, out),
             Message::Release { number } => drop(self.rooms.take(&Ticket { asker: from, number })),
             Message::Invite { entry } => self.invited(now, from, entry, rng, out),
@@ -370,7 +374,6 @@ impl Broker {
 
     fn landed(&mut self, now: Duration, id: JobId, ticket: Option<Ticket>, frozen_s: f64) {
         self.newcomer = true;
-        self.stays.retain(|stays| self.own.job(stays).is_some());
         let promised = ticket.and_then(|ticket| self.rooms.take(&ticket));
         let starts = promised.as_ref().is_some_and(|brief| brief.errand == Errand::Start);
         if !starts {

@@ -1,7 +1,7 @@
 //! How long processes have been here and how often they have moved: what keeps them from wandering.
 
 use crate::job::JobId;
-use crate::settings::{MANUAL_REST_S, RESIDENCY_FREEZES, RESIDENCY_S_MIN};
+use crate::settings::{FAILED_REST_S, MANUAL_REST_S, RESIDENCY_FREEZES, RESIDENCY_S_MIN};
 use model::limits::MOVES_PER_MINUTE_MAX;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +14,8 @@ struct Stay {
     rests_until: Duration,
     /// Its moves within the last minute.
     moves: Vec<Duration>,
+    /// Moves in a row that failed.
+    failures: i32,
 }
 
 /// What is known of processes that came here, or were touched by somebody's hand.
@@ -27,7 +29,15 @@ impl Stays {
         let mut moves: Vec<Duration> =
             before_ms.iter().map(|ago| now.saturating_sub(Duration::from_millis(u64::from(*ago)))).collect();
         moves.push(now);
-        self.0.insert(id, Stay { rests_until: now + Duration::from_secs_f64(rest_s), moves });
+        self.0.insert(id, Stay { rests_until: now + Duration::from_secs_f64(rest_s), moves, failures: 0 });
+    }
+
+    /// A move of it has failed.
+    pub(super) fn failed(&mut self, now: Duration, id: JobId) {
+        let stay = self.0.entry(id).or_default();
+        let rest_s = (FAILED_REST_S * 2_f64.powi(stay.failures)).min(MANUAL_REST_S);
+        stay.failures = stay.failures.saturating_add(1);
+        stay.rests_until = stay.rests_until.max(now + Duration::from_secs_f64(rest_s));
     }
 
     /// Somebody has moved it by hand.
@@ -51,8 +61,40 @@ impl Stays {
         ago.map(|ago| ago.as_millis() as u32).take(MOVES_PER_MINUTE_MAX).collect()
     }
 
-    /// Keeps only those for which `here` holds.
-    pub(super) fn retain(&mut self, mut here: impl FnMut(&JobId) -> bool) {
-        self.0.retain(|id, _| here(id));
+    /// It is somebody else's now.
+    pub(super) fn left(&mut self, id: &JobId) {
+        self.0.remove(id);
+    }
+
+    /// Forgets those that are not here, when what is known of them does not matter any more. A process that sleeps is not
+    /// seen for a while, and is no other when it wakes.
+    pub(super) fn forget(&mut self, now: Duration, here: impl Fn(&JobId) -> bool) {
+        let matters = |stay: &Stay| {
+            now < stay.rests_until || stay.moves.iter().any(|at| now.saturating_sub(*at) < MINUTE)
+        };
+        self.0.retain(|id, stay| matters(stay) || here(id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{NodeId, ProcessId};
+
+    #[test]
+    fn who_cannot_be_moved_is_tried_ever_more_seldom() {
+        let id = JobId { home: NodeId::new(1).unwrap(), process: ProcessId { pid: 1, start_ticks: 1 } };
+        let mut stays = Stays::default();
+        let mut now = Duration::ZERO;
+        for rest_s in [2, 4, 8, 16, 32, 60, 60] {
+            assert!(stays.may_move(now, &id));
+            stays.failed(now, id);
+            now += Duration::from_secs(rest_s);
+            assert!(!stays.may_move(now - Duration::from_millis(1), &id), "after {rest_s} s");
+        }
+        stays.landed(now, id, 0.0, &[]);
+        now += Duration::from_secs(1);
+        stays.failed(now, id);
+        assert!(stays.may_move(now + Duration::from_secs(2), &id));
     }
 }
