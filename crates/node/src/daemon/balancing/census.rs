@@ -9,6 +9,7 @@ use balance::{Activity, Bounds, Decay, Event, Hold, Job, JobId, LocalJob, Machin
 use model::limits::SPEED_STANDARD;
 use model::{NodeId, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 const BYTES_PER_MB: f64 = (1 << 20) as f64;
 /// Of a node's memory, what is kept for the kernel and for everybody's surprises.
@@ -39,6 +40,8 @@ pub(super) struct Census {
     changes: Vec<(JobId, Event)>,
     /// Own processes that the broker has sent away itself, until a look shows them there.
     sent: BTreeSet<(JobId, NodeId)>,
+    /// What has left this node, and when: a look that was begun before may still show it here.
+    left: BTreeMap<JobId, Instant>,
 }
 
 impl Census {
@@ -50,13 +53,15 @@ impl Census {
             were_away: BTreeSet::new(),
             changes: Vec::new(),
             sent: BTreeSet::new(),
+            left: BTreeMap::new(),
         }
     }
 
     /// How this node is now. None where it has not been measured yet.
     pub(super) fn take(&mut self, daemon: &Daemon) -> Option<Sample> {
         let own = daemon.own();
-        let Look { state, processes, guests } = daemon.gauge.look()?;
+        let Look { began, reserve, state, processes, guests } = daemon.gauge.look()?;
+        self.left.retain(|_, left| *left >= began);
         self.were_away =
             self.records.iter().filter(|(_, record)| record.at != own).map(|(id, _)| *id).collect();
         let mut seen = BTreeSet::new();
@@ -76,8 +81,8 @@ impl Census {
             };
             let job = self.note(id, &process, at, calls);
             seen.insert(id);
-            if at == own && job.width >= WIDTH_MIN && matches!(process.party, Some(Party::Job | Party::Guest))
-            {
+            let is_here = at == own && !self.left.contains_key(&id);
+            if is_here && job.width >= WIDTH_MIN && matches!(process.party, Some(Party::Job | Party::Guest)) {
                 let mask = match process.guest {
                     // Its home knows, and has the last word.
                     Some(_) => None,
@@ -89,7 +94,7 @@ impl Census {
             }
         }
         self.bury(&seen, own);
-        Some(Sample { machine: self.machine(daemon, &state, &jobs), jobs })
+        Some(Sample { machine: self.machine(daemon, &state, reserve, &jobs), jobs })
     }
 
     /// What has happened to own processes since the last look.
@@ -115,6 +120,7 @@ impl Census {
     /// The broker has sent it there itself, and has accounted for it.
     pub(super) fn sent(&mut self, id: JobId, to: NodeId) {
         self.sent.insert((id, to));
+        self.left.insert(id, Instant::now());
     }
 
     /// Takes in a look at a process, and what has changed since the last one.
@@ -180,7 +186,7 @@ impl Census {
         self.sent.retain(|(id, _)| seen.contains(id));
     }
 
-    fn machine(&self, daemon: &Daemon, state: &NodeState, jobs: &[LocalJob]) -> Machine {
+    fn machine(&self, daemon: &Daemon, state: &NodeState, reserve: u64, jobs: &[LocalJob]) -> Machine {
         let mb = |bytes: u64| bytes as f64 / BYTES_PER_MB;
         let total = mb(state.memory.total);
         let of_jobs: f64 = jobs.iter().map(|job| job.job.memory_mb).sum();
@@ -190,7 +196,7 @@ impl Census {
             foreign_jobs: state.foreign,
             memory_total_mb: total,
             memory_free_mb: mb(state.memory.free),
-            memory_usable_mb: total * USABLE,
+            memory_usable_mb: (total * USABLE).min(total - mb(reserve)).max(0.0),
             foreign_mb: (total - mb(state.memory.available) - of_jobs).max(0.0),
             pressure: f64::from(state.pressure.full) / 1000.0,
             utilisation: state.utilisation,

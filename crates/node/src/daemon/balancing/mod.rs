@@ -11,6 +11,7 @@
 mod census;
 mod deeds;
 
+use super::gauge::Haste;
 use super::{Daemon, figures};
 use crate::discovery::Datagram;
 use crate::process::lives;
@@ -41,15 +42,31 @@ const WAITING_MAX: usize = 1024;
 /// Guests that are expected and have not come, at most; the oldest are forgotten.
 const EXPECTED_MAX: usize = 256;
 
+/// A guest that was accepted mostly comes within this time: so long it is looked for it more often.
+const SOON: Duration = Duration::from_secs(3);
+
 /// Seconds that it costs a program to be moved when it has just begun; measured, docs/performance.md.
 const START_S: f64 = 0.1;
 
 /// What a program has used that was gone before it was seen to work.
 const SHORT: Run = Run { cpu_s: 0.01, peak_mb: 4.0 };
 
+/// Why the node was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// It was time.
+    Time,
+    /// Something has come or gone.
+    Change,
+    /// Memory runs short.
+    Pressure,
+}
+
 /// What the broker's thread is told.
 #[derive(Debug)]
 pub(super) enum Told {
+    /// This node was measured.
+    Measured(Occasion),
     /// A message of another broker.
     Message {
         /// Its node.
@@ -159,7 +176,8 @@ struct Worker {
     wakes: BTreeSet<Duration>,
     next_tick: Duration,
     next_spread: Duration,
-    expected: BTreeMap<(NodeId, i32), Ticket>,
+    /// Guests that were accepted, by what promise and when.
+    expected: BTreeMap<(NodeId, i32), (Ticket, Instant)>,
     /// What ran here at the last look.
     before: BTreeSet<JobId>,
     /// New programs for which a place is looked for, by the numbers of the questions.
@@ -208,11 +226,11 @@ impl Worker {
             let Some(daemon) = daemon.upgrade() else { return };
             let mut actions = Vec::new();
             match heard {
-                Ok(told) => self.hear(told, &mut actions),
+                Ok(told) => self.hear(&daemon, told, &mut actions),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.keep_time(&daemon, &mut actions);
+            self.keep_time(&mut actions);
             for action in actions {
                 self.carry_out(&daemon, action);
             }
@@ -223,12 +241,14 @@ impl Worker {
         self.broker.step(self.began.elapsed(), event, &mut self.random, actions);
     }
 
-    fn hear(&mut self, told: Told, actions: &mut Vec<Action>) {
+    fn hear(&mut self, daemon: &Daemon, told: Told, actions: &mut Vec<Action>) {
         match told {
+            Told::Measured(occasion) => self.measured(daemon, occasion, actions),
             Told::Message { from, message } => self.step(Event::Message { from, message }, actions),
             Told::Departed { id, to, outcome } => {
                 if matches!(outcome, Outcome::Moved { .. }) {
                     self.census.sent(id, to);
+                    daemon.gauge.hasten(Haste::Change);
                 }
                 self.step(Event::Departed { id, outcome }, actions);
             }
@@ -245,7 +265,8 @@ impl Worker {
                 if self.expected.len() >= EXPECTED_MAX {
                     self.expected.pop_first();
                 }
-                self.expected.insert((home, pid), Ticket { asker, number });
+                self.expected.insert((home, pid), (Ticket { asker, number }, Instant::now()));
+                daemon.gauge.hasten(Haste::Change);
             }
         }
     }
@@ -282,13 +303,30 @@ impl Worker {
         self.step(Event::Place { request: self.asked, job, bounds }, actions);
     }
 
+    fn tick(&mut self, actions: &mut Vec<Action>) {
+        self.next_tick = self.began.elapsed() + 2 * self.settings.tick;
+        self.step(Event::Tick, actions);
+    }
+
+    /// This node was measured: the broker sees it as it is now, and looks what is to be done.
+    fn measured(&mut self, daemon: &Daemon, occasion: Occasion, actions: &mut Vec<Action>) {
+        self.look(daemon, actions);
+        match occasion {
+            Occasion::Time => self.tick(actions),
+            Occasion::Change => {}
+            Occasion::Pressure => self.step(Event::Pressure, actions),
+        }
+        if self.expected.values().any(|(_, accepted)| accepted.elapsed() < SOON) {
+            daemon.gauge.hasten(Haste::Change);
+        }
+    }
+
     /// Does what is due.
-    fn keep_time(&mut self, daemon: &Daemon, actions: &mut Vec<Action>) {
+    fn keep_time(&mut self, actions: &mut Vec<Action>) {
         let now = self.began.elapsed();
         if now >= self.next_tick {
-            self.next_tick = now + self.settings.tick;
-            self.look(daemon, actions);
-            self.step(Event::Tick, actions);
+            // Nobody has measured for long.
+            self.tick(actions);
         }
         if now >= self.next_spread {
             self.next_spread = now + self.settings.spread;
@@ -320,7 +358,7 @@ impl Worker {
         // Who has come is told directly before the sample that shows it.
         let here: BTreeSet<JobId> = sample.jobs.iter().map(|job| job.id).collect();
         for id in here.difference(&self.before).copied().collect::<Vec<_>>() {
-            let ticket = self.expected.remove(&(id.home, id.process.pid));
+            let ticket = self.expected.remove(&(id.home, id.process.pid)).map(|(ticket, _)| ticket);
             // One that was born here has not come from anywhere.
             if id.home != self.me || ticket.is_some() || self.census.was_away(&id) {
                 // How long it stood still only its home knows.
