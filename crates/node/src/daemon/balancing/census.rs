@@ -1,5 +1,6 @@
 //! What the broker is told of this node: the machine, the processes that it may move, and what has changed since.
 
+use super::kinds;
 use crate::daemon::Daemon;
 use crate::daemon::gauge::Look;
 use crate::machine;
@@ -47,7 +48,7 @@ pub(super) struct Census {
 impl Census {
     pub(super) fn new(daemon: &Daemon) -> Census {
         Census {
-            cpu_class: class_of(&daemon.cpu),
+            cpu_class: kinds::class_of(&daemon.cpu),
             kernel: packed(&machine::kernel()),
             records: BTreeMap::new(),
             were_away: BTreeSet::new(),
@@ -88,8 +89,10 @@ impl Census {
                     Some(_) => None,
                     None => standing::of(&daemon.setup.config.paths, process.id).mask,
                 };
-                let bounds =
-                    Bounds { hold: Hold::Free, mask: mask.unwrap_or_default(), cpu_class: self.cpu_class };
+                // A guest has looked at its home's CPU. Whatever runs the programs of ours runs it, too.
+                let of_home = process.guest.and_then(|(home, _)| daemon.known_of(home));
+                let cpu_class = of_home.map_or(self.cpu_class, |entry| entry.cpu_class);
+                let bounds = Bounds { hold: Hold::Free, mask: mask.unwrap_or_default(), cpu_class };
                 jobs.push(LocalJob { id, job, bounds });
             }
         }
@@ -217,14 +220,6 @@ fn id_of(process: &ProcessState, own: NodeId) -> Option<JobId> {
         _ if process.away.is_some() => Some(JobId { home: own, process: process.id }),
         _ => None,
     }
-}
-
-/// A number that two nodes have in common exactly if their CPUs have everything in common that a program may look at. Also
-/// daemons of different builds must come to the same one.
-fn class_of(cpu: &model::CpuProfile) -> u64 {
-    let bytes = postcard::to_stdvec(cpu).unwrap_or_default();
-    let hash = blake3::hash(&bytes);
-    hash.as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
 /// A kernel release as in `wire::balance::Entry`.

@@ -10,10 +10,13 @@
 
 mod census;
 mod deeds;
+mod kinds;
 
 use super::gauge::Haste;
 use super::{Daemon, figures};
+use super::requests::PEER_ANSWER;
 use crate::discovery::Datagram;
+use crate::peers;
 use crate::process::lives;
 use crate::rules::Policy;
 use balance::policy::PolicyName;
@@ -23,8 +26,9 @@ use balance::{
     Ticket,
 };
 use census::Census;
+use kinds::Kinds;
 use model::limits::{JOBS_MAX, PLACEMENTS_MAX};
-use model::{Mask, NodeId, ProcessId, Reservation};
+use model::{CpuProfile, Mask, NodeId, ProcessId, Reservation};
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,6 +107,8 @@ pub(super) enum Told {
         /// Whether it is there now.
         moved: bool,
     },
+    /// What a node's CPU is, if it has told.
+    Kind(Option<CpuProfile>),
     /// A move that the broker wanted is over.
     Departed {
         /// The process.
@@ -188,6 +194,7 @@ struct Worker {
     history: History,
     /// The programs of own processes.
     programs: BTreeMap<JobId, ProgramKey>,
+    kinds: Kinds,
 }
 
 impl Worker {
@@ -198,6 +205,8 @@ impl Worker {
         // Seconds of this age: later starts have larger numbers. A clock that was set back makes others believe its older
         // entries until they have aged out.
         let boot = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let mut kinds = Kinds::default();
+        kinds.learn(daemon.cpu.clone());
         Some(Worker {
             me: daemon.own(),
             broker: Broker::new(daemon.own(), boot as u32, policy.build(), settings),
@@ -215,6 +224,7 @@ impl Worker {
             asked: 0,
             history: History::default(),
             programs: BTreeMap::new(),
+            kinds,
         })
     }
 
@@ -241,7 +251,7 @@ impl Worker {
         self.broker.step(self.began.elapsed(), event, &mut self.random, actions);
     }
 
-    fn hear(&mut self, daemon: &Daemon, told: Told, actions: &mut Vec<Action>) {
+    fn hear(&mut self, daemon: &Arc<Daemon>, told: Told, actions: &mut Vec<Action>) {
         match told {
             Told::Measured(occasion) => self.measured(daemon, occasion, actions),
             Told::Message { from, message } => self.step(Event::Message { from, message }, actions),
@@ -259,6 +269,11 @@ impl Worker {
             Told::Started { at, ticket, moved: false, .. } => {
                 if let Some(ticket) = ticket {
                     self.step(Event::NotStarted { at, ticket }, actions);
+                }
+            }
+            Told::Kind(profile) => {
+                for (program, host) in self.kinds.answered(profile) {
+                    self.step(Event::Fits(program, host), actions);
                 }
             }
             Told::Expected { home, pid, reservation: Reservation { asker, number } } => {
@@ -309,16 +324,32 @@ impl Worker {
     }
 
     /// This node was measured: the broker sees it as it is now, and looks what is to be done.
-    fn measured(&mut self, daemon: &Daemon, occasion: Occasion, actions: &mut Vec<Action>) {
+    fn measured(&mut self, daemon: &Arc<Daemon>, occasion: Occasion, actions: &mut Vec<Action>) {
         self.look(daemon, actions);
         match occasion {
-            Occasion::Time => self.tick(actions),
+            Occasion::Time => {
+                self.tick(actions);
+                self.ask_for_kinds(daemon);
+            }
             Occasion::Change => {}
             Occasion::Pressure => self.step(Event::Pressure, actions),
         }
         if self.expected.values().any(|(_, accepted)| accepted.elapsed() < SOON) {
             daemon.gauge.hasten(Haste::Change);
         }
+    }
+
+    /// Asks a node for its CPU, if its class is not known.
+    fn ask_for_kinds(&mut self, daemon: &Arc<Daemon>) {
+        let known = self.broker.window().known(self.began.elapsed());
+        let announced = known.map(|known| (known.sound.node(), known.sound.entry().cpu_class));
+        let Some(node) = self.kinds.wants(Instant::now(), announced) else { return };
+        let (daemon, balancing) = (daemon.clone(), self.balancing.clone());
+        std::thread::spawn(move || {
+            let address = daemon.peer(node).and_then(|peer| peer.resolve().ok());
+            let info = address.and_then(|at| peers::info(&daemon.setup, at, node, PEER_ANSWER).ok());
+            balancing.tell(Told::Kind(info.map(|(info, _)| info.cpu)));
+        });
     }
 
     /// Does what is due.
