@@ -93,7 +93,7 @@ pub enum Event {
         id: JobId,
         /// The promise that it comes by.
         ticket: Option<Ticket>,
-        /// Seconds that it stood still for it.
+        /// Seconds that it stood still for it, if that is known here; who moved it may tell it by [`Message::Froze`].
         frozen_s: f64,
     },
     /// A process that is away from here, its home, is now running on that node; balancing has not sent it from here.
@@ -142,6 +142,8 @@ pub enum Outcome {
     Moved {
         /// Seconds that the move took, without waiting for other moves.
         took_s: f64,
+        /// Seconds of them that the process stood still.
+        frozen_s: f64,
     },
     /// It is still here.
     Failed,
@@ -194,6 +196,8 @@ struct Outgoing {
     stay: f64,
     /// Seconds of its process that it promises.
     promised_s: f64,
+    /// Whether its target was asked, and keeps room.
+    asked: bool,
 }
 
 /// A question after a move: has it become true? The process ran so slow before, and the move took so long.
@@ -369,16 +373,24 @@ impl Broker {
             Message::Refused { number, why, entry } => self.refused(now, from, number, why, entry, rng, out),
             Message::Release { number } => drop(self.rooms.take(&Ticket { asker: from, number })),
             Message::Invite { entry } => self.invited(now, from, entry, rng, out),
+            Message::Froze { number, frozen_ms } => {
+                let ticket = Ticket { asker: from, number };
+                let frozen_s = f64::from(frozen_ms) / 1000.0;
+                // It may be said before the process was seen here, and after.
+                self.rooms.froze(&ticket, frozen_s);
+                self.stays.froze(now, &ticket, frozen_s);
+            }
         }
     }
 
     fn landed(&mut self, now: Duration, id: JobId, ticket: Option<Ticket>, frozen_s: f64) {
         self.newcomer = true;
         let promised = ticket.and_then(|ticket| self.rooms.take(&ticket));
-        let starts = promised.as_ref().is_some_and(|brief| brief.errand == Errand::Start);
+        let starts = promised.as_ref().is_some_and(|room| room.job.errand == Errand::Start);
         if !starts {
-            let before = promised.map(|brief| brief.moves_ms).unwrap_or_default();
-            self.stays.landed(now, id, frozen_s, &before);
+            let (before, told_s) =
+                promised.map_or((Vec::new(), 0.0), |room| (room.job.moves_ms, room.frozen_s));
+            self.stays.landed(now, id, ticket, frozen_s.max(told_s), &before);
         }
     }
 

@@ -146,7 +146,10 @@ impl Cluster {
                 let moving = jobs.swap_remove(place);
                 self.sample(index);
                 self.land(to, moving, ticket);
-                self.step(index, Event::Departed { id, outcome: Outcome::Moved { took_s: 0.1 } });
+                self.step(
+                    index,
+                    Event::Departed { id, outcome: Outcome::Moved { took_s: 0.1, frozen_s: 0.1 } },
+                );
             }
         }
     }
@@ -158,7 +161,7 @@ impl Cluster {
             self.samples[index].jobs.retain(|local| local.id != moving.id);
             let id = moving.id;
             self.land(to, moving, ticket);
-            self.step(index, Event::Departed { id, outcome: Outcome::Moved { took_s: 0.3 } });
+            self.step(index, Event::Departed { id, outcome: Outcome::Moved { took_s: 0.3, frozen_s: 0.1 } });
         }
         self.deliver();
     }
@@ -488,7 +491,7 @@ fn broken_promises_are_remembered() {
                 Action::Move { id, .. } => {
                     jobs.retain(|local| local.id != id);
                     has_moved = true;
-                    let outcome = Outcome::Moved { took_s: 0.2 };
+                    let outcome = Outcome::Moved { took_s: 0.2, frozen_s: 0.1 };
                     broker.step(now, Event::Departed { id, outcome }, &mut rng, &mut out);
                     continue;
                 }
@@ -554,7 +557,7 @@ fn entry(numbers: [u32; 8], memory: [u64; 3], small: u16) -> Entry {
 }
 
 fn message(kind: u8, number: u32, entry: Entry, brief: Brief) -> Message {
-    match kind % 8 {
+    match kind % 9 {
         0 => Message::Gossip(vec![Aged { age_ms: number, entry }; usize::from(kind)]),
         1 => Message::Ask { number },
         2 => Message::Tell { number, entry },
@@ -562,6 +565,7 @@ fn message(kind: u8, number: u32, entry: Entry, brief: Brief) -> Message {
         4 => Message::Refused { number, why: Refusal::Changed, entry },
         5 => Message::Release { number },
         6 => Message::Invite { entry },
+        7 => Message::Froze { number, frozen_ms: entry.link_busy_ms },
         _ => {
             let seen =
                 Seen { jobs_hundredths: entry.jobs_hundredths, memory_taken_kb: entry.memory_taken_kb };

@@ -267,7 +267,12 @@ impl Broker {
                 self.give_back(to, number, out);
                 self.stays.failed(now, id);
             }
-            Outcome::Moved { took_s } => {
+            Outcome::Moved { took_s, frozen_s } => {
+                let frozen_ms = (frozen_s * 1000.0) as u32;
+                let froze = Message::Froze { number, frozen_ms };
+                if outgoing.asked {
+                    out.push(Action::Send { to, message: froze });
+                }
                 // What it has behind it travels with the promise.
                 self.stays.left(&id);
                 self.links.moved(to, outgoing.job.memory_mb, took_s);

@@ -226,8 +226,8 @@ impl Broker {
     ) {
         let stay = self.here(now).map_or(0.0, |here| here.state.stretch_now());
         let ticket = number.map(|number| Ticket { asker: self.me, number });
-        let number = number.unwrap_or(0);
-        self.outgoing.push(Outgoing { id: local.id, to, number, job: local.job, stay, promised_s });
+        let (asked, number) = (number.is_some(), number.unwrap_or(0));
+        self.outgoing.push(Outgoing { id: local.id, to, number, job: local.job, stay, promised_s, asked });
         self.own.leave(&local.id);
         out.push(Action::Move { id: local.id, to, ticket });
     }

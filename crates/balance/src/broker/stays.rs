@@ -1,5 +1,6 @@
 //! How long processes have been here and how often they have moved: what keeps them from wandering.
 
+use super::rooms::Ticket;
 use crate::job::JobId;
 use crate::settings::{FAILED_REST_S, MANUAL_REST_S, RESIDENCY_FREEZES, RESIDENCY_S_MIN};
 use model::limits::MOVES_PER_MINUTE_MAX;
@@ -7,6 +8,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
+const MANUAL_REST: Duration = Duration::from_secs(MANUAL_REST_S as u64);
+
+/// How long a process stays at least that has stood still for so many seconds.
+fn residency(frozen_s: f64) -> Duration {
+    Duration::from_secs_f64((RESIDENCY_FREEZES * frozen_s).clamp(RESIDENCY_S_MIN, MANUAL_REST_S))
+}
 
 #[derive(Clone, Debug, Default)]
 struct Stay {
@@ -16,6 +23,8 @@ struct Stay {
     moves: Vec<Duration>,
     /// Moves in a row that failed.
     failures: i32,
+    /// When it came, and by which promise.
+    came: Option<(Duration, Ticket)>,
 }
 
 /// What is known of processes that came here, or were touched by somebody's hand.
@@ -24,12 +33,31 @@ pub(super) struct Stays(BTreeMap<JobId, Stay>);
 
 impl Stays {
     /// It has come, after a freeze of this length and these moves before (milliseconds ago).
-    pub(super) fn landed(&mut self, now: Duration, id: JobId, frozen_s: f64, before_ms: &[u32]) {
-        let rest_s = (RESIDENCY_FREEZES * frozen_s).clamp(RESIDENCY_S_MIN, MANUAL_REST_S);
+    pub(super) fn landed(
+        &mut self,
+        now: Duration,
+        id: JobId,
+        ticket: Option<Ticket>,
+        frozen_s: f64,
+        before_ms: &[u32],
+    ) {
         let mut moves: Vec<Duration> =
             before_ms.iter().map(|ago| now.saturating_sub(Duration::from_millis(u64::from(*ago)))).collect();
         moves.push(now);
-        self.0.insert(id, Stay { rests_until: now + Duration::from_secs_f64(rest_s), moves, failures: 0 });
+        let came = ticket.map(|ticket| (now, ticket));
+        self.0.insert(id, Stay { rests_until: now + residency(frozen_s), moves, failures: 0, came });
+    }
+
+    /// Who came by this promise has stood still for so long.
+    pub(super) fn froze(&mut self, now: Duration, ticket: &Ticket, frozen_s: f64) {
+        let came = |stay: &Stay| stay.came.filter(|(_, by)| by == ticket).map(|(at, _)| at);
+        for stay in self.0.values_mut() {
+            if let Some(at) = came(stay) {
+                // Once: a promise's number is used again some day.
+                stay.came = None;
+                stay.rests_until = stay.rests_until.max((at + residency(frozen_s)).min(now + MANUAL_REST));
+            }
+        }
     }
 
     /// A move of it has failed.
@@ -82,6 +110,21 @@ mod tests {
     use model::{NodeId, ProcessId};
 
     #[test]
+    fn who_stood_still_long_stays_long() {
+        let id = JobId { home: NodeId::new(1).unwrap(), process: ProcessId { pid: 1, start_ticks: 1 } };
+        let ticket = Ticket { asker: NodeId::new(2).unwrap(), number: 3 };
+        let second = Duration::from_secs(1);
+        let mut stays = Stays::default();
+        stays.landed(second, id, Some(ticket), 0.0, &[]);
+        stays.froze(second, &Ticket { number: 4, ..ticket }, 10.0);
+        assert!(stays.may_move(2 * second, &id), "that was about another");
+        stays.froze(2 * second, &ticket, 10.0);
+        assert!(!stays.may_move(20 * second, &id) && stays.may_move(21 * second, &id));
+        stays.froze(30 * second, &ticket, 1e9);
+        assert!(stays.may_move(30 * second, &id), "it is said once");
+    }
+
+    #[test]
     fn who_cannot_be_moved_is_tried_ever_more_seldom() {
         let id = JobId { home: NodeId::new(1).unwrap(), process: ProcessId { pid: 1, start_ticks: 1 } };
         let mut stays = Stays::default();
@@ -92,7 +135,7 @@ mod tests {
             now += Duration::from_secs(rest_s);
             assert!(!stays.may_move(now - Duration::from_millis(1), &id), "after {rest_s} s");
         }
-        stays.landed(now, id, 0.0, &[]);
+        stays.landed(now, id, None, 0.0, &[]);
         now += Duration::from_secs(1);
         stays.failed(now, id);
         assert!(stays.may_move(now + Duration::from_secs(2), &id));

@@ -6,7 +6,9 @@ use super::tools::{failed, failed_for};
 use crate::agents::{self, Conversation};
 use crate::process::Process;
 use crate::{Error, held, journal};
-use control::{AgentRequest, Answer, Cursor, Event, FailureKind, Fate, NodeRow, Record, Sweep, Switch, What};
+use control::{
+    AgentRequest, Answer, Cursor, Event, FailureKind, Fate, NodeRow, Record, Sake, Sweep, Switch, What,
+};
 use model::limits::{CONTROL_LINE_BYTES_MAX, LOAD_PER_CPU};
 use model::{Destination, NodeId, ProcessId, ReasonCode};
 use std::ops::ControlFlow;
@@ -42,7 +44,7 @@ impl Daemon {
             let who = format!("guest {} of node {}", guest.pid, guest.home);
             let Ok(stream) = agents::connect(path) else { return Ok(()) };
             let mut conversation = Conversation::new(stream);
-            let request = AgentRequest::BringHome { pid: guest.pid };
+            let request = AgentRequest::BringHome { pid: guest.pid, sake: Sake::People };
             last_word(&who, &mut |out| relay(&mut conversation, &request, out).map(drop))
         })))
     }
@@ -116,15 +118,6 @@ impl Daemon {
         let Some(process) = Process::read(pid) else { return };
         let record = journal::now(What::NotMoved).process(process.id, process.name).cause(message);
         journal::note(&self.setup.config.paths, record);
-    }
-
-    /// Notes down that the cluster itself wished a move that has just been made.
-    pub(super) fn note_balanced(&self, pid: i32) {
-        // It may have ended meanwhile; then why it moved is nobody's concern.
-        let Some(process) = Process::read(pid) else { return };
-        let node = self.agents.keeper_of(process.id).map_or(self.own(), |(_, status)| status.node);
-        let record = journal::now(What::Balanced).process(process.id, process.name).node(node);
-        journal::note(&self.setup.config.paths, record.cause("for the load of the nodes"));
     }
 }
 

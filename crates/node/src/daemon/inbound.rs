@@ -1,5 +1,6 @@
 //! Other machines on the TCP port: a preamble, then a channel, a warden's connection, or a wish to join.
 
+use super::balancing::Told;
 use super::{Daemon, keys};
 use crate::{Error, agents, cluster};
 use model::NodeId;
@@ -9,8 +10,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use wire::peer::{
-    self, JoinAnswer, JoinRequest, KIND_JOIN_ANSWER, KIND_JOIN_REQUEST, KIND_PEER_ANSWER, KIND_PEER_REQUEST,
-    NodeAddress, PeerAnswer, PeerRequest,
+    self, Binding, JoinAnswer, JoinRequest, KIND_JOIN_ANSWER, KIND_JOIN_REQUEST, KIND_PEER_ANSWER,
+    KIND_PEER_REQUEST, NodeAddress, PeerAnswer, PeerRequest,
 };
 
 const HANDSHAKE: Duration = Duration::from_secs(HANDSHAKE_SECONDS);
@@ -115,6 +116,12 @@ impl Daemon {
                 PeerAnswer::Noted
             }
             PeerRequest::ClusterKeys => PeerAnswer::ClusterKeys(keys::shared(&self.discovery)),
+            PeerRequest::Bind(Binding { pid, bonds }) => {
+                if let Some(balancing) = self.balancing.get() {
+                    balancing.tell(Told::Bound { home: peer, pid, bonds });
+                }
+                PeerAnswer::Noted
+            }
             PeerRequest::NewClusterKey(key) => {
                 self.adopt_key(peer, &key);
                 PeerAnswer::Noted

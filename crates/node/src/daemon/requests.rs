@@ -8,7 +8,7 @@ use crate::process::Process;
 use crate::{Error, history, peers};
 use control::{
     AgentRequest, Answer, Event, FailureKind, GuestRow, KeeperStatus, Location, ProcessRow, ProcessState,
-    Request, WardenStatus,
+    Request, Sake, WardenStatus,
 };
 use model::limits::PEER_ANSWER_SECONDS;
 use model::{Destination, NodeId, Reason, ReasonCode, Reasons, Reservation};
@@ -40,7 +40,12 @@ pub(super) type Out<'a> = dyn FnMut(&Event) -> Result<(), Error> + 'a;
 
 impl Daemon {
     /// Answers one request of a user.
-    pub(super) fn answer(&self, uid: u32, request: Request, out: &mut Out<'_>) -> Result<(), Error> {
+    pub(super) fn answer(
+        self: &std::sync::Arc<Daemon>,
+        uid: u32,
+        request: Request,
+        out: &mut Out<'_>,
+    ) -> Result<(), Error> {
         let answer = match request {
             Request::Migrate { pid, to } => return self.migrate(uid, pid, to, Wish::People, out),
             Request::Expel { pid, home } => return self.expel(uid, pid, home, out),
@@ -197,12 +202,8 @@ impl Daemon {
         wish: Wish,
         out: &mut Out<'_>,
     ) -> Result<(), Error> {
-        let reservation = match wish {
-            Wish::People => None,
-            Wish::Cluster(reservation) => reservation,
-        };
         for _ in 0..KEEPERS_TRIED {
-            match self.prepare(uid, pid, to, reservation) {
+            match self.prepare(uid, pid, to, wish) {
                 Ok((mut conversation, request)) => {
                     if relay(&mut conversation, &request, out)? == Heard::Yes {
                         return Ok(());
@@ -228,8 +229,12 @@ impl Daemon {
         uid: u32,
         pid: i32,
         to: Destination,
-        reservation: Option<Reservation>,
+        wish: Wish,
     ) -> Result<(Conversation, AgentRequest), Event> {
+        let (sake, reservation) = match wish {
+            Wish::People => (Sake::People, None),
+            Wish::Cluster(reservation) => (Sake::Load, reservation),
+        };
         let process = self.existing(pid)?;
         if !process.belongs_to(uid) {
             let text = format!("process {pid} is not yours: its owner or root can move it");
@@ -250,14 +255,14 @@ impl Daemon {
             reasons = vec![ReasonCode::Busy.into()];
         }
         let request = if wanted == self.own() {
-            AgentRequest::BringHome { pid }
+            AgentRequest::BringHome { pid, sake }
         } else {
             match self.fit(wanted, &process) {
-                Ok(address) => AgentRequest::MoveTo { pid, node: wanted, address, reservation },
+                Ok(address) => AgentRequest::MoveTo { pid, node: wanted, address, reservation, sake },
                 Err(more) => {
                     reasons.extend(more);
                     // Not used, since there is a reason.
-                    AgentRequest::BringHome { pid }
+                    AgentRequest::BringHome { pid, sake }
                 }
             }
         };
@@ -308,8 +313,11 @@ impl Daemon {
         };
         let left = || failed(FailureKind::NotFound, &format!("guest {pid} of node {home} has just left"));
         match agents::connect(&path) {
-            Ok(stream) => match relay(&mut Conversation::new(stream), &AgentRequest::BringHome { pid }, out)?
-            {
+            Ok(stream) => match relay(
+                &mut Conversation::new(stream),
+                &AgentRequest::BringHome { pid, sake: Sake::People },
+                out,
+            )? {
                 Heard::Yes => Ok(()),
                 Heard::No => out(&left()),
             },

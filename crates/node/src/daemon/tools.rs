@@ -48,7 +48,7 @@ pub(super) fn serve(daemon: &Arc<Daemon>, listener: &UnixListener) {
     }
 }
 
-fn converse(daemon: &Daemon, uid: u32, stream: &UnixStream) -> Result<(), Error> {
+fn converse(daemon: &Arc<Daemon>, uid: u32, stream: &UnixStream) -> Result<(), Error> {
     stream.set_read_timeout(Some(PATIENCE)).map_err(Error::system("limit a tool's time"))?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(Error::system("limit a tool's time"))?;
     let mut reader = BufReader::new(stream);

@@ -35,7 +35,7 @@ use crate::journey;
 use crate::journey::error::chain;
 use crate::{Error, Setup, held, history, journal};
 use away::Away;
-use control::{AgentRequest, KeeperStatus, Record, What};
+use control::{AgentRequest, KeeperStatus, Record, Sake, What};
 use member::Member;
 use migration::Owner;
 use model::{Destination, NodeId, ProcessId, Reservation};
@@ -209,7 +209,7 @@ impl Keeper {
         let home = self.setup.config.node.id;
         let (pid, node) = match &request {
             AgentRequest::MoveTo { pid, node, .. } => (*pid, *node),
-            AgentRequest::BringHome { pid } => (*pid, home),
+            AgentRequest::BringHome { pid, .. } => (*pid, home),
             AgentRequest::Status | AgentRequest::Connection => return reception.done(self.statuses()),
         };
         let alone = self.members.len() == 1;
@@ -303,8 +303,13 @@ impl Keeper {
             Ok(trip) => {
                 let (freeze, total, bytes) = (trip.freeze, trip.total, trip.bytes);
                 tracing::info!(pid, %node, ?freeze, ?total, bytes, "moved");
-                let text = format!("{bytes} bytes, it stood still for {:.1} ms", freeze.as_secs_f64() * 1e3);
-                self.record(What::Moved, pid, Some(node), &text);
+                let (what, why) = match asker.sake() {
+                    Sake::People => (What::Moved, ""),
+                    Sake::Load => (What::Balanced, "for the load of the nodes; "),
+                };
+                let still_ms = freeze.as_secs_f64() * 1e3;
+                let text = format!("{why}{bytes} bytes, it stood still for {still_ms:.1} ms");
+                self.record(what, pid, Some(node), &text);
                 asker.moved(pid, node, &trip);
             }
             Err(error) => {

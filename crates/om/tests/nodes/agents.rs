@@ -100,6 +100,7 @@ fn a_keeper_is_asked_and_found_again_by_the_next_daemon() {
             node: node_id(2),
             address: second.address.to_string().parse().unwrap(),
             reservation: None,
+            sake: control::Sake::People,
         }]
     );
     assert!(bad(&mut first.om(&["migrate", &pid, "2"]), 3).contains("same-node"));
@@ -218,7 +219,7 @@ fn a_connection_for_a_session_reaches_its_warden() {
                             forwarded: 7,
                         }],
                     ),
-                    AgentRequest::BringHome { pid: 4242 } => {
+                    AgentRequest::BringHome { pid: 4242, .. } => {
                         let answer = Answer::Moved {
                             pid: 4242,
                             node: node_id(1),

@@ -7,16 +7,23 @@ use crate::machine;
 use crate::measure::{NodeState, Party, ProcessState};
 use crate::rules::standing;
 use balance::{Activity, Bounds, Decay, Event, Hold, Job, JobId, LocalJob, Machine, Run, Sample, Stats};
+use control::WardenStatus;
 use model::limits::SPEED_STANDARD;
 use model::{NodeId, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use wire::peer::Bonds;
 
 const BYTES_PER_MB: f64 = (1 << 20) as f64;
 /// Of a node's memory, what is kept for the kernel and for everybody's surprises.
 const USABLE: f64 = 0.95;
 /// A process that wants less of a CPU than this is no load, and nothing is gained by moving it.
 const WIDTH_MIN: f64 = 0.05;
+
+/// Guests of which is known what binds them, at most: the home of any other refuses.
+const BOUND_MAX: usize = 4096;
+/// How long a guest may take to come.
+const COMES: Duration = Duration::from_secs(600);
 
 /// What is remembered of a process between two looks.
 #[derive(Clone, Debug)]
@@ -43,6 +50,8 @@ pub(super) struct Census {
     sent: BTreeSet<(JobId, NodeId)>,
     /// What has left this node, and when: a look that was begun before may still show it here.
     left: BTreeMap<JobId, Instant>,
+    /// What binds guests, by their names at home, and since when it is known.
+    bonds: BTreeMap<(NodeId, i32), (Bonds, Instant)>,
 }
 
 impl Census {
@@ -55,6 +64,7 @@ impl Census {
             changes: Vec::new(),
             sent: BTreeSet::new(),
             left: BTreeMap::new(),
+            bonds: BTreeMap::new(),
         }
     }
 
@@ -84,19 +94,20 @@ impl Census {
             seen.insert(id);
             let is_here = at == own && !self.left.contains_key(&id);
             if is_here && job.width >= WIDTH_MIN && matches!(process.party, Some(Party::Job | Party::Guest)) {
-                let mask = match process.guest {
-                    // Its home knows, and has the last word.
-                    Some(_) => None,
-                    None => standing::of(&daemon.setup.config.paths, process.id).mask,
+                let Bonds { hold, mask } = match process.guest {
+                    Some(guest) => self.bonds.get(&guest).map(|(bonds, _)| bonds.clone()).unwrap_or_default(),
+                    None => standing::bonds(&daemon.setup.config.paths, process.id),
                 };
+                let hold = if hold == Some(model::Hold::Locked) { Hold::Locked } else { Hold::Free };
                 // A guest has looked at its home's CPU. Whatever runs the programs of ours runs it, too.
                 let of_home = process.guest.and_then(|(home, _)| daemon.known_of(home));
                 let cpu_class = of_home.map_or(self.cpu_class, |entry| entry.cpu_class);
-                let bounds = Bounds { hold: Hold::Free, mask: mask.unwrap_or_default(), cpu_class };
+                let bounds = Bounds { hold, mask, cpu_class };
                 jobs.push(LocalJob { id, job, bounds });
             }
         }
         self.bury(&seen, own);
+        self.loosen(&guests);
         Some(Sample { machine: self.machine(daemon, &state, reserve, &jobs), jobs })
     }
 
@@ -124,6 +135,19 @@ impl Census {
     pub(super) fn sent(&mut self, id: JobId, to: NodeId) {
         self.sent.insert((id, to));
         self.left.insert(id, Instant::now());
+    }
+
+    /// What people have said about a guest, which is here or will soon be.
+    pub(super) fn bind(&mut self, guest: (NodeId, i32), bonds: Bonds) {
+        if self.bonds.len() < BOUND_MAX || self.bonds.contains_key(&guest) {
+            self.bonds.insert(guest, (bonds, Instant::now()));
+        }
+    }
+
+    /// Forgets what binds those that have left, or have never come.
+    fn loosen(&mut self, guests: &[WardenStatus]) {
+        let here: BTreeSet<(NodeId, i32)> = guests.iter().map(|guest| (guest.home, guest.pid)).collect();
+        self.bonds.retain(|guest, (_, since)| here.contains(guest) || since.elapsed() < COMES);
     }
 
     /// Takes in a look at a process, and what has changed since the last one.

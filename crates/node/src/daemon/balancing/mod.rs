@@ -13,8 +13,8 @@ mod deeds;
 mod kinds;
 
 use super::gauge::Haste;
-use super::{Daemon, figures};
 use super::requests::PEER_ANSWER;
+use super::{Daemon, figures};
 use crate::discovery::Datagram;
 use crate::peers;
 use crate::process::lives;
@@ -38,6 +38,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 use wire::balance::{Entry, Message, Switches};
+use wire::peer::Bonds;
 
 /// The datagrams' channel.
 const CHANNEL: u8 = 1;
@@ -86,6 +87,15 @@ pub(super) enum Told {
         pid: i32,
         /// The promise.
         reservation: Reservation,
+    },
+    /// What people have said about a guest, by its home.
+    Bound {
+        /// Its home.
+        home: NodeId,
+        /// Its pid there.
+        pid: i32,
+        /// What holds for it.
+        bonds: Bonds,
     },
     /// A new program that may be moved.
     Begun {
@@ -271,6 +281,7 @@ impl Worker {
                     self.step(Event::NotStarted { at, ticket }, actions);
                 }
             }
+            Told::Bound { home, pid, bonds } => self.census.bind((home, pid), bonds),
             Told::Kind(profile) => {
                 for (program, host) in self.kinds.answered(profile) {
                     self.step(Event::Fits(program, host), actions);
