@@ -35,4 +35,4 @@ pub use job::{Job, JobId, Talk};
 pub use rules::{Bounds, Classes, Hold, may_go, may_leave};
 pub use settings::Settings;
 pub use state::{Link, Place, State};
-pub use stats::{Activity, Decay, Stats};
+pub use stats::{Activity, Stats};

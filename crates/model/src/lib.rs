@@ -6,6 +6,7 @@
 #[macro_use]
 mod codes;
 mod cpu;
+mod decay;
 mod ids;
 pub mod limits;
 mod mask;
@@ -13,6 +14,7 @@ mod reason;
 mod stay;
 
 pub use cpu::CpuProfile;
+pub use decay::{Decay, DecayRates};
 pub use ids::{Destination, NodeId, ParseIdError, ProcessId, Reservation, Session, is_node_name};
 pub use mask::{Mask, MaskNodes, MaskTooLong};
 pub use reason::{Reason, ReasonCode, Reasons};

@@ -1,6 +1,6 @@
 //! Why a process is not moved automatically, and what people have said about it.
 
-use crate::Mask;
+use crate::{Decay, Mask};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -79,6 +79,9 @@ pub struct Standing {
     pub mask: Option<Mask>,
     /// It was started by `mosrun`: that says that it may be moved, whatever program it is.
     pub job: bool,
+    /// How fast what it has done is forgotten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay: Option<Decay>,
 }
 
 impl Standing {
@@ -94,6 +97,7 @@ impl Standing {
             self.mask.clone_from(&parent.mask);
         }
         self.job |= parent.job;
+        self.decay = self.decay.or(parent.decay);
     }
 
     /// Says more, and something else where it was said before.
@@ -122,9 +126,10 @@ mod tests {
     #[test]
     fn children_inherit_what_is_not_said_of_them() {
         let locked = Standing { hold: Some(Hold::Locked), job: true, ..Standing::default() };
-        let mut child = Standing { hold: Some(Hold::Unlocked), mask: Some(Mask::Any), job: false };
-        child.inherit(&locked);
-        assert_eq!(child, Standing { hold: Some(Hold::Unlocked), mask: Some(Mask::Any), job: true });
+        let mut child = Standing { hold: Some(Hold::Unlocked), mask: Some(Mask::Any), ..Standing::default() };
+        let forgets = Standing { decay: Some(Decay::Fast), ..locked.clone() };
+        child.inherit(&forgets);
+        assert_eq!(child, Standing { hold: Some(Hold::Unlocked), mask: Some(Mask::Any), ..forgets });
         let mut silent = Standing::default();
         assert!(silent.is_empty());
         silent.inherit(&locked);

@@ -23,7 +23,7 @@ fn tools() -> Vec<Command> {
         named(Setpe::command(), "setpe"),
         named(Tune::command(), "tune"),
     ];
-    tools.extend(WRAPPERS.iter().map(|(name, _, about)| named(Wrapper::command(), name).about(*about)));
+    tools.extend(WRAPPERS.iter().map(|(name, .., about)| named(Wrapper::command(), name).about(*about)));
     tools
 }
 

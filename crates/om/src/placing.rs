@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::exit::Failure;
 use clap::Args;
 use control::FailureKind;
-use model::{Destination, Hold, Mask, MaskNodes, NodeId, Standing};
+use model::{Decay, Destination, Hold, Mask, MaskNodes, NodeId, Standing};
 use std::ffi::{OsStr, OsString};
 
 /// Nodes between both ends of a range, at most: a mask names no more.
@@ -28,6 +28,21 @@ pub(crate) struct Placing {
     /// Keep the lock of its parent, if it has one.
     #[arg(short = 'k', long)]
     pub(crate) keep: bool,
+    /// It computes: that it calls its home, reads and writes does not hold it anywhere.
+    #[arg(short = 'c', long, group = "decay")]
+    pub(crate) cpu_job: bool,
+    /// It reads and writes: that it also computes does not make that look small.
+    #[arg(short = 'i', long, group = "decay")]
+    pub(crate) io_job: bool,
+    /// Never forget what it has done.
+    #[arg(short = 'n', long, group = "decay")]
+    pub(crate) no_decay: bool,
+    /// Forget slowly what it has done, as is usual.
+    #[arg(short = 's', long, group = "decay")]
+    pub(crate) slow_decay: bool,
+    /// Forget fast what it has done.
+    #[arg(short = 'f', long, group = "decay")]
+    pub(crate) fast_decay: bool,
 }
 
 /// Where a program begins.
@@ -54,7 +69,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// A job that may use all nodes.
     pub(crate) fn new(start: Start, hold: Option<Hold>, command: Vec<OsString>) -> Plan {
-        Plan { start, standing: Standing { hold, mask: None, job: true }, command }
+        Plan { start, standing: Standing { hold, mask: None, job: true, decay: None }, command }
     }
 }
 
@@ -64,6 +79,18 @@ impl Placing {
         let silent = !(self.home || self.nodes.is_some() || self.lock || self.unlock || self.keep);
         let number = first.to_str().is_some_and(|word| word.parse::<NodeId>().is_ok());
         silent || (number && !self.home && self.nodes.is_none())
+    }
+
+    /// How fast what it does is to be forgotten, if that is said.
+    fn decay(&self) -> Option<Decay> {
+        let table = [
+            (self.cpu_job, Decay::CpuJob),
+            (self.io_job, Decay::IoJob),
+            (self.no_decay, Decay::None),
+            (self.slow_decay, Decay::Slow),
+            (self.fast_decay, Decay::Fast),
+        ];
+        table.into_iter().find(|(said, _)| *said).map(|(_, decay)| decay)
     }
 
     /// What `[NODE] [--] COMMAND` means with these options.
@@ -92,7 +119,11 @@ impl Placing {
             (None, Some(nodes)) => Start::OneOf(nodes),
             (None, None) => Start::Here,
         };
-        Ok(Plan { start, standing: Standing { hold, mask, job: true }, command: words.to_vec() })
+        Ok(Plan {
+            start,
+            standing: Standing { hold, mask, job: true, decay: self.decay() },
+            command: words.to_vec(),
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 //! One frame holds one message, encoded by postcard; each request is answered by one frame.
 
 use model::limits::PEER_MESSAGE_BYTES_MAX;
-use model::{CpuProfile, Hold, Mask, NodeId, ProcessId, Reasons, Reservation, Session};
+use model::{CpuProfile, Decay, Hold, Mask, NodeId, ProcessId, Reasons, Reservation, Session};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fmt;
 
@@ -100,13 +100,16 @@ pub struct Offer {
     pub bonds: Bonds,
 }
 
-/// What people have said about a process that keeps its host from wishing it elsewhere; its home has the last word.
+/// What people have said about a process that its host heeds when it thinks of wishing it elsewhere; its home has the last
+/// word.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bonds {
     /// Whether it is to stay where it is.
     pub hold: Option<Hold>,
     /// The nodes that it may use.
     pub mask: Mask,
+    /// How fast what it has done is forgotten.
+    pub decay: Option<Decay>,
 }
 
 /// What holds for a guest from now on.
@@ -258,7 +261,7 @@ mod tests {
             cpu: CpuProfile::default(),
             kernel: "6.1.0".to_owned(),
             reservation: Some(Reservation { asker: NodeId::try_from(3).unwrap(), number: 7 }),
-            bonds: Bonds { hold: Some(Hold::Locked), mask: Mask::Any },
+            bonds: Bonds { hold: Some(Hold::Locked), mask: Mask::Any, decay: Some(Decay::Fast) },
         });
         let mut bytes = encode(&offer).unwrap();
         assert_eq!(decode::<PeerRequest>(&bytes), Ok(offer));

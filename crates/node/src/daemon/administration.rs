@@ -10,7 +10,7 @@ use control::{
     AgentRequest, Answer, Cursor, Event, FailureKind, Fate, NodeRow, Record, Sake, Sweep, Switch, What,
 };
 use model::limits::{CONTROL_LINE_BYTES_MAX, LOAD_PER_CPU};
-use model::{Destination, NodeId, ProcessId, ReasonCode};
+use model::{DecayRates, Destination, NodeId, ProcessId, ReasonCode};
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 
@@ -31,6 +31,22 @@ impl Daemon {
             let text = format!("{switch} {}", if on { "on" } else { "off" });
             journal::note(&self.setup.config.paths, journal::now(What::Switched).cause(text));
         }
+        Ok(Answer::NodeStanding(self.node_standing()))
+    }
+
+    pub(super) fn set_decay(&self, uid: u32, rates: Option<DecayRates>) -> Result<Answer, Event> {
+        only_root(uid, "set how fast statistics decay")?;
+        let rates = rates.unwrap_or_default();
+        if !rates.is_sound() {
+            let text = "an interval is from 1 to 3600 seconds, and 0 to 1000 thousandths are kept";
+            return Err(failed(FailureKind::BadRequest, text));
+        }
+        self.decays.set(rates).map_err(|error| {
+            failed(FailureKind::Broken, &format!("failed to {error}; nothing is changed"))
+        })?;
+        let DecayRates { interval_s, slow, fast } = rates;
+        let text = format!("decay every {interval_s} s, kept are {slow} (slow) and {fast} (fast) of 1000");
+        journal::note(&self.setup.config.paths, journal::now(What::Switched).cause(text));
         Ok(Answer::NodeStanding(self.node_standing()))
     }
 

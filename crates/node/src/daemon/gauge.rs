@@ -14,6 +14,7 @@ use crate::measure::{Alarm, Meter, NodeState, Party, ProcessState, STALLED, Spee
 use crate::rules::{Subject, standing};
 use control::{NodeLoad, WardenStatus};
 use model::NodeId;
+use model::limits::PROCESSES_MEASURED_MAX;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -30,6 +31,8 @@ const ROUNDS_PER_SWEEP: u32 = 10;
 pub(super) struct Gauge {
     measured: Mutex<Measured>,
     hurry: Arc<Hurry>,
+    /// Processes that have become other programs since it was measured.
+    cleared: Mutex<Vec<i32>>,
     /// Memory that should be free, by the alarm, bytes.
     reserve: AtomicU64,
 }
@@ -85,6 +88,7 @@ impl Gauge {
                 guests: Vec::new(),
             }),
             hurry: Arc::default(),
+            cleared: Mutex::default(),
             reserve: AtomicU64::new(0),
         }
     }
@@ -94,6 +98,18 @@ impl Gauge {
         let mut wanted = self.hurry.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         *wanted = (*wanted).max(Some(haste));
         self.hurry.told.notify_all();
+    }
+
+    /// A process has become another program: what it did before does not count any more.
+    pub(super) fn clear(&self, pid: i32) {
+        let mut cleared = self.cleared.lock().unwrap_or_else(PoisonError::into_inner);
+        if cleared.len() < PROCESSES_MEASURED_MAX {
+            cleared.push(pid);
+        }
+    }
+
+    fn take_cleared(&self) -> Vec<i32> {
+        std::mem::take(&mut *self.cleared.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What was measured last; nothing in the first moment.
@@ -213,6 +229,7 @@ fn run(daemon: &Weak<Daemon>, mut meter: Meter) {
         let paths = &daemon.setup.config.paths;
         let began = Instant::now();
         meter.set_speed(daemon.gauge.lock().speed.speed);
+        daemon.gauge.take_cleared().into_iter().for_each(|pid| meter.cleared(pid));
         let away = held(paths);
         let guests = daemon.guests();
         if !away.is_empty() || !guests.is_empty() {

@@ -23,6 +23,7 @@ mod tools;
 use crate::agents::Agents;
 use crate::config::Peer;
 use crate::counts::Counts;
+use crate::decay::Decays;
 use crate::discovery::{Discovery, Missed};
 use crate::measure::Speed;
 use crate::rules::Rules;
@@ -54,6 +55,8 @@ pub(crate) struct Daemon {
     rules: Rules,
     /// The switches of this node.
     switched: Switched,
+    /// How fast statistics decay.
+    decays: Decays,
     gauge: Gauge,
     balancing: OnceLock<Balancing>,
     tools: Slots,
@@ -94,6 +97,7 @@ pub fn run(setup: Setup) -> Result<(), Error> {
         counts,
         rules: Rules::new(&setup.config.balance),
         switched: Switched::load(&setup.config.paths),
+        decays: Decays::load(&setup.config.paths),
         gauge: Gauge::new(Speed::of_node(setup.config.node.speed, &setup.config.paths)),
         balancing: OnceLock::new(),
         tools: Slots::new(TOOLS_MAX),

@@ -61,6 +61,7 @@ impl Daemon {
             Request::Tune { speed } => self.tune(uid, speed),
             Request::Stand { pid, standing } => self.stand(uid, pid, &standing),
             Request::Switch { switch, on } => self.switch(uid, switch, on),
+            Request::Decay { rates } => self.set_decay(uid, rates),
             Request::NodeStanding => Ok(Answer::NodeStanding(self.node_standing())),
             Request::ExpelAll => self.expel_all(uid),
             Request::BringAll => self.bring_all(uid),

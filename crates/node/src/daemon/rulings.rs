@@ -55,7 +55,7 @@ impl Daemon {
             let text = format!("process {pid} is not yours: its owner or root can lock it");
             return Err(failed_for(ReasonCode::NotOwner, FailureKind::Forbidden, &text));
         }
-        let binds = more.hold.is_some() || more.mask.is_some();
+        let binds = more.hold.is_some() || more.mask.is_some() || more.decay.is_some();
         let away = if binds { self.bound_away() } else { Vec::new() };
         let standing = standing::amend(&self.setup.config.paths, process.id, more);
         self.tell_hosts(away);
@@ -118,6 +118,7 @@ impl Daemon {
             tracing::warn!(pid = newcomer.pid, %error, "what it inherits is not kept");
         }
         if newcomer.birth == Birth::Program {
+            self.gauge.clear(newcomer.pid);
             self.place(process, newcomer.executable.as_deref());
         }
     }

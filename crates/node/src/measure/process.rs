@@ -105,7 +105,8 @@ impl ProcessState {
             runnable: known.demand.runnable,
             waits_for_memory: known.demand.waiting > 0.0,
             cpu_ms: own_ms.saturating_add(away_ms),
-            age_ms: age_ms(here_ms, units.speed).saturating_add(away_age_ms),
+            age_ms: age_ms(here_ms, units.speed)
+                .saturating_add(away_age_ms.saturating_sub(known.earlier_away_ms)),
             resident_bytes: known.away.map_or(bytes(glance.resident_pages), |away| away.memory_bytes),
             // A deputy is empty: its own pages tell nothing.
             dirty_bytes: if known.away.is_some() { None } else { known.look.anonymous_pages.map(bytes) },

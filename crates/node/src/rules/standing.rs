@@ -50,8 +50,8 @@ pub(crate) fn of(paths: &Paths, process: ProcessId) -> Standing {
 
 /// What of it the host of a process must know.
 pub(crate) fn bonds(paths: &Paths, process: ProcessId) -> Bonds {
-    let Standing { hold, mask, .. } = of(paths, process);
-    Bonds { hold, mask: mask.unwrap_or_default() }
+    let Standing { hold, mask, decay, .. } = of(paths, process);
+    Bonds { hold, mask: mask.unwrap_or_default(), decay }
 }
 
 /// Walks up the ancestors.

@@ -6,10 +6,10 @@ use crate::daemon::gauge::Look;
 use crate::machine;
 use crate::measure::{NodeState, Party, ProcessState};
 use crate::rules::standing;
-use balance::{Activity, Bounds, Decay, Event, Hold, Job, JobId, LocalJob, Machine, Run, Sample, Stats};
+use balance::{Activity, Bounds, Event, Hold, Job, JobId, LocalJob, Machine, Run, Sample, Stats};
 use control::WardenStatus;
 use model::limits::SPEED_STANDARD;
-use model::{NodeId, ProcessId};
+use model::{Decay, DecayRates, NodeId, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use wire::peer::Bonds;
@@ -52,6 +52,10 @@ pub(super) struct Census {
     left: BTreeMap<JobId, Instant>,
     /// What binds guests, by their names at home, and since when it is known.
     bonds: BTreeMap<(NodeId, i32), (Bonds, Instant)>,
+    /// When the last look was begun, and how long that was after the one before.
+    last: Instant,
+    interval_s: f64,
+    rates: DecayRates,
 }
 
 impl Census {
@@ -65,6 +69,9 @@ impl Census {
             sent: BTreeSet::new(),
             left: BTreeMap::new(),
             bonds: BTreeMap::new(),
+            last: Instant::now(),
+            interval_s: 0.0,
+            rates: DecayRates::default(),
         }
     }
 
@@ -73,6 +80,9 @@ impl Census {
         let own = daemon.own();
         let Look { began, reserve, state, processes, guests } = daemon.gauge.look()?;
         self.left.retain(|_, left| *left >= began);
+        self.interval_s = began.saturating_duration_since(self.last).as_secs_f64();
+        self.last = began;
+        self.rates = daemon.decays.get();
         self.were_away =
             self.records.iter().filter(|(_, record)| record.at != own).map(|(id, _)| *id).collect();
         let mut seen = BTreeSet::new();
@@ -90,14 +100,18 @@ impl Census {
                 Some(guest) => of_guest(guest),
                 None => process.away.map_or(0, |away| away.forwarded),
             };
-            let job = self.note(id, &process, at, calls);
-            seen.insert(id);
             let is_here = at == own && !self.left.contains_key(&id);
-            if is_here && job.width >= WIDTH_MIN && matches!(process.party, Some(Party::Job | Party::Guest)) {
-                let Bonds { hold, mask } = match process.guest {
-                    Some(guest) => self.bonds.get(&guest).map(|(bonds, _)| bonds.clone()).unwrap_or_default(),
-                    None => standing::bonds(&daemon.setup.config.paths, process.id),
-                };
+            let works = is_here
+                && process.runnable >= WIDTH_MIN
+                && matches!(process.party, Some(Party::Job | Party::Guest));
+            let bonds = works.then(|| match process.guest {
+                Some(guest) => self.bonds.get(&guest).map(|(bonds, _)| bonds.clone()).unwrap_or_default(),
+                None => standing::bonds(&daemon.setup.config.paths, process.id),
+            });
+            let decay = bonds.as_ref().map(|bonds| bonds.decay.unwrap_or_default());
+            let job = self.note(id, &process, at, calls, decay);
+            seen.insert(id);
+            if let Some(Bonds { hold, mask, .. }) = bonds {
                 let hold = if hold == Some(model::Hold::Locked) { Hold::Locked } else { Hold::Free };
                 // A guest has looked at its home's CPU. Whatever runs the programs of ours runs it, too.
                 let of_home = process.guest.and_then(|(home, _)| daemon.known_of(home));
@@ -151,7 +165,14 @@ impl Census {
     }
 
     /// Takes in a look at a process, and what has changed since the last one.
-    fn note(&mut self, id: JobId, process: &ProcessState, at: NodeId, calls: u64) -> Job {
+    fn note(
+        &mut self,
+        id: JobId,
+        process: &ProcessState,
+        at: NodeId,
+        calls: u64,
+        decay: Option<Decay>,
+    ) -> Job {
         let record = self.records.entry(id).or_insert_with(|| Record {
             stats: Stats::new(Decay::default()),
             age_ms: process.age_ms,
@@ -167,12 +188,21 @@ impl Census {
             at: id.home,
             peak_mb: 0.0,
         });
+        if let Some(decay) = decay {
+            record.stats.set_decay(decay);
+        }
+        if process.age_ms < record.age_ms {
+            // It is another program now, which begins anew.
+            record.stats.clear();
+            (record.age_ms, record.calls, record.peak_mb) = (process.age_ms, calls, 0.0);
+        }
         let spent_ms = process.age_ms.saturating_sub(record.age_ms);
-        record.stats.observe(&Activity {
+        let activity = Activity {
             cpu_s: spent_ms as f64 / 1000.0,
             calls: calls.saturating_sub(record.calls) as f64,
             ..Activity::default()
-        });
+        };
+        record.stats.observe(&activity, self.interval_s, &self.rates);
         (record.age_ms, record.calls) = (process.age_ms, calls);
         let travels = process.dirty_bytes.unwrap_or(process.resident_bytes);
         record.job = Job {
