@@ -129,6 +129,9 @@ pub fn run(setup: Setup) -> Result<(), Error> {
 
     let signal = signals.wait().map_err(Error::system("wait for signals"))?;
     tracing::info!(%signal, "ending; agents go on");
+    if let Some(balancing) = daemon.balancing.get() {
+        balancing.end();
+    }
     journal::note(paths, journal::now(What::Stopped).cause(signal.as_str()));
     remove_own(&socket, socket_inode);
     Ok(())

@@ -11,6 +11,7 @@
 mod census;
 mod deeds;
 mod kinds;
+mod memoir;
 
 use super::gauge::Haste;
 use super::requests::PEER_ANSWER;
@@ -27,12 +28,12 @@ use balance::{
 };
 use census::Census;
 use kinds::Kinds;
+use memoir::Memoir;
 use model::limits::{JOBS_MAX, PLACEMENTS_MAX};
 use model::{CpuProfile, Mask, NodeId, ProcessId, Reservation};
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -47,6 +48,8 @@ const WAITING_MAX: usize = 1024;
 /// Guests that are expected and have not come, at most; the oldest are forgotten.
 const EXPECTED_MAX: usize = 256;
 
+/// How long the end of the daemon waits for what is to be kept.
+const ENDS: Duration = Duration::from_secs(2);
 /// A guest that was accepted mostly comes within this time: so long it is looked for it more often.
 const SOON: Duration = Duration::from_secs(3);
 
@@ -119,6 +122,8 @@ pub(super) enum Told {
     },
     /// What a node's CPU is, if it has told.
     Kind(Option<CpuProfile>),
+    /// The daemon ends: what is to be kept is to be written down now. Answered when that is done.
+    Ending(SyncSender<()>),
     /// A move that the broker wanted is over.
     Departed {
         /// The process.
@@ -141,6 +146,13 @@ impl Balancing {
     /// Tells it something; dropped where too much waits.
     pub(super) fn tell(&self, told: Told) {
         let _ = self.told.try_send(told);
+    }
+
+    /// Lets it write down what is to be kept.
+    pub(super) fn end(&self) {
+        let (done, is_done) = sync_channel(1);
+        self.tell(Told::Ending(done));
+        let _ = is_done.recv_timeout(ENDS);
     }
 }
 
@@ -202,6 +214,7 @@ struct Worker {
     asked: u64,
     /// What programs were like.
     history: History,
+    memoir: Memoir,
     /// The programs of own processes.
     programs: BTreeMap<JobId, ProgramKey>,
     kinds: Kinds,
@@ -215,6 +228,7 @@ impl Worker {
         // Seconds of this age: later starts have larger numbers. A clock that was set back makes others believe its older
         // entries until they have aged out.
         let boot = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let (memoir, history) = Memoir::open(&daemon.setup.config.paths);
         let mut kinds = Kinds::default();
         kinds.learn(daemon.cpu.clone());
         Some(Worker {
@@ -232,7 +246,8 @@ impl Worker {
             before: BTreeSet::new(),
             placed: BTreeMap::new(),
             asked: 0,
-            history: History::default(),
+            history,
+            memoir,
             programs: BTreeMap::new(),
             kinds,
         })
@@ -280,6 +295,10 @@ impl Worker {
                 if let Some(ticket) = ticket {
                     self.step(Event::NotStarted { at, ticket }, actions);
                 }
+            }
+            Told::Ending(done) => {
+                self.memoir.close(&self.history);
+                let _ = done.try_send(());
             }
             Told::Bound { home, pid, bonds } => self.census.bind((home, pid), bonds),
             Told::Kind(profile) => {
@@ -341,6 +360,7 @@ impl Worker {
             Occasion::Time => {
                 self.tick(actions);
                 self.ask_for_kinds(daemon);
+                self.memoir.keep(&self.history);
             }
             Occasion::Change => {}
             Occasion::Pressure => self.step(Event::Pressure, actions),
@@ -412,11 +432,11 @@ impl Worker {
     }
 }
 
-/// A program by its file. One that was replaced at the same place counts as the same: it mostly is.
+/// A program by its file. One that was replaced at the same place counts as the same: it mostly is. The number is kept, and
+/// must be the same in every build.
 fn program(executable: &str) -> ProgramKey {
-    let mut hasher = DefaultHasher::new();
-    executable.hash(&mut hasher);
-    ProgramKey(hasher.finish())
+    let hash = blake3::hash(executable.as_bytes());
+    ProgramKey(hash.as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first)))
 }
 
 impl Daemon {
