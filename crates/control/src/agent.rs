@@ -75,6 +75,9 @@ pub struct KeeperStatus {
     pub away_cpu_ms: u64,
     /// System calls forwarded so far.
     pub forwarded: u64,
+    /// Bytes that they have carried from and to its host.
+    #[serde(default)]
+    pub carried_bytes: u64,
     /// How often each system call brought it home.
     pub home_comings: Vec<(String, u64)>,
 }
@@ -97,4 +100,7 @@ pub struct WardenStatus {
     /// System calls that its home has done for it while it was here.
     #[serde(default)]
     pub forwarded: u64,
+    /// Bytes that they have carried from and to its home.
+    #[serde(default)]
+    pub carried_bytes: u64,
 }

@@ -275,7 +275,7 @@ impl Keeper {
         if away && !member.is_home {
             return;
         }
-        let status = member.status(self.setup.config.node.id, 0);
+        let status = member.status(self.setup.config.node.id, slot::Traffic::default());
         if let Err(error) = history::keep(&self.setup.config.paths, &status) {
             tracing::warn!(pid, %error, "its moves are forgotten");
         }
@@ -336,9 +336,9 @@ impl Keeper {
         let home = self.setup.config.node.id;
         let status = |member: &Member| match &self.place {
             Place::Away(away) if !member.is_home => {
-                member.status(away.node, away.calls.forwarded(member.process().pid))
+                member.status(away.node, away.calls.traffic(member.process().pid))
             }
-            _ => member.status(home, 0),
+            _ => member.status(home, slot::Traffic::default()),
         };
         self.members.values().map(status).collect()
     }

@@ -50,6 +50,8 @@ pub struct Away {
     pub age_ms: u64,
     /// System calls that its home has done for it.
     pub forwarded: u64,
+    /// Bytes that they have carried.
+    pub carried_bytes: u64,
 }
 
 impl Away {
@@ -143,6 +145,7 @@ mod tests {
             cpu_ms,
             age_ms: 0,
             forwarded: 0,
+            carried_bytes: 0,
         };
         let slow = Away::after(None, report(2, 1000), SPEED_STANDARD / 2);
         let fast = Away::after(Some(slow), report(3, 1500), 2 * SPEED_STANDARD);

@@ -200,7 +200,8 @@ mod tests {
         known.update(look(b'S', 70, 0, None), start + Duration::from_secs(1));
         assert_eq!((known.ran_ticks, known.party, known.is_busy()), (20, Some(Party::Job), true));
         let node = NodeId::new(2).unwrap();
-        known.away = Some(Away { node, memory_bytes: 0, cpu_ms: 300, age_ms: 500, forwarded: 0 });
+        known.away =
+            Some(Away { node, memory_bytes: 0, cpu_ms: 300, age_ms: 500, forwarded: 0, carried_bytes: 0 });
         known.clear();
         assert_eq!((known.earlier_ticks, known.earlier_away_ms, known.party), (70, 500, None));
         let units = super::super::process::Units { ticks_per_second: 100, page_bytes: 4096, speed: 10_000 };

@@ -53,6 +53,7 @@ fn keep(node: &Node, process: ProcessId) -> Arc<Mutex<Vec<AgentRequest>>> {
                             memory_bytes: 5 << 20,
                             away_cpu_ms: 61_000,
                             forwarded: 42,
+                            carried_bytes: 0,
                             home_comings: vec![("execve".to_owned(), 2)],
                         };
                         say(&stream, &[status]);
@@ -217,6 +218,7 @@ fn a_connection_for_a_session_reaches_its_warden() {
                             memory_bytes: 3 << 30,
                             cpu_ms: 1000,
                             forwarded: 7,
+                            carried_bytes: 0,
                         }],
                     ),
                     AgentRequest::BringHome { pid: 4242, .. } => {

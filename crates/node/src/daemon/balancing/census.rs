@@ -4,11 +4,11 @@ use super::kinds;
 use crate::daemon::Daemon;
 use crate::daemon::gauge::Look;
 use crate::machine;
-use crate::measure::{NodeState, Party, ProcessState};
+use crate::measure::{Away, NodeState, Party, ProcessState};
 use crate::rules::standing;
 use balance::{Activity, Bounds, Event, Hold, Job, JobId, LocalJob, Machine, Run, Sample, Stats};
 use control::WardenStatus;
-use model::limits::SPEED_STANDARD;
+use model::limits::{SPEED_STANDARD, TALK_NODES_MAX};
 use model::{Decay, DecayRates, NodeId, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -25,13 +25,20 @@ const BOUND_MAX: usize = 4096;
 /// How long a guest may take to come.
 const COMES: Duration = Duration::from_secs(600);
 
+/// What a process has had done by its home so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Traffic {
+    calls: u64,
+    bytes: u64,
+}
+
 /// What is remembered of a process between two looks.
 #[derive(Clone, Debug)]
 struct Record {
     stats: Stats,
     /// At the last look.
     age_ms: u64,
-    calls: u64,
+    traffic: Traffic,
     job: Job,
     /// Where it ran.
     at: NodeId,
@@ -91,14 +98,13 @@ impl Census {
             let Some(id) = id_of(&process, own) else { continue };
             let at = process.away.map_or(own, |away| away.node);
             let of_guest = |(home, pid)| {
-                guests
-                    .iter()
-                    .find(|status| (status.home, status.pid) == (home, pid))
-                    .map_or(0, |status| status.forwarded)
+                let told = guests.iter().find(|status| (status.home, status.pid) == (home, pid))?;
+                Some(Traffic { calls: told.forwarded, bytes: told.carried_bytes })
             };
-            let calls = match process.guest {
+            let of_away = |away: Away| Traffic { calls: away.forwarded, bytes: away.carried_bytes };
+            let traffic = match process.guest {
                 Some(guest) => of_guest(guest),
-                None => process.away.map_or(0, |away| away.forwarded),
+                None => process.away.map(of_away),
             };
             let is_here = at == own && !self.left.contains_key(&id);
             let works = is_here
@@ -109,7 +115,7 @@ impl Census {
                 None => standing::bonds(&daemon.setup.config.paths, process.id),
             });
             let decay = bonds.as_ref().map(|bonds| bonds.decay.unwrap_or_default());
-            let job = self.note(id, &process, at, calls, decay);
+            let job = self.note(id, &process, at, traffic.unwrap_or_default(), decay);
             seen.insert(id);
             if let Some(Bonds { hold, mask, .. }) = bonds {
                 let hold = if hold == Some(model::Hold::Locked) { Hold::Locked } else { Hold::Free };
@@ -170,13 +176,13 @@ impl Census {
         id: JobId,
         process: &ProcessState,
         at: NodeId,
-        calls: u64,
+        traffic: Traffic,
         decay: Option<Decay>,
     ) -> Job {
         let record = self.records.entry(id).or_insert_with(|| Record {
             stats: Stats::new(Decay::default()),
             age_ms: process.age_ms,
-            calls,
+            traffic,
             job: Job {
                 home: id.home,
                 age_s: 0.0,
@@ -194,16 +200,21 @@ impl Census {
         if process.age_ms < record.age_ms {
             // It is another program now, which begins anew.
             record.stats.clear();
-            (record.age_ms, record.calls, record.peak_mb) = (process.age_ms, calls, 0.0);
+            (record.age_ms, record.traffic, record.peak_mb) = (process.age_ms, traffic, 0.0);
         }
         let spent_ms = process.age_ms.saturating_sub(record.age_ms);
+        let carried = traffic.bytes.saturating_sub(record.traffic.bytes);
+        let mut files = [None; TALK_NODES_MAX];
+        // Whatever a call of the remote reads or writes, it is with its home.
+        files[0] = (carried > 0).then_some((id.home, carried as f64 / BYTES_PER_MB));
         let activity = Activity {
             cpu_s: spent_ms as f64 / 1000.0,
-            calls: calls.saturating_sub(record.calls) as f64,
+            calls: traffic.calls.saturating_sub(record.traffic.calls) as f64,
+            files,
             ..Activity::default()
         };
         record.stats.observe(&activity, self.interval_s, &self.rates);
-        (record.age_ms, record.calls) = (process.age_ms, calls);
+        (record.age_ms, record.traffic) = (process.age_ms, traffic);
         let travels = process.dirty_bytes.unwrap_or(process.resident_bytes);
         record.job = Job {
             home: id.home,
