@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         trial("a-node-that-comes-is-used", &["cc"], newcomer),
         trial("masks-and-locks-are-obeyed", &["cc"], bounds),
         trial("memory-is-ushered", &["cc"], ushering),
+        trial("a-hog-is-ushered-before-the-limit", &["cc"], hog),
         trial("a-node-takes-leave", &["cc"], leave),
         trial("compilers-and-encoders-spread", &["cc", "make", "lame", "python3"], jobs),
     ])
@@ -162,6 +163,25 @@ fn ushering() -> Result<()> {
     let relieved = |places: &BTreeMap<u64, usize>| places.get(&2).is_some_and(|there| *there >= 1);
     crowd.settles(home, SPREADS, relieved).with_context(|| cluster.logs())?;
     crowd.finish().with_context(|| cluster.logs())
+}
+
+/// A process that grows beyond its node's memory is moved before it gets there: at the limit it would be killed.
+fn hog() -> Result<()> {
+    const MEGABYTES: u32 = 560;
+    let cluster = lab(&[1.0, 1.0], &["--mem", "400M,1200M"])?;
+    let home = cluster.home();
+    let program = format!("{}/grow", home.guests()?);
+    // About 40 MB for each second of a CPU.
+    let words = [program, MEGABYTES.to_string(), "12".to_owned()];
+    let mut hog = Run::command(home, &words, Input::Pipes, String::new())?;
+    let (status, output) = hog.end(DONE).with_context(|| cluster.logs())?;
+    let said = String::from_utf8_lossy(&output).into_owned();
+    ensure!(
+        status == 0 && said.contains(&format!("grew to {MEGABYTES}: ")),
+        "it ended with {status}: {said}\n{}",
+        cluster.logs()
+    );
+    cluster.nothing_remains(SOON)
 }
 
 fn leave() -> Result<()> {

@@ -50,11 +50,15 @@ pub(super) struct Census {
     cpu_class: u64,
     kernel: u32,
     records: BTreeMap<JobId, Record>,
+    /// Who was here at the last look, at work or not.
+    present: BTreeSet<JobId>,
     /// Own processes that were away at the look before the last.
     were_away: BTreeSet<JobId>,
     changes: Vec<(JobId, Event)>,
     /// Own processes that the broker has sent away itself, until a look shows them there.
     sent: BTreeSet<(JobId, NodeId)>,
+    /// New programs that are on their way to where they are to start: their target has promised them room, and counts them.
+    starting: BTreeSet<JobId>,
     /// What has left this node, and when: a look that was begun before may still show it here.
     left: BTreeMap<JobId, Instant>,
     /// What binds guests, by their names at home, and since when it is known.
@@ -71,9 +75,11 @@ impl Census {
             cpu_class: kinds::class_of(&daemon.cpu),
             kernel: packed(&machine::kernel()),
             records: BTreeMap::new(),
+            present: BTreeSet::new(),
             were_away: BTreeSet::new(),
             changes: Vec::new(),
             sent: BTreeSet::new(),
+            starting: BTreeSet::new(),
             left: BTreeMap::new(),
             bonds: BTreeMap::new(),
             last: Instant::now(),
@@ -93,6 +99,7 @@ impl Census {
         self.were_away =
             self.records.iter().filter(|(_, record)| record.at != own).map(|(id, _)| *id).collect();
         let mut seen = BTreeSet::new();
+        self.present.clear();
         let mut jobs = Vec::new();
         for process in processes {
             let Some(id) = id_of(&process, own) else { continue };
@@ -106,7 +113,7 @@ impl Census {
                 Some(guest) => of_guest(guest),
                 None => process.away.map(of_away),
             };
-            let is_here = at == own && !self.left.contains_key(&id);
+            let is_here = at == own && !self.left.contains_key(&id) && !self.starting.contains(&id);
             let works = is_here
                 && process.runnable >= WIDTH_MIN
                 && matches!(process.party, Some(Party::Job | Party::Guest));
@@ -117,6 +124,9 @@ impl Census {
             let decay = bonds.as_ref().map(|bonds| bonds.decay.unwrap_or_default());
             let job = self.note(id, &process, at, traffic.unwrap_or_default(), decay);
             seen.insert(id);
+            if is_here {
+                self.present.insert(id);
+            }
             if let Some(Bonds { hold, mask, .. }) = bonds {
                 let hold = if hold == Some(model::Hold::Locked) { Hold::Locked } else { Hold::Free };
                 // A guest has looked at its home's CPU. Whatever runs the programs of ours runs it, too.
@@ -136,6 +146,11 @@ impl Census {
         std::mem::take(&mut self.changes)
     }
 
+    /// Who is here, as of the last look: also who sleeps has come, and takes up its room.
+    pub(super) fn present(&self) -> &BTreeSet<JobId> {
+        &self.present
+    }
+
     /// Whether a process has been seen at work.
     pub(super) fn knows(&self, id: &JobId) -> bool {
         self.records.contains_key(id)
@@ -149,6 +164,16 @@ impl Census {
     /// Whether an own process was away at the last look but one.
     pub(super) fn was_away(&self, id: &JobId) -> bool {
         self.were_away.contains(id)
+    }
+
+    /// A new program leaves for where it is to start.
+    pub(super) fn starts(&mut self, id: JobId) {
+        self.starting.insert(id);
+    }
+
+    /// It is there, or has stayed.
+    pub(super) fn started(&mut self, id: &JobId) {
+        self.starting.remove(id);
     }
 
     /// The broker has sent it there itself, and has accounted for it.

@@ -47,6 +47,7 @@ impl Worker {
     /// A new program gets its place. Where it stays, or cannot be moved, it just goes on at home.
     fn start(&mut self, daemon: &Arc<Daemon>, request: u64, at: NodeId, ticket: Option<Ticket>) {
         let Some(process) = self.placed.remove(&request).filter(|_| at != daemon.own()) else { return };
+        self.census.starts(JobId { home: self.me, process });
         let (daemon, balancing) = (daemon.clone(), self.balancing.clone());
         std::thread::spawn(move || {
             let pid = process.pid;

@@ -206,7 +206,7 @@ struct Worker {
     next_spread: Duration,
     /// Guests that were accepted, by what promise and when.
     expected: BTreeMap<(NodeId, i32), (Ticket, Instant)>,
-    /// What ran here at the last look.
+    /// Who was here at the last look.
     before: BTreeSet<JobId>,
     /// New programs for which a place is looked for, by the numbers of the questions.
     placed: BTreeMap<u64, ProcessId>,
@@ -288,11 +288,12 @@ impl Worker {
                 self.step(Event::Departed { id, outcome }, actions);
             }
             Told::Begun { process, mask, executable } => self.begun(process, mask, &executable, actions),
-            Told::Started { process, at, moved: true, .. } => {
-                self.census.sent(JobId { home: self.me, process }, at);
-            }
-            Told::Started { at, ticket, moved: false, .. } => {
-                if let Some(ticket) = ticket {
+            Told::Started { process, at, ticket, moved } => {
+                let id = JobId { home: self.me, process };
+                self.census.started(&id);
+                if moved {
+                    self.census.sent(id, at);
+                } else if let Some(ticket) = ticket {
                     self.step(Event::NotStarted { at, ticket }, actions);
                 }
             }
@@ -418,7 +419,7 @@ impl Worker {
             self.broker.window().known(now).map(|known| (known.sound.node(), known.sound.entry().clone()));
         *self.balancing.known.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
         // Who has come is told directly before the sample that shows it.
-        let here: BTreeSet<JobId> = sample.jobs.iter().map(|job| job.id).collect();
+        let here = self.census.present().clone();
         for id in here.difference(&self.before).copied().collect::<Vec<_>>() {
             let ticket = self.expected.remove(&(id.home, id.process.pid)).map(|(ticket, _)| ticket);
             // One that was born here has not come from anywhere.
