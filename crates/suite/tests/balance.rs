@@ -168,11 +168,12 @@ fn ushering() -> Result<()> {
 /// A process that grows beyond its node's memory is moved before it gets there: at the limit it would be killed.
 fn hog() -> Result<()> {
     const MEGABYTES: u32 = 560;
-    let cluster = lab(&[1.0, 1.0], &["--mem", "400M,1200M"])?;
+    // Nobody goes to n2 for its CPU.
+    let cluster = lab(&[1.0, 0.4], &["--mem", "400M,1200M"])?;
     let home = cluster.home();
     let program = format!("{}/grow", home.guests()?);
-    // About 40 MB for each second of a CPU.
-    let words = [program, MEGABYTES.to_string(), "12".to_owned()];
+    // About 80 MB for each second of a CPU: from nearly full to too full within less than the second between two looks.
+    let words = [program, MEGABYTES.to_string(), "6".to_owned()];
     let mut hog = Run::command(home, &words, Input::Pipes, String::new())?;
     let (status, output) = hog.end(DONE).with_context(|| cluster.logs())?;
     let said = String::from_utf8_lossy(&output).into_owned();
