@@ -48,6 +48,9 @@ const WAITING_MAX: usize = 1024;
 /// Guests that are expected and have not come, at most; the oldest are forgotten.
 const EXPECTED_MAX: usize = 256;
 
+/// A guest that is there, and is not seen at work, keeps the room that it was promised for so long: in its first moment the
+/// best of workers stands still. Who sleeps for longer needs none.
+const SETTLES: Duration = Duration::from_secs(2);
 /// How long the end of the daemon waits for what is to be kept.
 const ENDS: Duration = Duration::from_secs(2);
 /// A guest that was accepted mostly comes within this time: so long it is looked for it more often.
@@ -208,6 +211,8 @@ struct Worker {
     expected: BTreeMap<(NodeId, i32), (Ticket, Instant)>,
     /// Who was here at the last look.
     before: BTreeSet<JobId>,
+    /// Who has come and has not been seen at work yet, and since when.
+    idle: BTreeMap<JobId, Instant>,
     /// New programs for which a place is looked for, by the numbers of the questions.
     placed: BTreeMap<u64, ProcessId>,
     /// Number of the last question.
@@ -244,6 +249,7 @@ impl Worker {
             next_spread: Duration::ZERO,
             expected: BTreeMap::new(),
             before: BTreeSet::new(),
+            idle: BTreeMap::new(),
             placed: BTreeMap::new(),
             asked: 0,
             history,
@@ -420,7 +426,16 @@ impl Worker {
         *self.balancing.known.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
         // Who has come is told directly before the sample that shows it.
         let here = self.census.present().clone();
+        let works: BTreeSet<JobId> = sample.jobs.iter().map(|job| job.id).collect();
+        self.before.retain(|id| here.contains(id));
+        self.idle.retain(|id, _| here.contains(id));
         for id in here.difference(&self.before).copied().collect::<Vec<_>>() {
+            let since = *self.idle.entry(id).or_insert_with(Instant::now);
+            if !works.contains(&id) && since.elapsed() < SETTLES {
+                continue;
+            }
+            self.idle.remove(&id);
+            self.before.insert(id);
             let ticket = self.expected.remove(&(id.home, id.process.pid)).map(|(ticket, _)| ticket);
             // One that was born here has not come from anywhere.
             if id.home != self.me || ticket.is_some() || self.census.was_away(&id) {
@@ -428,7 +443,6 @@ impl Worker {
                 self.step(Event::Landed { id, ticket, frozen_s: 0.0 }, actions);
             }
         }
-        self.before = here;
         self.step(Event::Sampled(sample), actions);
     }
 }
