@@ -1,7 +1,7 @@
 //! The agreement between nodes about where a process goes.
 //!
 //! ```text
-//!            Place │ Tick, Pressure, more processes, Invite, a guest has come
+//!            Place │ Tick, Pressure, more processes, Invite, a guest has come, a move begins or ends
 //!                  ▼
 //!       shortlist from the window          nobody better ────────────────────────► start here │ nothing
 //!                  │ Ask: 3 best, 2 by chance
@@ -96,7 +96,7 @@ pub enum Event {
         id: JobId,
         /// The promise that it comes by.
         ticket: Option<Ticket>,
-        /// Seconds that it stood still for it.
+        /// Seconds that it stood still for it, if that is known here; who moved it may tell it by [`Message::Froze`].
         frozen_s: f64,
     },
     /// A process that is away from here, its home, is now running on that node; balancing has not sent it from here.
@@ -145,6 +145,8 @@ pub enum Outcome {
     Moved {
         /// Seconds that the move took, without waiting for other moves.
         took_s: f64,
+        /// Seconds of them that the process stood still.
+        frozen_s: f64,
     },
     /// It is still here.
     Failed,
@@ -197,6 +199,8 @@ struct Outgoing {
     stay: f64,
     /// Seconds of its process that it promises.
     promised_s: f64,
+    /// Whether its target was asked, and keeps room.
+    asked: bool,
 }
 
 /// A question after a move: has it become true? The process ran so slow before, and the move took so long.
@@ -224,7 +228,8 @@ pub struct Broker {
     links: Links,
     stays: Stays,
     negotiations: Negotiations,
-    outgoing: Option<Outgoing>,
+    /// One for each target, [`Settings::moves_at_once`] at most.
+    outgoing: Vec<Outgoing>,
     /// A process has come since the last sample.
     newcomer: bool,
     checks: Vec<Check>,
@@ -247,7 +252,7 @@ impl Broker {
             links: Links::new(&settings),
             stays: Stays::default(),
             negotiations: Negotiations::default(),
-            outgoing: None,
+            outgoing: Vec::new(),
             newcomer: false,
             checks: Vec::new(),
             theta: Theta::new(settings.theta),
@@ -303,14 +308,17 @@ impl Broker {
             Event::Arrived { at, job } => self.note(now, at, None, 1.0, &job),
             Event::Left { at, job } => self.note(now, at, None, -1.0, &job),
             Event::Ended(run) => self.typical.observe(&run),
-            Event::Departed { id, outcome } => self.departed(id, outcome, out),
+            Event::Departed { id, outcome } => self.departed(now, id, outcome, rng, out),
             Event::NotStarted { at, ticket } => self.give_back(at, ticket.number, out),
             Event::Order { id, to } => self.order(now, id, to, out),
         }
     }
 
     fn sampled(&mut self, now: Duration, sample: Sample, rng: &mut dyn Rng, out: &mut Vec<Action>) {
-        let more = self.own.take(sample);
+        let outgoing = &self.outgoing;
+        let leaves = |id: &JobId| outgoing.iter().any(|outgoing| outgoing.id == *id);
+        let more = self.own.take(sample, leaves);
+        self.stays.forget(now, |id| self.own.job(id).is_some());
         if std::mem::take(&mut self.newcomer) || more {
             self.look(now, None, rng, out);
         }
@@ -361,28 +369,35 @@ impl Broker {
                 let ticket = Ticket { asker: from, number };
                 self.reserve(now, ticket, seen, job, hold_ms, out);
             }
-            Message::Granted { number, .. } => self.granted(now, from, number, out),
+            Message::Granted { number, .. } => self.granted(now, from, number, rng, out),
             Message::Refused { number, why, entry } => self.refused(now, from, number, why, entry, rng, out),
             Message::Release { number } => drop(self.rooms.take(&Ticket { asker: from, number })),
             Message::Invite { entry } => self.invited(now, from, entry, rng, out),
+            Message::Froze { number, frozen_ms } => {
+                let ticket = Ticket { asker: from, number };
+                let frozen_s = f64::from(frozen_ms) / 1000.0;
+                // It may be said before the process was seen here, and after.
+                self.rooms.froze(&ticket, frozen_s);
+                self.stays.froze(now, &ticket, frozen_s);
+            }
         }
     }
 
     fn landed(&mut self, now: Duration, id: JobId, ticket: Option<Ticket>, frozen_s: f64) {
         self.newcomer = true;
-        self.stays.retain(|stays| self.own.job(stays).is_some());
         let promised = ticket.and_then(|ticket| self.rooms.take(&ticket));
-        let starts = promised.as_ref().is_some_and(|brief| brief.errand == Errand::Start);
+        let starts = promised.as_ref().is_some_and(|room| room.job.errand == Errand::Start);
         if !starts {
-            let before = promised.map(|brief| brief.moves_ms).unwrap_or_default();
-            self.stays.landed(now, id, frozen_s, &before);
+            let (before, told_s) =
+                promised.map_or((Vec::new(), 0.0), |room| (room.job.moves_ms, room.frozen_s));
+            self.stays.landed(now, id, ticket, frozen_s.max(told_s), &before);
         }
     }
 
     fn order(&mut self, now: Duration, id: JobId, to: NodeId, out: &mut Vec<Action>) {
         self.negotiations.drop_move_of(&id, out);
         // What has left by an order is not told of by anything else.
-        self.stays.retain(|stays| self.own.job(stays).is_some());
+        self.stays.forget(now, |stays| self.own.job(stays).is_some());
         self.stays.ordered(now, id);
         out.push(Action::Move { id, to, ticket: None });
     }

@@ -4,6 +4,7 @@
 //! knowing its CPU time is worth less than 1 %, and nothing if it is not known well.
 
 use model::limits::PROGRAMS_MAX;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
 /// Runs after which CPU time is predicted at all.
@@ -23,6 +24,9 @@ const RUNS_TYPICAL: u32 = 256;
 
 /// Runs of any program before which nothing is typical.
 const RUNS_TYPICAL_MIN: u32 = 5;
+
+/// Logarithms of what can be measured are smaller.
+const LOG_MAX: f64 = 30.0;
 
 /// A program, by a hash of what identifies its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,8 +50,10 @@ pub struct Prediction {
     pub cpu_s: Option<f64>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Record {
+    /// When it was last used; not kept, for the order says it.
+    #[serde(skip)]
     used: u64,
     runs: u32,
     log_mean: f64,
@@ -56,16 +62,74 @@ struct Record {
 }
 
 /// What is remembered of the programs that were used most recently, [`PROGRAMS_MAX`] at most.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(into = "Kept", try_from = "Kept")]
 pub struct History {
     programs: HashMap<ProgramKey, Record>,
     by_use: BTreeMap<u64, ProgramKey>,
     uses: u64,
+    runs: u64,
     typical: Typical,
 }
 
+/// A history as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    typical: Typical,
+    /// The least recently used first.
+    programs: Vec<(u64, Record)>,
+}
+
+/// What was kept can be no history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoHistory {
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
+impl std::fmt::Display for NoHistory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.what)
+    }
+}
+
+impl std::error::Error for NoHistory {}
+
+impl From<History> for Kept {
+    fn from(mut history: History) -> Kept {
+        let by_use = history.by_use.values();
+        let programs = by_use.filter_map(|key| Some((key.0, history.programs.remove(key)?))).collect();
+        Kept { typical: history.typical, programs }
+    }
+}
+
+impl TryFrom<Kept> for History {
+    type Error = NoHistory;
+    fn try_from(kept: Kept) -> Result<History, NoHistory> {
+        if kept.programs.len() > PROGRAMS_MAX {
+            return Err(NoHistory { what: "there are more programs in it than are remembered" });
+        }
+        let mut history = History { typical: kept.typical, ..History::default() };
+        let sound = |record: &Record| {
+            record.log_variance >= 0.0
+                && record.log_mean.abs() <= LOG_MAX
+                && record.peaks_mb.iter().all(|peak| *peak >= 0.0)
+        };
+        if !kept.programs.iter().all(|(_, record)| sound(record)) {
+            return Err(NoHistory { what: "there are numbers in it that nobody has measured" });
+        }
+        for (key, record) in kept.programs {
+            let key = ProgramKey(key);
+            history.touch(key);
+            let used = history.uses;
+            history.programs.insert(key, Record { used, ..record });
+        }
+        Ok(history)
+    }
+}
+
 /// What programs use in general.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Typical {
     runs: u32,
     log_cpu: f64,
@@ -100,6 +164,7 @@ impl History {
     /// A run has ended.
     pub fn observe(&mut self, program: ProgramKey, run: &Run) {
         self.typical.observe(run);
+        self.runs += 1;
         self.touch(program);
         let Some(record) = self.programs.get_mut(&program) else { return };
         record.peaks_mb[record.runs as usize % PEAKS] =
@@ -123,6 +188,11 @@ impl History {
             memory_mb: Some(record.peaks_mb.into_iter().fold(0.0, f64::max)),
             cpu_s: steady.then(|| record.log_mean.exp()),
         }
+    }
+
+    /// Runs that it has seen since it began, or was read.
+    pub fn runs(&self) -> u64 {
+        self.runs
     }
 
     /// What is typical for all programs.
@@ -188,6 +258,31 @@ mod tests {
         assert_eq!(history.by_use.len(), PROGRAMS_MAX);
         assert!(history.predict(ProgramKey(0)).memory_mb.is_some());
         assert!(history.predict(ProgramKey(5)).memory_mb.is_none());
+    }
+
+    #[test]
+    fn what_is_kept_is_judged_and_in_order() {
+        let mut history = History::default();
+        for number in [3, 1, 2] {
+            history.observe(ProgramKey(number), &Run { cpu_s: 1.0, peak_mb: f64::from(number as u32) });
+        }
+        let kept = Kept::from(history.clone());
+        assert_eq!(kept.programs.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [3, 1, 2]);
+        let mut again = History::try_from(kept).unwrap();
+        assert_eq!((again.len(), again.by_use.len(), again.runs()), (3, 3, 0));
+        assert_eq!(again.predict(ProgramKey(2)), history.predict(ProgramKey(2)));
+        type Change = fn(&mut Kept);
+        let changes: [Change; 4] = [
+            |kept| kept.programs[0].1.log_variance = f64::NAN,
+            |kept| kept.programs[0].1.log_mean = 1e6,
+            |kept| kept.programs[0].1.peaks_mb[3] = -1.0,
+            |kept| kept.programs = vec![kept.programs[0].clone(); PROGRAMS_MAX + 1],
+        ];
+        for change in changes {
+            let mut kept = Kept::from(history.clone());
+            change(&mut kept);
+            assert!(History::try_from(kept).is_err());
+        }
     }
 
     #[test]

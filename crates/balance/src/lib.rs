@@ -30,7 +30,7 @@ pub mod window;
 pub use ages::Ages;
 pub use broker::{Action, Broker, Event, LocalJob, Machine, Outcome, Sample, Tables, Ticket};
 pub use entry::{Absurd, Sound};
-pub use history::{History, Prediction, ProgramKey, Run, Typical};
+pub use history::{History, NoHistory, Prediction, ProgramKey, Run, Typical};
 pub use job::{Job, JobId, Talk};
 pub use rules::{Bounds, Classes, Hold, may_go, may_leave};
 pub use settings::Settings;

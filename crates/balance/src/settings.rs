@@ -32,6 +32,9 @@ pub struct Settings {
     pub wanted_age_s: f64,
     /// A target whose link is booked for longer refuses moves.
     pub link_busy_max_s: f64,
+    /// Moves of one node that go on at once, each to another target. A move is mostly waiting: for the other daemon, for
+    /// agents that start, for the agreement.
+    pub moves_at_once: usize,
 }
 
 impl Default for Settings {
@@ -49,6 +52,7 @@ impl Default for Settings {
             spread: Duration::from_millis(500),
             wanted_age_s: 2.0,
             link_busy_max_s: 2.0,
+            moves_at_once: 3,
         }
     }
 }
@@ -81,6 +85,10 @@ pub const RESIDENCY_S_MIN: f64 = 1.0;
 
 /// A process stays this many times as long as its latest freeze took.
 pub const RESIDENCY_FREEZES: f64 = 2.0;
+
+/// Seconds for which a process is left alone that could not be moved; twice as long after each further failure, up to
+/// [`MANUAL_REST_S`]. Else the one that gains most and cannot go would keep all others.
+pub const FAILED_REST_S: f64 = 2.0;
 
 /// Seconds for which balancing leaves a process alone that somebody has moved by hand.
 pub const MANUAL_REST_S: f64 = 60.0;

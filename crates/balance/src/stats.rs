@@ -5,16 +5,7 @@
 
 use crate::job::Talk;
 use model::limits::TALK_NODES_MAX;
-use model::{Decay, NodeId};
-
-/// Share that is kept at each interval.
-fn kept(decay: Decay) -> f64 {
-    match decay {
-        Decay::Slow | Decay::CpuJob | Decay::IoJob => 0.975,
-        Decay::Fast => 0.926,
-        Decay::None => 1.0,
-    }
-}
+use model::{Decay, DecayRates, NodeId};
 
 /// What a process did in one interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -59,9 +50,9 @@ impl Stats {
         self.decay = decay;
     }
 
-    /// An interval has passed.
-    pub fn observe(&mut self, activity: &Activity) {
-        let kept = kept(self.decay);
+    /// So many seconds have passed.
+    pub fn observe(&mut self, activity: &Activity, seconds: f64, rates: &DecayRates) {
+        let kept = rates.kept(self.decay, seconds);
         let good = |amount: f64| if amount.is_finite() { amount.max(0.0) } else { 0.0 };
         self.age_s += good(activity.cpu_s);
         self.recent.cpu_s = self.recent.cpu_s * kept + good(activity.cpu_s);
@@ -126,12 +117,17 @@ mod tests {
         Activity { cpu_s, calls, ..Activity::default() }
     }
 
+    /// A second passes.
+    fn observe(stats: &mut Stats, activity: &Activity) {
+        stats.observe(activity, 1.0, &DecayRates::default());
+    }
+
     #[test]
     fn the_past_fades_as_chosen() {
         for (decay, want) in [(Decay::Slow, 975.0), (Decay::Fast, 926.0), (Decay::None, 1000.0)] {
             let mut stats = Stats::new(decay);
-            stats.observe(&busy(1.0, 1000.0));
-            stats.observe(&busy(0.0, 0.0));
+            observe(&mut stats, &busy(1.0, 1000.0));
+            observe(&mut stats, &busy(0.0, 0.0));
             assert!((stats.recent.calls - want).abs() < 1e-9);
             assert_eq!(stats.age_s(), 1.0);
         }
@@ -141,7 +137,7 @@ mod tests {
     fn what_it_says_of_itself_counts() {
         let talk = |decay| {
             let mut stats = Stats::new(decay);
-            (0..100).for_each(|_| stats.observe(&busy(1.0, 100.0)));
+            (0..100).for_each(|_| observe(&mut stats, &busy(1.0, 100.0)));
             stats.talk().calls
         };
         assert_eq!(talk(Decay::CpuJob), 0.0);
@@ -152,7 +148,7 @@ mod tests {
     #[test]
     fn another_program_starts_from_nothing() {
         let mut stats = Stats::new(Decay::Fast);
-        stats.observe(&busy(5.0, 7.0));
+        observe(&mut stats, &busy(5.0, 7.0));
         stats.clear();
         assert_eq!(stats, Stats::new(Decay::Fast));
     }
@@ -163,7 +159,7 @@ mod tests {
         for (number, megabytes) in [(1, 5.0), (2, 1.0), (3, 4.0), (4, 3.0), (5, 2.0), (6, 0.5), (1, 1.0)] {
             let mut activity = busy(1.0, 0.0);
             activity.files[0] = Some((node(number), megabytes));
-            stats.observe(&activity);
+            observe(&mut stats, &activity);
         }
         let mut known: Vec<u16> = stats.recent.files.iter().flatten().map(|(node, _)| node.get()).collect();
         known.sort_unstable();
@@ -173,8 +169,8 @@ mod tests {
     #[test]
     fn absurd_numbers_count_as_nothing() {
         let mut stats = Stats::default();
-        stats.observe(&busy(f64::NAN, f64::INFINITY));
-        stats.observe(&busy(-5.0, -1.0));
+        observe(&mut stats, &busy(f64::NAN, f64::INFINITY));
+        observe(&mut stats, &busy(-5.0, -1.0));
         assert_eq!((stats.age_s(), stats.talk().calls), (0.0, 0.0));
     }
 }

@@ -21,17 +21,41 @@ pub enum AgentRequest {
         /// The room that was promised there.
         #[serde(default)]
         reservation: Option<Reservation>,
+        /// For whose sake.
+        #[serde(default, skip_serializing_if = "Sake::is_peoples")]
+        sake: Sake,
     },
     /// To a keeper: bring a process home, answered like [`crate::Request::Migrate`]. To a warden: ask the keeper to.
     BringHome {
         /// The process, by its pid at home.
         pid: i32,
+        /// For whose sake.
+        #[serde(default, skip_serializing_if = "Sake::is_peoples")]
+        sake: Sake,
     },
     /// To both: answered by one line holding a list of [`KeeperStatus`] or of [`WardenStatus`], one for each process of
     /// the family.
     Status,
     /// To a warden: a connection for its session arrived; the socket travels with this line (`SCM_RIGHTS`). Not answered.
     Connection,
+}
+
+/// For whose sake a process is moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sake {
+    /// Somebody wishes it.
+    #[default]
+    People,
+    /// The cluster does, for the load of its nodes.
+    Load,
+}
+
+impl Sake {
+    /// What is said where nothing is said.
+    fn is_peoples(&self) -> bool {
+        *self == Sake::People
+    }
 }
 
 /// What a keeper knows of its process.
@@ -51,6 +75,9 @@ pub struct KeeperStatus {
     pub away_cpu_ms: u64,
     /// System calls forwarded so far.
     pub forwarded: u64,
+    /// Bytes that they have carried from and to its host.
+    #[serde(default)]
+    pub carried_bytes: u64,
     /// How often each system call brought it home.
     pub home_comings: Vec<(String, u64)>,
 }
@@ -73,4 +100,7 @@ pub struct WardenStatus {
     /// System calls that its home has done for it while it was here.
     #[serde(default)]
     pub forwarded: u64,
+    /// Bytes that they have carried from and to its home.
+    #[serde(default)]
+    pub carried_bytes: u64,
 }

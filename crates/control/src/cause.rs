@@ -35,7 +35,7 @@ pub struct Record {
 pub enum What {
     /// A process of this node moved as somebody wished.
     Moved,
-    /// Its move, noted down just before, was wished by no user but by the cluster, for the load.
+    /// A process of this node moved as no user but the cluster itself wished, for the load.
     Balanced,
     /// It was to move and did not: refused, or something failed. It goes on where it was.
     NotMoved,

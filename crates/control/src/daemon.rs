@@ -1,7 +1,7 @@
 //! What tools ask the daemon, and what it answers.
 
 use crate::{Cursor, Fate, Figures, NodeLoad, NodeStanding, Record, Sweep, Switch};
-use model::{Destination, NodeId, ProcessId, Reason, Standing, Stay};
+use model::{DecayRates, Destination, NodeId, ProcessId, Reason, Standing, Stay};
 use serde::{Deserialize, Serialize};
 
 /// A tool's request to its daemon.
@@ -69,6 +69,12 @@ pub enum Request {
         switch: Switch,
         /// On.
         on: bool,
+    },
+    /// Set how fast the statistics of processes decay here (administrator only); answered by [`Answer::NodeStanding`].
+    Decay {
+        /// How fast; none is as usual.
+        #[serde(default)]
+        rates: Option<DecayRates>,
     },
     /// What is set for this node; answered by [`Answer::NodeStanding`].
     NodeStanding,

@@ -11,7 +11,7 @@ mod daemon;
 mod load;
 mod standing;
 
-pub use agent::{AgentRequest, KeeperStatus, WardenStatus};
+pub use agent::{AgentRequest, KeeperStatus, Sake, WardenStatus};
 pub use cause::{Cursor, Fate, Record, What};
 pub use daemon::{
     Answer, Event, FailureKind, GuestRow, Location, NodeFound, NodeRow, NodeState, ProcessRow, ProcessState,

@@ -1,5 +1,6 @@
 //! What an administrator has set for a node, and what a node says of itself.
 
+use model::DecayRates;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -47,6 +48,8 @@ pub struct NodeStanding {
     pub switches: BTreeSet<Switch>,
     /// The speed of one of its CPUs, if somebody has set it; the standard CPU has [`model::limits::SPEED_STANDARD`].
     pub speed: Option<u32>,
+    /// How fast the statistics of processes decay.
+    pub decay: DecayRates,
 }
 
 /// What is known of a node's load and room; of another node maybe not everything.

@@ -6,6 +6,7 @@
 #[macro_use]
 mod codes;
 mod cpu;
+mod decay;
 mod ids;
 pub mod limits;
 mod line;
@@ -14,8 +15,9 @@ mod reason;
 mod stay;
 
 pub use cpu::CpuProfile;
+pub use decay::{Decay, DecayRates};
 pub use ids::{Destination, NodeId, ParseIdError, ProcessId, Reservation, Session, is_node_name};
 pub use line::one_line;
 pub use mask::{Mask, MaskNodes, MaskTooLong};
 pub use reason::{Reason, ReasonCode, Reasons};
-pub use stay::{Decay, Hold, Standing, Stay, StayCode};
+pub use stay::{Hold, Standing, Stay, StayCode};

@@ -1,6 +1,6 @@
 //! Why a process is not moved automatically, and what people have said about it.
 
-use crate::Mask;
+use crate::{Decay, Mask};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -65,23 +65,6 @@ pub enum Hold {
     Locked,
     /// It is, whatever its parent has.
     Unlocked,
-}
-
-/// How fast what a process did lately is forgotten, and what of it counts where its place is weighed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decay {
-    /// 975 thousandths are kept at each interval.
-    #[default]
-    Slow,
-    /// 926 thousandths are kept.
-    Fast,
-    /// Everything is kept.
-    None,
-    /// It says of itself that it computes: its calls and its input and output do not hold it anywhere.
-    CpuJob,
-    /// It says of itself that it reads and writes: its recent CPU time does not make its talk look small.
-    IoJob,
 }
 
 /// What people have said about a process. What is not said is inherited from its parent.

@@ -455,6 +455,8 @@ pub fn append_peer(path: &Path, peer: &Peer) -> Result<(), Error> {
 pub fn write_file(path: &Path, text: &str, mode: u32) -> Result<(), Error> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let draft = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    // Of a process with our pid that died over it.
+    let _ = std::fs::remove_file(&draft);
     let write = || {
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
         file.write_all(text.as_bytes())?;

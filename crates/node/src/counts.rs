@@ -51,6 +51,7 @@ counts! {
     balanced, "Processes that this node has moved by itself.";
     placed, "New programs that were moved to a better place at once.";
     balance_failed, "Moves by itself that failed.";
+    memory_alarms, "Times that memory ran short.";
     balance_garbage, "Datagrams about load that mean nothing.";
     offers_accepted, "Guests taken.";
     offers_refused, "Guests refused.";

@@ -86,6 +86,7 @@ mod tests {
             memory_bytes: 0,
             away_cpu_ms: 0,
             forwarded: 9,
+            carried_bytes: 10,
             home_comings: vec![("ioctl".to_owned(), 2)],
         };
         assert!(all(&paths).is_empty());

@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod config;
 pub mod counts;
 pub mod daemon;
+mod decay;
 pub mod discovery;
 pub mod eligibility;
 mod error;

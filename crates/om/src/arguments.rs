@@ -369,10 +369,13 @@ pub(crate) struct Screen {
 #[command(version, after_help = CODES)]
 pub(crate) struct Mosctl {
     /// stay, nostay, lstay, nolstay, block, noblock, quiet, noquiet, expel, bring, setspeed, getspeed, getload, getmem,
-    /// getfree, getutil, status, whois, isup.
+    /// getfree, getutil, status, whois, isup, getdecay, setdecay.
     pub(crate) verb: String,
-    /// A node's number, name or address; for 'setspeed' the speed.
+    /// A node's number, name or address; for 'setspeed' the speed, for 'setdecay' the seconds after which statistics decay.
     pub(crate) argument: Option<String>,
+    /// For 'setdecay': thousandths that are kept then, slowly and fast.
+    #[arg(num_args = 2, value_names = ["SLOW", "FAST"])]
+    pub(crate) kept: Vec<u16>,
     #[command(flatten)]
     pub(crate) common: Common,
 }

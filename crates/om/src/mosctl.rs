@@ -1,12 +1,13 @@
 //! `mosctl`: openMosix's own control program, each of its verbs a row.
 
-use crate::arguments::Mosctl;
+use crate::arguments::{Common, Mosctl};
 use crate::client::{Client, unexpected};
 use crate::commands::show;
 use crate::exit::Failure;
 use crate::node::{set_speed, settle, sweep};
 use crate::tables::size;
 use control::{Answer, FailureKind, NodeFound, NodeRow, Request, Switch};
+use model::DecayRates;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::process::ExitCode;
 
@@ -16,6 +17,8 @@ enum Does {
     Set(Switch, bool),
     Sweep(fn() -> Request),
     SetSpeed,
+    GetDecay,
+    SetDecay,
     /// A number of a node, and how it is written.
     Tell(fn(&NodeRow) -> Option<u64>, fn(u64) -> String),
     Status,
@@ -25,7 +28,7 @@ enum Does {
     Instead(&'static str),
 }
 
-use Does::{Instead, IsUp, Set, SetSpeed, Status, Sweep, Tell, Whois};
+use Does::{GetDecay, Instead, IsUp, Set, SetDecay, SetSpeed, Status, Sweep, Tell, Whois};
 
 /// Verb, and what it does.
 const VERBS: &[(&str, Does)] = &[
@@ -53,8 +56,8 @@ const VERBS: &[(&str, Does)] = &[
     ("gettune", Instead("costs are not tuned by hand; 'om nodes' shows round trips")),
     ("getyard", Instead("a standard CPU has the speed 10000; 'om speed' shows this node's")),
     ("setyard", Instead("a standard CPU has the speed 10000 everywhere; 'om speed N' sets this node's")),
-    ("getdecay", Instead("how statistics decay is said of a program: 'mosrun -s', -f, -n, -c or -i")),
-    ("setdecay", Instead("how statistics decay is said of a program: 'mosrun -s', -f, -n, -c or -i")),
+    ("getdecay", GetDecay),
+    ("setdecay", SetDecay),
 ];
 
 fn plain(number: u64) -> String {
@@ -80,6 +83,11 @@ pub(crate) fn run(arguments: &Mosctl) -> Result<ExitCode, Failure> {
             let text = "write the speed, or 'auto', after 'setspeed'";
             set_speed(common, argument.ok_or_else(|| Failure::new(FailureKind::BadRequest, text))?)?;
         }
+        GetDecay => decay(common, &Request::NodeStanding)?,
+        SetDecay => {
+            let rates = wanted_decay(argument, &arguments.kept)?;
+            decay(common, &Request::Decay { rates: Some(rates) })?;
+        }
         Tell(number, written) => {
             let row = find(arguments)?;
             let number = number(&row).ok_or_else(|| {
@@ -104,6 +112,36 @@ pub(crate) fn run(arguments: &Mosctl) -> Result<ExitCode, Failure> {
         Instead(text) => return Err(Failure::new(FailureKind::BadRequest, format!("{verb}: {text}"))),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `setdecay INTERVAL [SLOW FAST]` means; what is not said is as usual.
+fn wanted_decay(interval: Option<&str>, kept: &[u16]) -> Result<DecayRates, Failure> {
+    let bad = || {
+        let text = "write the seconds after which statistics decay, and maybe the thousandths that are kept then, \
+                    slowly and fast: 'setdecay 1 975 926' is usual";
+        Failure::new(FailureKind::BadRequest, text)
+    };
+    let usual = DecayRates::default();
+    let interval_s = interval.and_then(|text| text.parse().ok()).ok_or_else(bad)?;
+    let (slow, fast) = match kept {
+        [] => (usual.slow, usual.fast),
+        [slow, fast] => (*slow, *fast),
+        _ => return Err(bad()),
+    };
+    let rates = DecayRates { interval_s, slow, fast };
+    if rates.is_sound() { Ok(rates) } else { Err(bad()) }
+}
+
+/// Asks for a change of how statistics decay, or for nothing, and shows how they do then.
+fn decay(common: &Common, request: &Request) -> Result<(), Failure> {
+    let answer = Client::connect(&common.socket)?.ask(request)?;
+    let Answer::NodeStanding(standing) = &answer else { return Err(unexpected()) };
+    let DecayRates { interval_s, slow, fast } = standing.decay;
+    show(common.json, &standing.decay, || {
+        format!(
+            "interval {interval_s} s\nslow     {slow} of 1000 are kept\nfast     {fast} of 1000 are kept\n"
+        )
+    })
 }
 
 fn status(row: &NodeRow) -> String {

@@ -56,17 +56,17 @@ pub(crate) struct Nature {
     /// What it did is forgotten fast, 74 thousandths a second.
     #[arg(short = 'f', long)]
     pub(crate) fast: bool,
-    /// Seconds after which a part is forgotten: accepted for old scripts, and means nothing, for that is always one. See
-    /// -s, -f and -n.
+    /// Seconds after which a part is forgotten: accepted for old scripts, and means nothing, for that is the node's
+    /// ('mosctl setdecay'). See -s, -f and -n.
     #[arg(short = 't', long, value_name = "SECONDS")]
     pub(crate) interval: Option<u32>,
     /// Thousandths that are kept: accepted for old scripts, and means nothing. See -s, -f and -n.
     #[arg(short = 'd', long, value_name = "THOUSANDTHS")]
     pub(crate) decay: Option<u32>,
-    /// Accepted for old scripts, and means nothing: a process keeps its statistics when it becomes another program.
+    /// Accepted for old scripts, and means nothing: a process begins with new statistics when it becomes another program.
     #[arg(short = 'e')]
     pub(crate) cleared: bool,
-    /// Accepted for old scripts, and means nothing: a process keeps its statistics when it becomes another program.
+    /// Accepted for old scripts, and means nothing: a process begins with new statistics when it becomes another program.
     #[arg(short = 'E', conflicts_with = "cleared")]
     pub(crate) continued: bool,
     /// Accepted for old scripts, and means nothing: a child begins with new statistics, and inherits how they decay.
@@ -121,8 +121,7 @@ impl Nature {
 
 /// Why an option of old means nothing.
 const CHOOSE: &str = "use -s, -f or -n";
-const BEGINS: &str =
-    "a process keeps its statistics for life, a child begins with its own and inherits how they decay";
+const BEGINS: &str = "another program and a child begin with new statistics, and inherit how they decay";
 
 /// What to do with a program for which there is no place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -199,6 +199,8 @@ impl<'a> World<'a> {
             bandwidth_mb_s: BANDWIDTH_MB_S,
             thrash: THRASH,
             spread: plan.spread.unwrap_or(usual.spread),
+            // Links here carry one move after the other, and who waits for its turn stands still.
+            moves_at_once: 1,
             ..usual
         };
         let mut rng = SmallRng::seed_from_u64(plan.seed);

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         trial("a-node-that-comes-is-used", &["cc"], newcomer),
         trial("masks-and-locks-are-obeyed", &["cc"], bounds),
         trial("memory-is-ushered", &["cc"], ushering),
+        trial("a-hog-is-ushered-before-the-limit", &["cc"], grower),
         trial("a-node-takes-leave", &["cc"], leave),
         trial("a-hog-leaves-before-it-is-killed", &["cc"], hog),
         trial("encoders-spread", &["lame", "python3"], jobs),
@@ -142,6 +143,26 @@ fn moves(home: Place<'_>, name: &str) -> Result<BTreeMap<u64, usize>> {
         }
     }
     Ok(moves)
+}
+
+/// A process that grows beyond its node's memory is moved before it gets there: at the limit it would be killed.
+fn grower() -> Result<()> {
+    const MEGABYTES: u32 = 560;
+    // Nobody goes to n2 for its CPU.
+    let cluster = lab(&[1.0, 0.4], &["--mem", "400M,1200M"])?;
+    let home = cluster.home();
+    let program = format!("{}/grow", home.guests()?);
+    // About 80 MB for each second of a CPU: from nearly full to too full within less than the second between two looks.
+    let words = [program, MEGABYTES.to_string(), "6".to_owned()];
+    let mut hog = Run::command(home, &words, Input::Pipes, String::new())?;
+    let (status, output) = hog.end(DONE).with_context(|| cluster.logs())?;
+    let said = String::from_utf8_lossy(&output).into_owned();
+    ensure!(
+        status == 0 && said.contains(&format!("grew to {MEGABYTES}: ")),
+        "it ended with {status}: {said}\n{}",
+        cluster.logs()
+    );
+    cluster.nothing_remains(SOON)
 }
 
 fn leave() -> Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! spread:     Gossip                                       to somebody by chance, unasked
-//! agreement:  Ask ► Tell · Reserve ► Granted | Refused · Release
+//! agreement:  Ask ► Tell · Reserve ► Granted | Refused · Release | Froze
 //! idle:       Invite                                       "I have room: look at me"
 //! ```
 //!
@@ -207,6 +207,13 @@ pub enum Message {
     Invite {
         /// Its state.
         entry: Entry,
+    },
+    /// A process has come by this promise; only who moved it knows how long it stood still for that.
+    Froze {
+        /// The question.
+        number: u32,
+        /// For how long, milliseconds.
+        frozen_ms: u32,
     },
 }
 

@@ -3,7 +3,7 @@
 //! One frame holds one message, encoded by postcard; each request is answered by one frame.
 
 use model::limits::PEER_MESSAGE_BYTES_MAX;
-use model::{CpuProfile, NodeId, ProcessId, Reasons, Reservation, Session};
+use model::{CpuProfile, Decay, Hold, Mask, NodeId, ProcessId, Reasons, Reservation, Session};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fmt;
 
@@ -32,6 +32,8 @@ pub enum PeerRequest {
     ClusterKeys,
     /// Here is a new cluster key; answered by [`PeerAnswer::Noted`].
     NewClusterKey(SharedKey),
+    /// Somebody has said something else about a guest of that node; answered by [`PeerAnswer::Noted`].
+    Bind(Binding),
 }
 
 /// The answer to a [`PeerRequest`].
@@ -47,7 +49,10 @@ pub enum PeerAnswer {
     /// The guest is not taken, for all these reasons.
     Refused(Reasons),
     /// The guest runs where it was wished.
-    Relocated,
+    Relocated {
+        /// How long it stood still, microseconds.
+        freeze_us: u64,
+    },
     /// The news was taken in.
     Noted,
     /// To [`PeerRequest::ClusterKeys`]: newest first.
@@ -91,6 +96,29 @@ pub struct Offer {
     pub kernel: String,
     /// The room that was promised.
     pub reservation: Option<Reservation>,
+    /// What people have said about it.
+    pub bonds: Bonds,
+}
+
+/// What people have said about a process that its host heeds when it thinks of wishing it elsewhere; its home has the last
+/// word.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bonds {
+    /// Whether it is to stay where it is.
+    pub hold: Option<Hold>,
+    /// The nodes that it may use.
+    pub mask: Mask,
+    /// How fast what it has done is forgotten.
+    pub decay: Option<Decay>,
+}
+
+/// What holds for a guest from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// The guest, by its pid at its home, which says this.
+    pub pid: i32,
+    /// What holds.
+    pub bonds: Bonds,
 }
 
 /// A host's wish that a guest of its be moved by the guest's home.
@@ -233,6 +261,7 @@ mod tests {
             cpu: CpuProfile::default(),
             kernel: "6.1.0".to_owned(),
             reservation: Some(Reservation { asker: NodeId::try_from(3).unwrap(), number: 7 }),
+            bonds: Bonds { hold: Some(Hold::Locked), mask: Mask::Any, decay: Some(Decay::Fast) },
         });
         let mut bytes = encode(&offer).unwrap();
         assert_eq!(decode::<PeerRequest>(&bytes), Ok(offer));

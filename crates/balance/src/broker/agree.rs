@@ -141,7 +141,14 @@ impl Broker {
     }
 
     /// Room is kept there.
-    pub(super) fn granted(&mut self, now: Duration, from: NodeId, number: u32, out: &mut Vec<Action>) {
+    pub(super) fn granted(
+        &mut self,
+        now: Duration,
+        from: NodeId,
+        number: u32,
+        rng: &mut dyn Rng,
+        out: &mut Vec<Action>,
+    ) {
         let waited = self
             .negotiations
             .get(number)
@@ -161,9 +168,10 @@ impl Broker {
                 out.push(Action::Start { request, at: from, ticket });
             }
             Subject::Move(id) => match self.own.job(&id).cloned() {
-                Some(local) if self.outgoing.is_none() => {
+                Some(local) if !self.is_sending_to(from) => {
                     let promised_s = self.promise(now, &local.job, &negotiation.candidates, from);
                     self.depart(&local, from, Some(number), now, promised_s, out);
+                    self.look(now, None, rng, out);
                 }
                 _ => {
                     self.ledger.strike(from, number);
@@ -247,15 +255,32 @@ impl Broker {
         }
     }
 
-    /// A move is over.
-    pub(super) fn departed(&mut self, id: JobId, outcome: Outcome, out: &mut Vec<Action>) {
-        let Some(outgoing) = self.outgoing.take_if(|outgoing| outgoing.id == id) else { return };
+    /// A move is over: whoever is next need not wait for the tick.
+    pub(super) fn departed(
+        &mut self,
+        now: Duration,
+        id: JobId,
+        outcome: Outcome,
+        rng: &mut dyn Rng,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(index) = self.outgoing.iter().position(|outgoing| outgoing.id == id) else { return };
+        let outgoing = self.outgoing.swap_remove(index);
         let (to, number) = (outgoing.to, outgoing.number);
         match outcome {
-            Outcome::Failed => self.give_back(to, number, out),
-            Outcome::Moved { took_s } => {
+            // The next sample has it again.
+            Outcome::Failed => {
+                self.give_back(to, number, out);
+                self.stays.failed(now, id);
+            }
+            Outcome::Moved { took_s, frozen_s } => {
+                let frozen_ms = (frozen_s * 1000.0) as u32;
+                let froze = Message::Froze { number, frozen_ms };
+                if outgoing.asked {
+                    out.push(Action::Send { to, message: froze });
+                }
                 // What it has behind it travels with the promise.
-                self.stays.retain(|stays| *stays != id);
+                self.stays.left(&id);
                 self.links.moved(to, outgoing.job.memory_mb, took_s);
                 let number = self.negotiations.number();
                 if self.checks.len() >= CHECKS_MAX {
@@ -265,6 +290,7 @@ impl Broker {
                 out.push(Action::Send { to, message: Message::Ask { number } });
             }
         }
+        self.look(now, None, rng, out);
     }
 
     /// Nothing has come of a promise: it counts no more, here and there.

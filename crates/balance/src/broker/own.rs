@@ -81,14 +81,23 @@ impl Own {
         Own { me, boot, sample: None, load: Load::default(), begun: (0.0, 0.0) }
     }
 
-    /// A new sample; answers whether there are more processes than before.
-    pub(super) fn take(&mut self, mut sample: Sample) -> bool {
+    /// A new sample, without those that are on their way to other nodes; answers whether there are more processes than
+    /// before.
+    pub(super) fn take(&mut self, mut sample: Sample, leaves: impl Fn(&JobId) -> bool) -> bool {
         sample.jobs.truncate(JOBS_MAX);
+        sample.jobs.retain(|local| !leaves(&local.id));
         let before = self.jobs().len();
         self.begun = (0.0, 0.0);
         let more = sample.jobs.len() > before;
         self.sample = Some(sample);
         more
+    }
+
+    /// A process begins to leave: its load is what its target has promised room for, and no longer this node's.
+    pub(super) fn leave(&mut self, id: &JobId) {
+        if let Some(sample) = &mut self.sample {
+            sample.jobs.retain(|local| local.id != *id);
+        }
     }
 
     /// A second has passed.

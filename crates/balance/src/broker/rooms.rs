@@ -15,10 +15,14 @@ pub struct Ticket {
     pub number: u32,
 }
 
+/// One promise.
 #[derive(Clone, Debug)]
-struct Room {
-    job: Brief,
+pub(super) struct Room {
+    /// What it is for.
+    pub(super) job: Brief,
     until: Duration,
+    /// Seconds that the process has stood still for its move, if that was told.
+    pub(super) frozen_s: f64,
 }
 
 /// All promises that are open.
@@ -48,12 +52,19 @@ impl Rooms {
     }
 
     pub(super) fn keep(&mut self, ticket: Ticket, job: Brief, until: Duration) {
-        self.0.insert(ticket, Room { job, until });
+        self.0.insert(ticket, Room { job, until, frozen_s: 0.0 });
     }
 
-    /// The promise is fulfilled or not needed: what it was for.
-    pub(super) fn take(&mut self, ticket: &Ticket) -> Option<Brief> {
-        self.0.remove(ticket).map(|room| room.job)
+    /// The promise is fulfilled or not needed: what it was.
+    pub(super) fn take(&mut self, ticket: &Ticket) -> Option<Room> {
+        self.0.remove(ticket)
+    }
+
+    /// Who comes by it has stood still for so long.
+    pub(super) fn froze(&mut self, ticket: &Ticket, frozen_s: f64) {
+        if let Some(room) = self.0.get_mut(ticket) {
+            room.frozen_s = frozen_s;
+        }
     }
 
     /// Drops what nobody came for.

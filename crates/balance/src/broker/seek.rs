@@ -81,7 +81,13 @@ impl Broker {
         rng: &mut dyn Rng,
         out: &mut Vec<Action>,
     ) {
-        let busy = self.outgoing.is_some() || self.negotiations.is_moving() || self.own.link_busy_s() > 0.0;
+        let at_once = match self.policy.handshake() {
+            // Who asks nobody sees only at the next news what its last move has done.
+            Handshake::Never => 1,
+            Handshake::Ask { .. } => self.settings.moves_at_once,
+        };
+        let busy =
+            self.outgoing.len() >= at_once || self.negotiations.is_moving() || self.own.link_busy_s() > 0.0;
         if busy || !self.policy.moves() || self.own.jobs().is_empty() {
             return;
         }
@@ -126,6 +132,7 @@ impl Broker {
             .window
             .known(now)
             .filter(|known| only.is_none_or(|only| known.sound.node() == only))
+            .filter(|known| !self.is_sending_to(known.sound.node()))
             .map(|known| {
                 let said = now.saturating_sub(known.age);
                 (known.sound, self.there(known.sound.node(), said, self.state_of(known.sound)))
@@ -202,6 +209,11 @@ impl Broker {
         sound.state(self.settings.thrash)
     }
 
+    /// Whether a move to this node is going on: the next one waits, for one link carries both.
+    pub(super) fn is_sending_to(&self, node: NodeId) -> bool {
+        self.outgoing.iter().any(|outgoing| outgoing.to == node)
+    }
+
     /// A move begins.
     pub(super) fn depart(
         &mut self,
@@ -214,8 +226,9 @@ impl Broker {
     ) {
         let stay = self.here(now).map_or(0.0, |here| here.state.stretch_now());
         let ticket = number.map(|number| Ticket { asker: self.me, number });
-        let number = number.unwrap_or(0);
-        self.outgoing = Some(Outgoing { id: local.id, to, number, job: local.job, stay, promised_s });
+        let (asked, number) = (number.is_some(), number.unwrap_or(0));
+        self.outgoing.push(Outgoing { id: local.id, to, number, job: local.job, stay, promised_s, asked });
+        self.own.leave(&local.id);
         out.push(Action::Move { id: local.id, to, ticket });
     }
 

@@ -6,9 +6,11 @@ use super::tools::{failed, failed_for};
 use crate::agents::{self, Conversation};
 use crate::process::Process;
 use crate::{Error, held, journal};
-use control::{AgentRequest, Answer, Cursor, Event, FailureKind, Fate, NodeRow, Record, Sweep, Switch, What};
+use control::{
+    AgentRequest, Answer, Cursor, Event, FailureKind, Fate, NodeRow, Record, Sake, Sweep, Switch, What,
+};
 use model::limits::{CONTROL_LINE_BYTES_MAX, LOAD_PER_CPU};
-use model::{Destination, NodeId, ProcessId, ReasonCode};
+use model::{DecayRates, Destination, NodeId, ProcessId, ReasonCode};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,6 +34,22 @@ impl Daemon {
         Ok(Answer::NodeStanding(self.node_standing()))
     }
 
+    pub(super) fn set_decay(&self, uid: u32, rates: Option<DecayRates>) -> Result<Answer, Event> {
+        only_root(uid, "set how fast statistics decay")?;
+        let rates = rates.unwrap_or_default();
+        if !rates.is_sound() {
+            let text = "an interval is from 1 to 3600 seconds, and 0 to 1000 thousandths are kept";
+            return Err(failed(FailureKind::BadRequest, text));
+        }
+        self.decays.set(rates).map_err(|error| {
+            failed(FailureKind::Broken, &format!("failed to {error}; nothing is changed"))
+        })?;
+        let DecayRates { interval_s, slow, fast } = rates;
+        let text = format!("decay every {interval_s} s, kept are {slow} (slow) and {fast} (fast) of 1000");
+        journal::note(&self.setup.config.paths, journal::now(What::Switched).cause(text));
+        Ok(Answer::NodeStanding(self.node_standing()))
+    }
+
     /// Guests that have come just before the block are sent away like all others.
     pub(super) fn expel_all(&self, uid: u32) -> Result<Answer, Event> {
         self.switch(uid, Switch::Block, true)?;
@@ -42,7 +60,7 @@ impl Daemon {
             let who = format!("guest {} of node {}", guest.pid, guest.home);
             let Ok(stream) = agents::connect(path) else { return Ok(()) };
             let mut conversation = Conversation::new(stream);
-            let request = AgentRequest::BringHome { pid: guest.pid };
+            let request = AgentRequest::BringHome { pid: guest.pid, sake: Sake::People };
             last_word(&who, &mut |out| relay(&mut conversation, &request, out).map(drop))
         })))
     }
@@ -116,15 +134,6 @@ impl Daemon {
         let Some(process) = Process::read(pid) else { return };
         let record = journal::now(What::NotMoved).process(process.id, process.name).cause(message);
         journal::note(&self.setup.config.paths, record);
-    }
-
-    /// Notes down that the cluster itself wished a move that has just been made.
-    pub(super) fn note_balanced(&self, pid: i32) {
-        // It may have ended meanwhile; then why it moved is nobody's concern.
-        let Some(process) = Process::read(pid) else { return };
-        let node = self.agents.keeper_of(process.id).map_or(self.own(), |(_, status)| status.node);
-        let record = journal::now(What::Balanced).process(process.id, process.name).node(node);
-        journal::note(&self.setup.config.paths, record.cause("for the load of the nodes"));
     }
 }
 

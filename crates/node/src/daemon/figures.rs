@@ -20,7 +20,7 @@ impl Daemon {
     pub(super) fn node_standing(&self) -> NodeStanding {
         let Speed { speed, source, .. } = self.gauge.speed();
         let speed = (source == SpeedSource::Set).then_some(speed);
-        NodeStanding { switches: self.switched.get(), speed }
+        NodeStanding { switches: self.switched.get(), speed, decay: self.decays.get() }
     }
 
     /// Of this node; `info` is what it says of itself.

@@ -1,27 +1,62 @@
-//! The daemon measures its node once a second, and knows what it measured last.
+//! The daemon measures its node once a second, and at once where somebody needs to know; it knows what it measured last.
+//!
+//! ```text
+//! once a second ─────────────┐
+//! memory runs short (alarm) ─┼──► measure ──► what is known ──► balancing
+//! a process has come or gone ┘
+//! ```
 
 use super::Daemon;
+use super::balancing::{Occasion, Told};
 use crate::Error;
 use crate::config::Paths;
-use crate::measure::{Meter, NodeState, Party, ProcessState, Speed, SpeedSource};
+use crate::measure::{Alarm, Meter, NodeState, Party, ProcessState, STALLED, Speed, SpeedSource, Warning};
 use crate::rules::{Subject, standing};
 use control::{NodeLoad, WardenStatus};
 use model::NodeId;
+use model::limits::PROCESSES_MEASURED_MAX;
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 /// How often it is measured.
 const EVERY: Duration = Duration::from_secs(1);
+/// Time between two measurements at least: shares of less time say nothing.
+const APART: Duration = Duration::from_millis(200);
 /// Rounds between two sweeps of what was said about processes.
 const ROUNDS_PER_SWEEP: u32 = 10;
 
 /// The node as it was measured last.
 pub(super) struct Gauge {
     measured: Mutex<Measured>,
+    hurry: Arc<Hurry>,
+    /// Processes that have become other programs since it was measured.
+    cleared: Mutex<Vec<i32>>,
+    /// Memory that should be free, by the alarm, bytes.
+    reserve: AtomicU64,
+}
+
+/// Why the node is to be measured before its time, if it is.
+#[derive(Default)]
+struct Hurry {
+    wanted: Mutex<Option<Haste>>,
+    told: Condvar,
+}
+
+/// Why a node is to be measured at once; a later one matters more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Haste {
+    /// Something has come or gone.
+    Change,
+    /// Memory runs short.
+    Short,
+    /// Processes wait for memory.
+    Stalled,
 }
 
 struct Measured {
+    began: Instant,
     speed: Speed,
     state: Option<NodeState>,
     processes: Vec<ProcessState>,
@@ -30,6 +65,10 @@ struct Measured {
 
 /// The node and what runs on it, at one moment.
 pub(super) struct Look {
+    /// When it was begun: what happened later may be missing.
+    pub(super) began: Instant,
+    /// Memory that should be free, bytes.
+    pub(super) reserve: u64,
     /// The node.
     pub(super) state: NodeState,
     /// Its processes.
@@ -41,14 +80,44 @@ pub(super) struct Look {
 impl Gauge {
     pub(super) fn new(speed: Speed) -> Gauge {
         Gauge {
-            measured: Mutex::new(Measured { speed, state: None, processes: Vec::new(), guests: Vec::new() }),
+            measured: Mutex::new(Measured {
+                began: Instant::now(),
+                speed,
+                state: None,
+                processes: Vec::new(),
+                guests: Vec::new(),
+            }),
+            hurry: Arc::default(),
+            cleared: Mutex::default(),
+            reserve: AtomicU64::new(0),
         }
+    }
+
+    /// Lets the node be measured at once, or soon if that has just been done.
+    pub(super) fn hasten(&self, haste: Haste) {
+        let mut wanted = self.hurry.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        *wanted = (*wanted).max(Some(haste));
+        self.hurry.told.notify_all();
+    }
+
+    /// A process has become another program: what it did before does not count any more.
+    pub(super) fn clear(&self, pid: i32) {
+        let mut cleared = self.cleared.lock().unwrap_or_else(PoisonError::into_inner);
+        if cleared.len() < PROCESSES_MEASURED_MAX {
+            cleared.push(pid);
+        }
+    }
+
+    fn take_cleared(&self) -> Vec<i32> {
+        std::mem::take(&mut *self.cleared.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What was measured last; nothing in the first moment.
     pub(super) fn look(&self) -> Option<Look> {
         let measured = self.lock();
         Some(Look {
+            began: measured.began,
+            reserve: self.reserve.load(Ordering::Relaxed),
             state: measured.state?,
             processes: measured.processes.clone(),
             guests: measured.guests.clone(),
@@ -107,6 +176,16 @@ impl Gauge {
     }
 }
 
+impl Hurry {
+    /// Waits until the node is to be measured again, and says why if that is before its time.
+    fn rest(&self) -> Option<Haste> {
+        std::thread::sleep(APART);
+        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.told.wait_timeout_while(wanted, EVERY - APART, |wanted| wanted.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.take()
+    }
+}
+
 /// Begins to measure.
 pub(super) fn start(daemon: &Arc<Daemon>) {
     let speed = daemon.gauge.lock().speed.speed;
@@ -117,15 +196,40 @@ pub(super) fn start(daemon: &Arc<Daemon>) {
             return;
         }
     };
+    let watched = Arc::downgrade(daemon);
+    std::thread::spawn(move || match Alarm::probe() {
+        Ok(alarm) => watch(&watched, alarm),
+        Err(error) => tracing::error!(%error, "that memory runs short is seen once a second only"),
+    });
     let daemon = Arc::downgrade(daemon);
     std::thread::spawn(move || run(&daemon, meter));
 }
 
+/// Lets the node be measured when memory runs short.
+fn watch(daemon: &Weak<Daemon>, mut alarm: Alarm) {
+    loop {
+        let warning = alarm.wait();
+        let Some(daemon) = daemon.upgrade() else { return };
+        daemon.gauge.reserve.store(alarm.reserve(), Ordering::Relaxed);
+        match warning {
+            Ok(None) => continue,
+            Ok(Some(Warning::Short)) => daemon.gauge.hasten(Haste::Short),
+            Ok(Some(Warning::Stalled)) => daemon.gauge.hasten(Haste::Stalled),
+            Err(error) => return tracing::error!(%error, "that memory runs short is seen once a second only"),
+        }
+        daemon.counts.memory_alarms.add();
+        tracing::debug!(?warning, reserve = alarm.reserve(), "memory runs short");
+    }
+}
+
 fn run(daemon: &Weak<Daemon>, mut meter: Meter) {
+    let mut haste = None;
     for round in 0u32.. {
         let Some(daemon) = daemon.upgrade() else { return };
         let paths = &daemon.setup.config.paths;
+        let began = Instant::now();
         meter.set_speed(daemon.gauge.lock().speed.speed);
+        daemon.gauge.take_cleared().into_iter().for_each(|pid| meter.cleared(pid));
         let away = held(paths);
         let guests = daemon.guests();
         if !away.is_empty() || !guests.is_empty() {
@@ -134,18 +238,31 @@ fn run(daemon: &Weak<Daemon>, mut meter: Meter) {
         }
         let mut judge = |process: &ProcessState| party(&daemon, process);
         match meter.measure(&away, &mut judge) {
-            Ok(state) => {
+            Ok(mut state) => {
+                if haste == Some(Haste::Stalled) {
+                    // The mean of ten seconds does not show it yet.
+                    state.pressure.full = state.pressure.full.max(STALLED);
+                }
                 let processes = meter.processes().collect();
                 let mut measured = daemon.gauge.lock();
                 (measured.state, measured.processes, measured.guests) = (Some(state), processes, guests);
+                measured.began = began;
             }
             Err(error) => tracing::warn!(%error, "this node could not measure itself"),
         }
         if round.is_multiple_of(ROUNDS_PER_SWEEP) {
             standing::sweep(paths);
         }
+        if let Some(balancing) = daemon.balancing.get() {
+            balancing.tell(Told::Measured(match haste {
+                None => Occasion::Time,
+                Some(Haste::Change) => Occasion::Change,
+                Some(Haste::Short | Haste::Stalled) => Occasion::Pressure,
+            }));
+        }
+        let hurry = daemon.gauge.hurry.clone();
         drop(daemon);
-        std::thread::sleep(EVERY);
+        haste = hurry.rest();
     }
 }
 

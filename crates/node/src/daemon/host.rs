@@ -48,8 +48,12 @@ impl Daemon {
                         return PeerAnswer::Refused(Reasons(reasons));
                     }
                     self.counts.offers_accepted.add();
-                    if let (Some(balancing), Some(reservation)) = (self.balancing.get(), offer.reservation) {
-                        balancing.tell(Told::Expected { home: peer, pid: offer.process.pid, reservation });
+                    if let Some(balancing) = self.balancing.get() {
+                        let (home, pid) = (peer, offer.process.pid);
+                        balancing.tell(Told::Bound { home, pid, bonds: offer.bonds.clone() });
+                        if let Some(reservation) = offer.reservation {
+                            balancing.tell(Told::Expected { home, pid, reservation });
+                        }
                     }
                     return PeerAnswer::Accepted { session };
                 }

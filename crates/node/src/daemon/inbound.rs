@@ -1,5 +1,6 @@
 //! Other machines on the TCP port: a preamble, then a channel, a warden's connection, or a wish to join.
 
+use super::balancing::Told;
 use super::{Daemon, keys};
 use crate::{Error, agents, cluster};
 use model::NodeId;
@@ -10,8 +11,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use wire::peer::{
-    self, JoinAnswer, JoinRequest, KIND_JOIN_ANSWER, KIND_JOIN_REQUEST, KIND_PEER_ANSWER, KIND_PEER_REQUEST,
-    NodeAddress, PeerAnswer, PeerRequest,
+    self, Binding, JoinAnswer, JoinRequest, KIND_JOIN_ANSWER, KIND_JOIN_REQUEST, KIND_PEER_ANSWER,
+    KIND_PEER_REQUEST, NodeAddress, PeerAnswer, PeerRequest,
 };
 
 const HANDSHAKE: Duration = Duration::from_secs(HANDSHAKE_SECONDS);
@@ -144,6 +145,12 @@ impl Daemon {
                 PeerAnswer::Noted
             }
             PeerRequest::ClusterKeys => PeerAnswer::ClusterKeys(keys::shared(&self.discovery)),
+            PeerRequest::Bind(Binding { pid, bonds }) => {
+                if let Some(balancing) = self.balancing.get() {
+                    balancing.tell(Told::Bound { home: peer, pid, bonds });
+                }
+                PeerAnswer::Noted
+            }
             PeerRequest::NewClusterKey(key) => {
                 self.adopt_key(peer, &key);
                 PeerAnswer::Noted

@@ -9,7 +9,7 @@ use super::tools::failed;
 use crate::Error;
 use crate::agents;
 use crate::discovery::Order;
-use control::{AgentRequest, Answer, Event, FailureKind};
+use control::{AgentRequest, Answer, Event, FailureKind, Sake};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::Path;
@@ -137,7 +137,11 @@ fn bring_home(agent: &Path, pid: i32) -> Result<Option<String>, Error> {
         last = Some(event.clone());
         Ok(())
     };
-    let heard = relay(&mut agents::Conversation::new(stream), &AgentRequest::BringHome { pid }, &mut listen)?;
+    let heard = relay(
+        &mut agents::Conversation::new(stream),
+        &AgentRequest::BringHome { pid, sake: Sake::People },
+        &mut listen,
+    )?;
     Ok(match (heard, last) {
         (Heard::Yes, Some(Event::Failed { message, .. })) => Some(message),
         _ => None,

@@ -23,6 +23,7 @@ mod tools;
 use crate::agents::Agents;
 use crate::config::Peer;
 use crate::counts::Counts;
+use crate::decay::Decays;
 use crate::discovery::{Discovery, Missed};
 use crate::measure::Speed;
 use crate::rules::Rules;
@@ -54,6 +55,8 @@ pub(crate) struct Daemon {
     rules: Rules,
     /// The switches of this node.
     switched: Switched,
+    /// How fast statistics decay.
+    decays: Decays,
     gauge: Gauge,
     balancing: OnceLock<Balancing>,
     tools: Slots,
@@ -94,6 +97,7 @@ pub fn run(setup: Setup) -> Result<(), Error> {
         counts,
         rules: Rules::new(&setup.config.balance),
         switched: Switched::load(&setup.config.paths),
+        decays: Decays::load(&setup.config.paths),
         gauge: Gauge::new(Speed::of_node(setup.config.node.speed, &setup.config.paths)),
         balancing: OnceLock::new(),
         tools: Slots::new(TOOLS_MAX),
@@ -125,6 +129,9 @@ pub fn run(setup: Setup) -> Result<(), Error> {
 
     let signal = signals.wait().map_err(Error::system("wait for signals"))?;
     tracing::info!(%signal, "ending; agents go on");
+    if let Some(balancing) = daemon.balancing.get() {
+        balancing.end();
+    }
     journal::note(paths, journal::now(What::Stopped).cause(signal.as_str()));
     remove_own(&socket, socket_inode);
     Ok(())

@@ -17,14 +17,14 @@ use wire::peer::{PeerAnswer, PeerRequest, Relocation};
 const MOVE_PATIENCE: Duration = Duration::from_secs(600);
 
 impl Daemon {
-    /// Moves a process that runs on this node. An error is one line for the log: the process goes on here, or has ended.
+    /// Moves a process that runs on this node; answers how long it stood still. An error is one line for the log: the process goes on here, or has ended.
     pub(super) fn relocate(
         &self,
         home: NodeId,
         pid: i32,
         to: NodeId,
         reservation: Option<Reservation>,
-    ) -> Result<(), String> {
+    ) -> Result<Duration, String> {
         if home == self.own() {
             return self.relocate_own(pid, to, reservation).map_err(|reasons| reasons.to_string());
         }
@@ -34,7 +34,7 @@ impl Daemon {
             .resolve()
             .and_then(|address| peers::ask(&self.setup, address, home, &request, MOVE_PATIENCE));
         match asked {
-            Ok(PeerAnswer::Relocated) => Ok(()),
+            Ok(PeerAnswer::Relocated { freeze_us }) => Ok(Duration::from_micros(freeze_us)),
             Ok(PeerAnswer::Refused(reasons)) => Err(reasons.to_string()),
             Ok(_) => Err("its home answers something else".to_owned()),
             Err(error) => Err(format!("failed to ask its home, node {home}: {error}")),
@@ -53,7 +53,9 @@ impl Daemon {
             return PeerAnswer::Refused(Reasons(vec![Reason::new(ReasonCode::Refused, why)]));
         }
         match self.relocate_own(wish.pid, wish.to, wish.reservation) {
-            Ok(()) => PeerAnswer::Relocated,
+            Ok(freeze) => {
+                PeerAnswer::Relocated { freeze_us: u64::try_from(freeze.as_micros()).unwrap_or(u64::MAX) }
+            }
             Err(reasons) => PeerAnswer::Refused(reasons),
         }
     }
@@ -69,12 +71,19 @@ impl Daemon {
         (!allowed).then_some("its mask does not allow that node")
     }
 
-    fn relocate_own(&self, pid: i32, to: NodeId, reservation: Option<Reservation>) -> Result<(), Reasons> {
+    fn relocate_own(
+        &self,
+        pid: i32,
+        to: NodeId,
+        reservation: Option<Reservation>,
+    ) -> Result<Duration, Reasons> {
         let to = if to == self.own() { Destination::Home } else { Destination::Node(to) };
         let mut outcome = Err(Reasons(vec![Reason::new(ReasonCode::Refused, "nobody has answered")]));
         let mut hear = |event: &Event| -> Result<(), Error> {
             match event {
-                Event::Done { answer: Answer::Moved { .. } } => outcome = Ok(()),
+                Event::Done { answer: Answer::Moved { freeze_us, .. } } => {
+                    outcome = Ok(Duration::from_micros(*freeze_us));
+                }
                 Event::Failed { reasons, message, .. } => {
                     outcome = Err(if reasons.is_empty() {
                         Reasons(vec![Reason::new(ReasonCode::Refused, message.clone())])
@@ -89,9 +98,6 @@ impl Daemon {
         let out: &mut Out<'_> = &mut hear;
         let moved = self.migrate(0, pid, to, Wish::Cluster(reservation), out);
         moved.map_err(|error| Reasons(vec![Reason::new(ReasonCode::Refused, error.to_string())]))?;
-        if outcome.is_ok() {
-            self.note_balanced(pid);
-        }
         outcome
     }
 }

@@ -8,7 +8,7 @@ use crate::process::Process;
 use crate::{Error, history, peers};
 use control::{
     AgentRequest, Answer, Event, FailureKind, GuestRow, KeeperStatus, Location, ProcessRow, ProcessState,
-    Request, WardenStatus,
+    Request, Sake, WardenStatus,
 };
 use model::limits::PEER_ANSWER_SECONDS;
 use model::{Destination, NodeId, Reason, ReasonCode, Reasons, Reservation};
@@ -62,6 +62,7 @@ impl Daemon {
             Request::Tune { speed } => self.tune(uid, speed),
             Request::Stand { pid, standing } => self.stand(uid, pid, &standing),
             Request::Switch { switch, on } => self.switch(uid, switch, on),
+            Request::Decay { rates } => self.set_decay(uid, rates),
             Request::NodeStanding => Ok(Answer::NodeStanding(self.node_standing())),
             Request::ExpelAll => self.expel_all(uid),
             Request::BringAll => self.bring_all(uid),
@@ -203,12 +204,8 @@ impl Daemon {
         wish: Wish,
         out: &mut Out<'_>,
     ) -> Result<(), Error> {
-        let reservation = match wish {
-            Wish::People => None,
-            Wish::Cluster(reservation) => reservation,
-        };
         for _ in 0..KEEPERS_TRIED {
-            match self.prepare(uid, pid, to, reservation) {
+            match self.prepare(uid, pid, to, wish) {
                 Ok((mut conversation, request)) => {
                     if relay(&mut conversation, &request, out)? == Heard::Yes {
                         return Ok(());
@@ -234,8 +231,12 @@ impl Daemon {
         uid: u32,
         pid: i32,
         to: Destination,
-        reservation: Option<Reservation>,
+        wish: Wish,
     ) -> Result<(Conversation, AgentRequest), Event> {
+        let (sake, reservation) = match wish {
+            Wish::People => (Sake::People, None),
+            Wish::Cluster(reservation) => (Sake::Load, reservation),
+        };
         let process = self.existing(pid)?;
         if !process.belongs_to(uid) {
             let text = format!("process {pid} is not yours: its owner or root can move it");
@@ -256,14 +257,14 @@ impl Daemon {
             reasons = vec![ReasonCode::Busy.into()];
         }
         let request = if wanted == self.own() {
-            AgentRequest::BringHome { pid }
+            AgentRequest::BringHome { pid, sake }
         } else {
             match self.fit(wanted, &process) {
-                Ok(address) => AgentRequest::MoveTo { pid, node: wanted, address, reservation },
+                Ok(address) => AgentRequest::MoveTo { pid, node: wanted, address, reservation, sake },
                 Err(more) => {
                     reasons.extend(more);
                     // Not used, since there is a reason.
-                    AgentRequest::BringHome { pid }
+                    AgentRequest::BringHome { pid, sake }
                 }
             }
         };
@@ -314,8 +315,11 @@ impl Daemon {
         };
         let left = || failed(FailureKind::NotFound, &format!("guest {pid} of node {home} has just left"));
         match agents::connect(&path) {
-            Ok(stream) => match relay(&mut Conversation::new(stream), &AgentRequest::BringHome { pid }, out)?
-            {
+            Ok(stream) => match relay(
+                &mut Conversation::new(stream),
+                &AgentRequest::BringHome { pid, sake: Sake::People },
+                out,
+            )? {
                 Heard::Yes => Ok(()),
                 Heard::No => out(&left()),
             },

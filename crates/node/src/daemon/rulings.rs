@@ -2,16 +2,19 @@
 
 use super::Daemon;
 use super::balancing::Told;
+use super::requests::PEER_ANSWER;
 use super::tools::{failed, failed_for};
 use crate::journal;
 use crate::measure::Speed;
 use crate::newcomers::{self, Birth, Newcomer};
+use crate::peers;
 use crate::rules::{Subject, standing};
-use control::{Answer, Event, FailureKind, What};
+use control::{Answer, Event, FailureKind, KeeperStatus, What};
 use model::limits::SPEEDS;
 use model::{ProcessId, ReasonCode, Standing, Stay};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
+use wire::peer::{Binding, Bonds, PeerRequest};
 
 impl Daemon {
     pub(super) fn load(&self) -> Result<Answer, Event> {
@@ -46,15 +49,58 @@ impl Daemon {
         self.load()
     }
 
-    pub(super) fn stand(&self, uid: u32, pid: i32, more: &Standing) -> Result<Answer, Event> {
+    pub(super) fn stand(self: &Arc<Daemon>, uid: u32, pid: i32, more: &Standing) -> Result<Answer, Event> {
         let process = self.existing(pid)?;
         if !process.belongs_to(uid) {
             let text = format!("process {pid} is not yours: its owner or root can lock it");
             return Err(failed_for(ReasonCode::NotOwner, FailureKind::Forbidden, &text));
         }
+        let binds = more.hold.is_some() || more.mask.is_some() || more.decay.is_some();
+        let away = if binds { self.bound_away() } else { Vec::new() };
         let standing = standing::amend(&self.setup.config.paths, process.id, more);
+        self.tell_hosts(away);
         let failed = |error| failed(FailureKind::Broken, &format!("cannot note that: failed to {error}"));
         Ok(Answer::Stands { pid, standing: standing.map_err(failed)? })
+    }
+
+    /// What binds the processes that are away, and where they are.
+    fn bound_away(&self) -> Vec<(KeeperStatus, Bonds)> {
+        let away = self.agents.keepers().into_iter().filter(|status| status.node != self.own());
+        away.map(|status| {
+            let bonds = standing::bonds(&self.setup.config.paths, status.process);
+            (status, bonds)
+        })
+        .collect()
+    }
+
+    /// Tells the hosts of processes, for which something else holds now than before, what that is. One that does not hear it
+    /// wishes in vain.
+    fn tell_hosts(self: &Arc<Daemon>, before: Vec<(KeeperStatus, Bonds)>) {
+        let changed: Vec<(KeeperStatus, Bonds)> = before
+            .into_iter()
+            .map(|(status, before)| {
+                let bonds = standing::bonds(&self.setup.config.paths, status.process);
+                (bonds != before, status, bonds)
+            })
+            .filter_map(|(changed, status, bonds)| changed.then_some((status, bonds)))
+            .collect();
+        if changed.is_empty() {
+            return;
+        }
+        let daemon = self.clone();
+        std::thread::spawn(move || {
+            for (status, bonds) in changed {
+                let pid = status.process.pid;
+                let request = PeerRequest::Bind(Binding { pid, bonds });
+                let told = daemon.peer(status.node).map(|peer| {
+                    let address = peer.resolve()?;
+                    peers::ask(&daemon.setup, address, status.node, &request, PEER_ANSWER)
+                });
+                if let Some(Err(error)) = told {
+                    tracing::debug!(pid, node = %status.node, %error, "its host does not know what binds it");
+                }
+            }
+        });
     }
 
     /// Why a process is not moved automatically; nothing for one that is gone.
@@ -72,6 +118,7 @@ impl Daemon {
             tracing::warn!(pid = newcomer.pid, %error, "what it inherits is not kept");
         }
         if newcomer.birth == Birth::Program {
+            self.gauge.clear(newcomer.pid);
             self.place(process, newcomer.executable.as_deref());
         }
     }

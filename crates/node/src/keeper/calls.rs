@@ -7,7 +7,7 @@
 //! Lock order: slot, then sender.
 
 use super::orders::Taken;
-use super::slot::{News, Queued, SlotState, Tenant, Under};
+use super::slot::{News, Queued, SlotState, Tenant, Traffic, Under};
 use crate::journey::transfer::Outlet;
 use crate::journey::{Error, Result};
 use net::Line;
@@ -47,7 +47,7 @@ pub(crate) struct Calls {
     stir: OwnedFd,
     housekeeping: Mutex<VecDeque<(u64, u64)>>,
     /// Calls of threads that have ended, by process.
-    forwarded: Mutex<BTreeMap<i32, u64>>,
+    traffic: Mutex<BTreeMap<i32, Traffic>>,
     ending: AtomicBool,
 }
 
@@ -78,7 +78,7 @@ impl Calls {
             news: Mutex::default(),
             stir,
             housekeeping: Mutex::default(),
-            forwarded: Mutex::default(),
+            traffic: Mutex::default(),
             ending: AtomicBool::new(false),
         })
     }
@@ -146,7 +146,7 @@ impl Calls {
                 self.shared.occupy(index, false);
             }
         }
-        lock(&self.forwarded).remove(&pid);
+        lock(&self.traffic).remove(&pid);
         if pid == self.first {
             lock(&self.housekeeping).clear();
         }
@@ -166,14 +166,15 @@ impl Calls {
         }
     }
 
-    /// Calls of a process forwarded so far.
-    pub(crate) fn forwarded(&self, pid: i32) -> u64 {
+    /// What a process has forwarded so far.
+    pub(crate) fn traffic(&self, pid: i32) -> Traffic {
         let of_slot = |index: u32| {
             let slot = lock(self.slots.get(index as usize)?);
-            slot.tenant.filter(|tenant| tenant.pid == pid).map(|_| slot.forwarded)
+            slot.tenant.filter(|tenant| tenant.pid == pid).map(|_| slot.traffic)
         };
-        let living: u64 = self.used().filter_map(of_slot).sum();
-        living + lock(&self.forwarded).get(&pid).copied().unwrap_or(0)
+        let mut sum = lock(&self.traffic).get(&pid).copied().unwrap_or_default();
+        self.used().filter_map(of_slot).for_each(|traffic| sum += traffic);
+        sum
     }
 
     /// The tids of a process, the leader first.
@@ -254,7 +255,7 @@ impl Calls {
         let (index, seq) = (header.slot, header.seq);
         let (post, call) = self.lay_out(header, input)?;
         slot.under = Under::Call { seq, call };
-        slot.forwarded += 1;
+        slot.traffic += Traffic { calls: 1, bytes: input.len() as u64 };
         self.post(index, slot, &post);
         Ok(())
     }
@@ -376,6 +377,7 @@ impl Calls {
             Under::Call { seq, call } => {
                 let data =
                     if look.ret == NOT_EXECUTED { Vec::new() } else { self.collect(index, &call, look.ret) };
+                slot.traffic.bytes += data.len() as u64;
                 reply = Some((seq, look.ret, data));
             }
             Under::Steps { reply, left, current } if [INTERRUPTED, NOT_EXECUTED].contains(&look.ret) => {
@@ -394,9 +396,9 @@ impl Calls {
                 reply = Some((seq, look.ret, Vec::new()));
             }
             Under::End { seq } => {
-                *lock(&self.forwarded).entry(tenant.pid).or_default() += slot.forwarded;
+                *lock(&self.traffic).entry(tenant.pid).or_default() += slot.traffic;
                 slot.former = slot.tenant.take().map(|tenant| tenant.pid);
-                slot.forwarded = 0;
+                slot.traffic = Traffic::default();
                 reply = Some((seq, look.ret, Vec::new()));
             }
             Under::Exec { seq } => {

@@ -10,6 +10,7 @@ use super::{Goal, Keeper, Place, Trip, away};
 use crate::fault::{self, Point};
 use crate::journey::transfer::{self, expect, files_of};
 use crate::journey::{Error, Outlet, Result, line};
+use crate::rules::standing;
 use crate::{held, machine, peers};
 use migration::{Giver, GiverInput, Word};
 use model::{Reason, ReasonCode, Reasons, Session};
@@ -165,6 +166,7 @@ impl Keeper {
             cpu: kernel::cpu::profile(),
             kernel: machine::kernel(),
             reservation,
+            bonds: standing::bonds(&self.setup.config.paths, member.process()),
         };
         match peers::ask(&self.setup, address, node, &PeerRequest::Offer(offer), ASK_PATIENCE) {
             Ok(PeerAnswer::Accepted { session }) => Ok(session),

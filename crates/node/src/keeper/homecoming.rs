@@ -67,7 +67,7 @@ impl Keeper {
                 let _ = away.calls.send(Kind::Release, &[]);
                 let _ = fault::at(paths, Point::KeeperReleased);
                 if let Some(member) = self.members.get_mut(&pid) {
-                    member.is_back(away.calls.forwarded(pid), parked);
+                    member.is_back(away.calls.traffic(pid), parked);
                 }
                 away.calls.release(pid);
                 if self.members.values().all(|member| member.is_home) {

@@ -1,5 +1,6 @@
 //! One process of a family.
 
+use super::slot::Traffic;
 use super::waiting::Parked;
 use crate::config::Paths;
 use crate::{Error, journal, journey};
@@ -18,7 +19,7 @@ pub(super) struct Member {
     moves: u64,
     home_comings: BTreeMap<String, u64>,
     /// Calls that were forwarded before it was last at home.
-    forwarded: u64,
+    traffic: Traffic,
     /// Its remote waits to come home, and could not yet.
     pub(super) wish: Option<Wish>,
     /// What it uses away.
@@ -57,7 +58,7 @@ impl Member {
             pidfd,
             moves: 0,
             home_comings: BTreeMap::new(),
-            forwarded: 0,
+            traffic: Traffic::default(),
             wish: None,
             usage: Status::default(),
             is_home: false,
@@ -70,7 +71,7 @@ impl Member {
     pub(super) fn remember(&mut self, before: KeeperStatus, parked: Vec<Parked>) {
         self.parked = parked;
         self.moves = before.moves;
-        self.forwarded = before.forwarded;
+        self.traffic = Traffic { calls: before.forwarded, bytes: before.carried_bytes };
         self.home_comings = before.home_comings.into_iter().collect();
     }
 
@@ -93,8 +94,10 @@ impl Member {
         poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
     }
 
-    /// What the daemon is told, if `node` runs it and `forwarded` calls have come from there.
-    pub(super) fn status(&self, node: NodeId, forwarded: u64) -> KeeperStatus {
+    /// What the daemon is told, if `node` runs it and so much has come from there.
+    pub(super) fn status(&self, node: NodeId, traffic: Traffic) -> KeeperStatus {
+        let mut all = self.traffic;
+        all += traffic;
         let home_comings = self.home_comings.iter().map(|(call, &times)| (call.clone(), times)).collect();
         KeeperStatus {
             process: self.process,
@@ -103,7 +106,8 @@ impl Member {
             moves: self.moves,
             memory_bytes: self.usage.memory_bytes,
             away_cpu_ms: self.usage.cpu_ms,
-            forwarded: self.forwarded + forwarded,
+            forwarded: all.calls,
+            carried_bytes: all.bytes,
             home_comings,
         }
     }
@@ -115,11 +119,11 @@ impl Member {
         self.moves += 1;
     }
 
-    /// It is at home, and has forwarded so many calls while it was away.
-    pub(super) fn is_back(&mut self, forwarded: u64, parked: Vec<Parked>) {
+    /// It is at home, and has forwarded so much while it was away.
+    pub(super) fn is_back(&mut self, traffic: Traffic, parked: Vec<Parked>) {
         self.parked = parked;
         self.is_home = true;
-        self.forwarded += forwarded;
+        self.traffic += traffic;
         self.usage = Status::default();
     }
 

@@ -35,7 +35,7 @@ use crate::journey;
 use crate::journey::error::chain;
 use crate::{Error, Setup, held, history, journal};
 use away::Away;
-use control::{AgentRequest, KeeperStatus, Record, What};
+use control::{AgentRequest, KeeperStatus, Record, Sake, What};
 use member::Member;
 use migration::Owner;
 use model::{Destination, NodeId, ProcessId, Reservation};
@@ -210,7 +210,7 @@ impl Keeper {
         let home = self.setup.config.node.id;
         let (pid, node) = match &request {
             AgentRequest::MoveTo { pid, node, .. } => (*pid, *node),
-            AgentRequest::BringHome { pid } => (*pid, home),
+            AgentRequest::BringHome { pid, .. } => (*pid, home),
             AgentRequest::Status | AgentRequest::Connection => return reception.done(self.statuses()),
         };
         let alone = self.members.len() == 1;
@@ -276,7 +276,7 @@ impl Keeper {
         if away && !member.is_home {
             return;
         }
-        let status = member.status(self.setup.config.node.id, 0);
+        let status = member.status(self.setup.config.node.id, slot::Traffic::default());
         if let Err(error) = history::keep(&self.setup.config.paths, &status, &member.parked) {
             tracing::warn!(pid, %error, "its moves are forgotten");
         }
@@ -304,8 +304,13 @@ impl Keeper {
             Ok(trip) => {
                 let (freeze, total, bytes) = (trip.freeze, trip.total, trip.bytes);
                 tracing::info!(pid, %node, ?freeze, ?total, bytes, "moved");
-                let text = format!("{bytes} bytes, it stood still for {:.1} ms", freeze.as_secs_f64() * 1e3);
-                self.record(What::Moved, pid, Some(node), &text);
+                let (what, why) = match asker.sake() {
+                    Sake::People => (What::Moved, ""),
+                    Sake::Load => (What::Balanced, "for the load of the nodes; "),
+                };
+                let still_ms = freeze.as_secs_f64() * 1e3;
+                let text = format!("{why}{bytes} bytes, it stood still for {still_ms:.1} ms");
+                self.record(what, pid, Some(node), &text);
                 asker.moved(pid, node, &trip);
             }
             Err(error) => {
@@ -332,9 +337,9 @@ impl Keeper {
         let home = self.setup.config.node.id;
         let status = |member: &Member| match &self.place {
             Place::Away(away) if !member.is_home => {
-                member.status(away.node, away.calls.forwarded(member.process().pid))
+                member.status(away.node, away.calls.traffic(member.process().pid))
             }
-            _ => member.status(home, 0),
+            _ => member.status(home, slot::Traffic::default()),
         };
         self.members.values().map(status).collect()
     }

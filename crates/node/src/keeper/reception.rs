@@ -124,7 +124,7 @@ fn answer(desk: &mut Desk, home: NodeId, (mut asker, request): Order, orders: &S
         }
         AgentRequest::Connection => return asker.refuse("a keeper takes no connections"),
         AgentRequest::MoveTo { pid, node, .. } => (*pid, *node),
-        AgentRequest::BringHome { pid } => (*pid, home),
+        AgentRequest::BringHome { pid, .. } => (*pid, home),
     };
     if busy {
         return asker.failed(pid, node, &refusal(ReasonCode::Busy.into()));

@@ -2,7 +2,7 @@
 
 use super::Trip;
 use crate::journey::Error;
-use control::{AgentRequest, Answer, Event, FailureKind, KeeperStatus, Progress};
+use control::{AgentRequest, Answer, Event, FailureKind, KeeperStatus, Progress, Sake};
 use model::NodeId;
 use model::limits::CONTROL_LINE_BYTES_MAX;
 use serde::Serialize;
@@ -17,13 +17,14 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Asker {
     stream: Option<UnixStream>,
+    sake: Sake,
     last_progress: Instant,
 }
 
 impl Asker {
     /// Nobody asked.
     pub(super) fn nobody() -> Asker {
-        Asker { stream: None, last_progress: Instant::now() }
+        Asker { stream: None, sake: Sake::People, last_progress: Instant::now() }
     }
 
     /// Reads the one request of a connection.
@@ -32,14 +33,24 @@ impl Asker {
         stream.set_write_timeout(Some(PATIENCE)).ok()?;
         let mut line = String::new();
         BufReader::new((&stream).take(CONTROL_LINE_BYTES_MAX as u64)).read_line(&mut line).ok()?;
-        let mut asker = Asker { stream: Some(stream), last_progress: Instant::now() };
+        let mut asker = Asker { stream: Some(stream), ..Asker::nobody() };
         match serde_json::from_str(&line) {
-            Ok(request) => Some((asker, request)),
+            Ok(request) => {
+                if let AgentRequest::MoveTo { sake, .. } | AgentRequest::BringHome { sake, .. } = &request {
+                    asker.sake = *sake;
+                }
+                Some((asker, request))
+            }
             Err(error) => {
                 asker.refuse(&error.to_string());
                 None
             }
         }
+    }
+
+    /// For whose sake a move is asked for.
+    pub(super) fn sake(&self) -> Sake {
+        self.sake
     }
 
     fn say(&mut self, line: &impl Serialize) {

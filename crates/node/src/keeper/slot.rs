@@ -2,6 +2,7 @@
 
 use crate::spin::Worth;
 use std::collections::VecDeque;
+use std::ops::AddAssign;
 use stub::Post;
 use wire::session::{Birth, BirthOrder, CallHeader, ExecOrder, ThreadEnd};
 
@@ -20,6 +21,22 @@ pub(super) enum Under {
     End { seq: u32 },
     /// The process becomes another program; there is no answer if it does.
     Exec { seq: u32 },
+}
+
+/// Calls that were forwarded, and what they carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    /// Calls.
+    pub(crate) calls: u64,
+    /// Bytes of what they were given, and of what they gave back.
+    pub(crate) bytes: u64,
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, more: Traffic) {
+        self.calls += more.calls;
+        self.bytes += more.bytes;
+    }
 }
 
 /// Who is served in a slot.
@@ -85,7 +102,7 @@ pub(super) struct SlotState {
     pub(super) under: Under,
     pub(super) queued: Option<Queued>,
     /// Calls so far.
-    pub(super) forwarded: u64,
+    pub(super) traffic: Traffic,
     /// Number of the next signal to be sent.
     pub(super) signals_sent: u32,
     pub(super) attention: Worth,
@@ -101,7 +118,7 @@ impl SlotState {
             stub_seq: 0,
             under: Under::Idle,
             queued: None,
-            forwarded: 0,
+            traffic: Traffic::default(),
             signals_sent: 0,
             attention: Worth::default(),
         }

@@ -36,6 +36,13 @@ impl MemoryLimits {
         MemoryLimits::of(&own_groups("memory"))
     }
 
+    /// Those of one directory, by either version.
+    #[cfg(test)]
+    pub(super) fn at(level: &Path) -> MemoryLimits {
+        let path = |version| GroupPath { version, levels: vec![level.to_owned()] };
+        MemoryLimits::of(&[path(GroupVersion::V2), path(GroupVersion::V1)])
+    }
+
     fn of(groups: &[GroupPath]) -> MemoryLimits {
         let levels =
             groups.iter().flat_map(|path| path.levels.iter().map(|level| (path.version, level.clone())));

@@ -143,6 +143,7 @@ impl Meter {
                 cpu_ms: status.away_cpu_ms,
                 age_ms: 0,
                 forwarded: status.forwarded,
+                carried_bytes: status.carried_bytes,
             };
             let speed = speed_of(status.node).unwrap_or(SPEED_STANDARD);
             // At home again its own pages count, but what it has used away stays used.

@@ -8,9 +8,12 @@
 //! procinfo (files) ──► cpus, memory, pressure, usage ──┐
 //!                  ──► table of processes ─────────────┴─► Meter ──► NodeState, ProcessState
 //! ```
-//! Each source is probed, with a fallback; what reads is apart from what computes.
+//! Between two measurements `Alarm` watches the memory. Each source is probed, with a fallback; what reads is apart from
+//! what computes.
 
+mod alarm;
 mod cpus;
+mod headroom;
 mod memory;
 mod meter;
 mod pressure;
@@ -20,6 +23,7 @@ mod table;
 mod usage;
 mod view;
 
+pub(crate) use alarm::{Alarm, STALLED, Warning};
 pub use cpus::Cpus;
 pub use memory::Memory;
 pub(crate) use memory::MemoryLimits;

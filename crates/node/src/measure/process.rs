@@ -50,6 +50,8 @@ pub struct Away {
     pub age_ms: u64,
     /// System calls that its home has done for it.
     pub forwarded: u64,
+    /// Bytes that they have carried.
+    pub carried_bytes: u64,
 }
 
 impl Away {
@@ -105,7 +107,8 @@ impl ProcessState {
             runnable: known.demand.runnable,
             waits_for_memory: known.demand.waiting > 0.0,
             cpu_ms: own_ms.saturating_add(away_ms),
-            age_ms: age_ms(here_ms, units.speed).saturating_add(away_age_ms),
+            age_ms: age_ms(here_ms, units.speed)
+                .saturating_add(away_age_ms.saturating_sub(known.earlier_away_ms)),
             resident_bytes: known.away.map_or(bytes(glance.resident_pages), |away| away.memory_bytes),
             // A deputy is empty: its own pages tell nothing.
             dirty_bytes: if known.away.is_some() { None } else { known.look.anonymous_pages.map(bytes) },
@@ -142,6 +145,7 @@ mod tests {
             cpu_ms,
             age_ms: 0,
             forwarded: 0,
+            carried_bytes: 0,
         };
         let slow = Away::after(None, report(2, 1000), SPEED_STANDARD / 2);
         let fast = Away::after(Some(slow), report(3, 1500), 2 * SPEED_STANDARD);

@@ -89,6 +89,8 @@ pub(super) struct Known {
     pub(super) seen: u64,
     /// CPU time before it became the program that it is, clock ticks.
     pub(super) earlier_ticks: u64,
+    /// The same of what it has used away, milliseconds of the standard CPU.
+    pub(super) earlier_away_ms: u64,
     /// What its keeper tells, if it is away.
     pub(super) away: Option<Away>,
     /// Its home and its pid there, if it is a guest.
@@ -107,6 +109,7 @@ impl Known {
             judged: 0,
             seen: round,
             earlier_ticks: 0,
+            earlier_away_ms: 0,
             away: None,
             guest: None,
         }
@@ -134,6 +137,7 @@ impl Known {
     /// It became another program: what it did before does not count.
     pub(super) fn clear(&mut self) {
         self.earlier_ticks = self.look.glance.cpu_ticks;
+        self.earlier_away_ms = self.away.map_or(0, |away| away.age_ms);
         self.party = None;
     }
 }
@@ -195,8 +199,14 @@ mod tests {
         known.party = Some(Party::Job);
         known.update(look(b'S', 70, 0, None), start + Duration::from_secs(1));
         assert_eq!((known.ran_ticks, known.party, known.is_busy()), (20, Some(Party::Job), true));
+        let node = NodeId::new(2).unwrap();
+        known.away =
+            Some(Away { node, memory_bytes: 0, cpu_ms: 300, age_ms: 500, forwarded: 0, carried_bytes: 0 });
         known.clear();
-        assert_eq!((known.earlier_ticks, known.party), (70, None));
+        assert_eq!((known.earlier_ticks, known.earlier_away_ms, known.party), (70, 500, None));
+        let units = super::super::process::Units { ticks_per_second: 100, page_bytes: 4096, speed: 10_000 };
+        let state = super::super::process::ProcessState::of(&known, &units);
+        assert_eq!((state.age_ms, state.cpu_ms), (0, 1000));
     }
 
     proptest! {

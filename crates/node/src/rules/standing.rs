@@ -10,6 +10,7 @@ use model::{ProcessId, Standing};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
+use wire::peer::Bonds;
 
 /// The content of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,12 @@ pub(crate) fn of(paths: &Paths, process: ProcessId) -> Standing {
         return Standing::default();
     }
     along(process, &living, &|process| own(paths, process))
+}
+
+/// What of it the host of a process must know.
+pub(crate) fn bonds(paths: &Paths, process: ProcessId) -> Bonds {
+    let Standing { hold, mask, decay, .. } = of(paths, process);
+    Bonds { hold, mask: mask.unwrap_or_default(), decay }
 }
 
 /// Walks up the ancestors.

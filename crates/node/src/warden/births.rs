@@ -144,7 +144,8 @@ impl Warden {
             image.pid = home_tid;
             let actions = maker.actions.clone();
             let memory = super::memory::GuestMemory(tid);
-            let member = Member { pid: tid, memory, actions, held: false, forwarded: 0, image };
+            let member =
+                Member { pid: tid, memory, actions, held: false, forwarded: 0, carried_bytes: 0, image };
             self.guest.members.insert(home_tid, member);
         }
         self.guest.settle(labour.slot, Thread::new(pid, tid, home_tid));

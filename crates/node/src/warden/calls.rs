@@ -125,7 +125,9 @@ impl Warden {
 
     /// Sends the call of a thread and lets the thread wait for it.
     fn send_call(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>) -> Step {
-        self.guest.member_mut(index).forwarded += 1;
+        let member = self.guest.member_mut(index);
+        member.forwarded += 1;
+        member.carried_bytes += outstanding.call.input.len() as u64;
         let thread = &mut self.guest.threads[index];
         thread.seq = thread.seq.wrapping_add(1);
         let mut call = outstanding.call.clone();
@@ -176,6 +178,7 @@ impl Warden {
         };
         match std::mem::replace(&mut thread.waits, Waits::Nothing) {
             Waits::Call { notification, outstanding } => {
+                self.guest.member_mut(index).carried_bytes += data.len() as u64;
                 self.finish(index, notification, outstanding, reply.ret, data)
             }
             Waits::Action { notification, signal, action } => {

@@ -34,7 +34,7 @@ pub(super) fn accept(listener: &UnixListener) -> Option<Wanted> {
     match (serde_json::from_str(&line), connection) {
         (Ok(AgentRequest::Connection), Some(fd)) => Some(Wanted::Connection(TcpStream::from(fd))),
         (Ok(AgentRequest::Status), None) => Some(Wanted::Status(stream)),
-        (Ok(AgentRequest::BringHome { pid }), None) => Some(Wanted::Leave(stream, pid)),
+        (Ok(AgentRequest::BringHome { pid, .. }), None) => Some(Wanted::Leave(stream, pid)),
         _ => {
             let message = "a warden cannot do this".to_owned();
             say(&mut stream, &Event::Failed { kind: FailureKind::BadRequest, message, reasons: Vec::new() });

@@ -234,6 +234,8 @@ pub(super) struct Member {
     pub(super) held: bool,
     /// Calls that went home.
     pub(super) forwarded: u64,
+    /// Bytes that they have carried.
+    pub(super) carried_bytes: u64,
 }
 
 /// A family of guests.
@@ -260,7 +262,15 @@ impl Guest {
     pub(super) fn new(pid: i32, init: i32, mut image: Process, listener: Listener) -> Guest {
         image.areas = Vec::new();
         let actions = image.actions.clone();
-        let member = Member { pid, memory: GuestMemory(pid), actions, held: false, forwarded: 0, image };
+        let member = Member {
+            pid,
+            memory: GuestMemory(pid),
+            actions,
+            held: false,
+            forwarded: 0,
+            carried_bytes: 0,
+            image,
+        };
         Guest {
             init,
             threads: Threads::default(),

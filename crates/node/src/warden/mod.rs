@@ -359,6 +359,7 @@ impl Warden {
                 memory_bytes: usage.memory_bytes,
                 cpu_ms: usage.cpu_ms,
                 forwarded: member.forwarded,
+                carried_bytes: member.carried_bytes,
             }
         };
         self.guest.members.values().map(status).collect()

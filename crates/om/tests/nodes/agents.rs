@@ -53,6 +53,7 @@ fn keep(node: &Node, process: ProcessId) -> Arc<Mutex<Vec<AgentRequest>>> {
                             memory_bytes: 5 << 20,
                             away_cpu_ms: 61_000,
                             forwarded: 42,
+                            carried_bytes: 0,
                             home_comings: vec![("execve".to_owned(), 2)],
                         };
                         say(&stream, &[status]);
@@ -100,6 +101,7 @@ fn a_keeper_is_asked_and_found_again_by_the_next_daemon() {
             node: node_id(2),
             address: second.address.to_string().parse().unwrap(),
             reservation: None,
+            sake: control::Sake::People,
         }]
     );
     assert!(bad(&mut first.om(&["migrate", &pid, "2"]), 3).contains("same-node"));
@@ -216,9 +218,10 @@ fn a_connection_for_a_session_reaches_its_warden() {
                             memory_bytes: 3 << 30,
                             cpu_ms: 1000,
                             forwarded: 7,
+                            carried_bytes: 0,
                         }],
                     ),
-                    AgentRequest::BringHome { pid: 4242 } => {
+                    AgentRequest::BringHome { pid: 4242, .. } => {
                         let answer = Answer::Moved {
                             pid: 4242,
                             node: node_id(1),

@@ -166,6 +166,7 @@ fn strangers_and_members_that_misbehave() {
         cpu: model::CpuProfile::new([u32::MAX; 9], u64::MAX, u32::MAX),
         kernel: String::new(),
         reservation: None,
+        bonds: wire::peer::Bonds::default(),
     };
     let mut channel = connect();
     channel.send(KIND_PEER_REQUEST, &[&wire::peer::encode(&PeerRequest::Offer(offer)).unwrap()]).unwrap();

@@ -271,6 +271,7 @@ fn bad_homes_leave_nothing_behind() {
             cpu: own.cpu.clone(),
             kernel: own.kernel.clone(),
             reservation: None,
+            bonds: wire::peer::Bonds::default(),
         };
         let session = match ask(&node, &member, &PeerRequest::Offer(offer)) {
             PeerAnswer::Accepted { session } => session,

@@ -85,11 +85,14 @@ fn mosctl_tells_of_nodes_and_names_what_is_used_instead() {
         assert!(!good(&mut tool(&alpha, "mosctl", &[verb])).is_empty(), "{verb}");
     }
     assert!(good(&mut tool(&alpha, "mosctl", &["getmem", "beta"])).contains("iB"));
+    assert!(good(&mut tool(&alpha, "mosctl", &["setdecay", "2", "900", "800"])).contains("interval 2 s"));
+    assert!(good(&mut tool(&alpha, "mosctl", &["getdecay"])).contains("fast     800 of 1000"));
     beta.stop();
     let down = run(&mut tool(&alpha, "mosctl", &["isup", "beta"]));
     assert_eq!((down.status.code(), text(&down).as_str()), (Some(1), "no\n"));
     for (words, code, part) in [
-        (&["setdecay", "1"][..], 2, "mosrun -s"),
+        (&["setdecay", "0"][..], 2, "'setdecay 1 975 926' is usual"),
+        (&["setdecay", "1", "1001", "0"], 2, "'setdecay 1 975 926' is usual"),
         (&["gettune"], 2, "om nodes"),
         (&["dance"], 2, "none of its verbs: stay"),
         (&["setspeed"], 2, "speed"),

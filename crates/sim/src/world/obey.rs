@@ -239,7 +239,7 @@ impl World<'_> {
             self.lose(process);
         }
         if self.engine.machines[from].up {
-            let outcome = if arrives { Outcome::Moved { took_s } } else { Outcome::Failed };
+            let outcome = if arrives { Outcome::Moved { took_s, frozen_s } } else { Outcome::Failed };
             self.step(from, Event::Departed { id: job, outcome });
         }
     }

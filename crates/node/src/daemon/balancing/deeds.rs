@@ -29,10 +29,10 @@ impl Worker {
             let begun = Instant::now();
             let pid = id.process.pid;
             let outcome = match daemon.relocate(id.home, pid, to, reservation(ticket)) {
-                Ok(()) => {
+                Ok(frozen) => {
                     tracing::info!(pid, home = %id.home, %to, took = ?begun.elapsed(), "balanced");
                     daemon.counts.balanced.add();
-                    Outcome::Moved { took_s: begun.elapsed().as_secs_f64() }
+                    Outcome::Moved { took_s: begun.elapsed().as_secs_f64(), frozen_s: frozen.as_secs_f64() }
                 }
                 Err(why) => {
                     tracing::debug!(pid, home = %id.home, %to, why, "not balanced");
@@ -47,12 +47,13 @@ impl Worker {
     /// A new program gets its place. Where it stays, or cannot be moved, it just goes on at home.
     fn start(&mut self, daemon: &Arc<Daemon>, request: u64, at: NodeId, ticket: Option<Ticket>) {
         let Some(process) = self.placed.remove(&request).filter(|_| at != daemon.own()) else { return };
+        self.census.starts(JobId { home: self.me, process });
         let (daemon, balancing) = (daemon.clone(), self.balancing.clone());
         std::thread::spawn(move || {
             let pid = process.pid;
             let moved = daemon.relocate(daemon.own(), pid, at, reservation(ticket));
             match &moved {
-                Ok(()) => daemon.counts.placed.add(),
+                Ok(_) => daemon.counts.placed.add(),
                 Err(why) => tracing::debug!(pid, %at, why, "it starts at home"),
             }
             balancing.tell(Told::Started { process, at, ticket, moved: moved.is_ok() });

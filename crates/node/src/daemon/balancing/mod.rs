@@ -10,9 +10,14 @@
 
 mod census;
 mod deeds;
+mod kinds;
+mod memoir;
 
+use super::gauge::Haste;
+use super::requests::PEER_ANSWER;
 use super::{Daemon, figures};
 use crate::discovery::Datagram;
+use crate::peers;
 use crate::process::lives;
 use crate::rules::Policy;
 use balance::policy::PolicyName;
@@ -22,17 +27,19 @@ use balance::{
     Ticket,
 };
 use census::Census;
+use kinds::Kinds;
+use memoir::Memoir;
 use model::limits::{JOBS_MAX, PLACEMENTS_MAX};
-use model::{Mask, NodeId, ProcessId, Reservation};
+use model::{CpuProfile, Mask, NodeId, ProcessId, Reservation};
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 use wire::balance::{Entry, Message, Switches};
+use wire::peer::Bonds;
 
 /// The datagrams' channel.
 const CHANNEL: u8 = 1;
@@ -41,15 +48,36 @@ const WAITING_MAX: usize = 1024;
 /// Guests that are expected and have not come, at most; the oldest are forgotten.
 const EXPECTED_MAX: usize = 256;
 
+/// A guest that is there, and is not seen at work, keeps the room that it was promised for so long: in its first moment the
+/// best of workers stands still. Who sleeps for longer needs none.
+const SETTLES: Duration = Duration::from_secs(2);
+/// How long the end of the daemon waits for what is to be kept.
+const ENDS: Duration = Duration::from_secs(2);
+/// A guest that was accepted mostly comes within this time: so long it is looked for it more often.
+const SOON: Duration = Duration::from_secs(3);
+
 /// Seconds that it costs a program to be moved when it has just begun; measured, docs/performance.md.
 const START_S: f64 = 0.1;
 
 /// What a program has used that was gone before it was seen to work.
 const SHORT: Run = Run { cpu_s: 0.01, peak_mb: 4.0 };
 
+/// Why the node was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// It was time.
+    Time,
+    /// Something has come or gone.
+    Change,
+    /// Memory runs short.
+    Pressure,
+}
+
 /// What the broker's thread is told.
 #[derive(Debug)]
 pub(super) enum Told {
+    /// This node was measured.
+    Measured(Occasion),
     /// A message of another broker.
     Message {
         /// Its node.
@@ -65,6 +93,15 @@ pub(super) enum Told {
         pid: i32,
         /// The promise.
         reservation: Reservation,
+    },
+    /// What people have said about a guest, by its home.
+    Bound {
+        /// Its home.
+        home: NodeId,
+        /// Its pid there.
+        pid: i32,
+        /// What holds for it.
+        bonds: Bonds,
     },
     /// A new program that may be moved.
     Begun {
@@ -86,6 +123,10 @@ pub(super) enum Told {
         /// Whether it is there now.
         moved: bool,
     },
+    /// What a node's CPU is, if it has told.
+    Kind(Option<CpuProfile>),
+    /// The daemon ends: what is to be kept is to be written down now. Answered when that is done.
+    Ending(SyncSender<()>),
     /// A move that the broker wanted is over.
     Departed {
         /// The process.
@@ -108,6 +149,13 @@ impl Balancing {
     /// Tells it something; dropped where too much waits.
     pub(super) fn tell(&self, told: Told) {
         let _ = self.told.try_send(told);
+    }
+
+    /// Lets it write down what is to be kept.
+    pub(super) fn end(&self) {
+        let (done, is_done) = sync_channel(1);
+        self.tell(Told::Ending(done));
+        let _ = is_done.recv_timeout(ENDS);
     }
 }
 
@@ -159,17 +207,22 @@ struct Worker {
     wakes: BTreeSet<Duration>,
     next_tick: Duration,
     next_spread: Duration,
-    expected: BTreeMap<(NodeId, i32), Ticket>,
-    /// What ran here at the last look.
+    /// Guests that were accepted, by what promise and when.
+    expected: BTreeMap<(NodeId, i32), (Ticket, Instant)>,
+    /// Who was here at the last look.
     before: BTreeSet<JobId>,
+    /// Who has come and has not been seen at work yet, and since when.
+    idle: BTreeMap<JobId, Instant>,
     /// New programs for which a place is looked for, by the numbers of the questions.
     placed: BTreeMap<u64, ProcessId>,
     /// Number of the last question.
     asked: u64,
     /// What programs were like.
     history: History,
+    memoir: Memoir,
     /// The programs of own processes.
     programs: BTreeMap<JobId, ProgramKey>,
+    kinds: Kinds,
 }
 
 impl Worker {
@@ -180,6 +233,9 @@ impl Worker {
         // Seconds of this age: later starts have larger numbers. A clock that was set back makes others believe its older
         // entries until they have aged out.
         let boot = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let (memoir, history) = Memoir::open(&daemon.setup.config.paths);
+        let mut kinds = Kinds::default();
+        kinds.learn(daemon.cpu.clone());
         Some(Worker {
             me: daemon.own(),
             broker: Broker::new(daemon.own(), boot as u32, policy.build(), settings),
@@ -193,10 +249,13 @@ impl Worker {
             next_spread: Duration::ZERO,
             expected: BTreeMap::new(),
             before: BTreeSet::new(),
+            idle: BTreeMap::new(),
             placed: BTreeMap::new(),
             asked: 0,
-            history: History::default(),
+            history,
+            memoir,
             programs: BTreeMap::new(),
+            kinds,
         })
     }
 
@@ -208,11 +267,11 @@ impl Worker {
             let Some(daemon) = daemon.upgrade() else { return };
             let mut actions = Vec::new();
             match heard {
-                Ok(told) => self.hear(told, &mut actions),
+                Ok(told) => self.hear(&daemon, told, &mut actions),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.keep_time(&daemon, &mut actions);
+            self.keep_time(&mut actions);
             for action in actions {
                 self.carry_out(&daemon, action);
             }
@@ -223,29 +282,43 @@ impl Worker {
         self.broker.step(self.began.elapsed(), event, &mut self.random, actions);
     }
 
-    fn hear(&mut self, told: Told, actions: &mut Vec<Action>) {
+    fn hear(&mut self, daemon: &Arc<Daemon>, told: Told, actions: &mut Vec<Action>) {
         match told {
+            Told::Measured(occasion) => self.measured(daemon, occasion, actions),
             Told::Message { from, message } => self.step(Event::Message { from, message }, actions),
             Told::Departed { id, to, outcome } => {
                 if matches!(outcome, Outcome::Moved { .. }) {
                     self.census.sent(id, to);
+                    daemon.gauge.hasten(Haste::Change);
                 }
                 self.step(Event::Departed { id, outcome }, actions);
             }
             Told::Begun { process, mask, executable } => self.begun(process, mask, &executable, actions),
-            Told::Started { process, at, moved: true, .. } => {
-                self.census.sent(JobId { home: self.me, process }, at);
-            }
-            Told::Started { at, ticket, moved: false, .. } => {
-                if let Some(ticket) = ticket {
+            Told::Started { process, at, ticket, moved } => {
+                let id = JobId { home: self.me, process };
+                self.census.started(&id);
+                if moved {
+                    self.census.sent(id, at);
+                } else if let Some(ticket) = ticket {
                     self.step(Event::NotStarted { at, ticket }, actions);
+                }
+            }
+            Told::Ending(done) => {
+                self.memoir.close(&self.history);
+                let _ = done.try_send(());
+            }
+            Told::Bound { home, pid, bonds } => self.census.bind((home, pid), bonds),
+            Told::Kind(profile) => {
+                for (program, host) in self.kinds.answered(profile) {
+                    self.step(Event::Fits(program, host), actions);
                 }
             }
             Told::Expected { home, pid, reservation: Reservation { asker, number } } => {
                 if self.expected.len() >= EXPECTED_MAX {
                     self.expected.pop_first();
                 }
-                self.expected.insert((home, pid), Ticket { asker, number });
+                self.expected.insert((home, pid), (Ticket { asker, number }, Instant::now()));
+                daemon.gauge.hasten(Haste::Change);
             }
         }
     }
@@ -282,13 +355,47 @@ impl Worker {
         self.step(Event::Place { request: self.asked, job, bounds }, actions);
     }
 
+    fn tick(&mut self, actions: &mut Vec<Action>) {
+        self.next_tick = self.began.elapsed() + 2 * self.settings.tick;
+        self.step(Event::Tick, actions);
+    }
+
+    /// This node was measured: the broker sees it as it is now, and looks what is to be done.
+    fn measured(&mut self, daemon: &Arc<Daemon>, occasion: Occasion, actions: &mut Vec<Action>) {
+        self.look(daemon, actions);
+        match occasion {
+            Occasion::Time => {
+                self.tick(actions);
+                self.ask_for_kinds(daemon);
+                self.memoir.keep(&self.history);
+            }
+            Occasion::Change => {}
+            Occasion::Pressure => self.step(Event::Pressure, actions),
+        }
+        if self.expected.values().any(|(_, accepted)| accepted.elapsed() < SOON) {
+            daemon.gauge.hasten(Haste::Change);
+        }
+    }
+
+    /// Asks a node for its CPU, if its class is not known.
+    fn ask_for_kinds(&mut self, daemon: &Arc<Daemon>) {
+        let known = self.broker.window().known(self.began.elapsed());
+        let announced = known.map(|known| (known.sound.node(), known.sound.entry().cpu_class));
+        let Some(node) = self.kinds.wants(Instant::now(), announced) else { return };
+        let (daemon, balancing) = (daemon.clone(), self.balancing.clone());
+        std::thread::spawn(move || {
+            let address = daemon.peer(node).and_then(|peer| peer.resolve().ok());
+            let info = address.and_then(|at| peers::info(&daemon.setup, at, node, PEER_ANSWER).ok());
+            balancing.tell(Told::Kind(info.map(|(info, _)| info.cpu)));
+        });
+    }
+
     /// Does what is due.
-    fn keep_time(&mut self, daemon: &Daemon, actions: &mut Vec<Action>) {
+    fn keep_time(&mut self, actions: &mut Vec<Action>) {
         let now = self.began.elapsed();
         if now >= self.next_tick {
-            self.next_tick = now + self.settings.tick;
-            self.look(daemon, actions);
-            self.step(Event::Tick, actions);
+            // Nobody has measured for long.
+            self.tick(actions);
         }
         if now >= self.next_spread {
             self.next_spread = now + self.settings.spread;
@@ -318,25 +425,33 @@ impl Worker {
             self.broker.window().known(now).map(|known| (known.sound.node(), known.sound.entry().clone()));
         *self.balancing.known.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
         // Who has come is told directly before the sample that shows it.
-        let here: BTreeSet<JobId> = sample.jobs.iter().map(|job| job.id).collect();
+        let here = self.census.present().clone();
+        let works: BTreeSet<JobId> = sample.jobs.iter().map(|job| job.id).collect();
+        self.before.retain(|id| here.contains(id));
+        self.idle.retain(|id, _| here.contains(id));
         for id in here.difference(&self.before).copied().collect::<Vec<_>>() {
-            let ticket = self.expected.remove(&(id.home, id.process.pid));
+            let since = *self.idle.entry(id).or_insert_with(Instant::now);
+            if !works.contains(&id) && since.elapsed() < SETTLES {
+                continue;
+            }
+            self.idle.remove(&id);
+            self.before.insert(id);
+            let ticket = self.expected.remove(&(id.home, id.process.pid)).map(|(ticket, _)| ticket);
             // One that was born here has not come from anywhere.
             if id.home != self.me || ticket.is_some() || self.census.was_away(&id) {
                 // How long it stood still only its home knows.
                 self.step(Event::Landed { id, ticket, frozen_s: 0.0 }, actions);
             }
         }
-        self.before = here;
         self.step(Event::Sampled(sample), actions);
     }
 }
 
-/// A program by its file. One that was replaced at the same place counts as the same: it mostly is.
+/// A program by its file. One that was replaced at the same place counts as the same: it mostly is. The number is kept, and
+/// must be the same in every build.
 fn program(executable: &str) -> ProgramKey {
-    let mut hasher = DefaultHasher::new();
-    executable.hash(&mut hasher);
-    ProgramKey(hasher.finish())
+    let hash = blake3::hash(executable.as_bytes());
+    ProgramKey(hash.as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first)))
 }
 
 impl Daemon {
