@@ -135,7 +135,7 @@ fn moves(home: Place<'_>, name: &str) -> Result<BTreeMap<u64, usize>> {
     let mut moves = BTreeMap::new();
     for line in home.must("om log --json")?.lines() {
         let record: serde_json::Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
-        if record["what"] == "moved"
+        if (record["what"] == "moved" || record["what"] == "balanced")
             && record["name"] == name
             && let Some(node) = record["node"].as_u64()
         {

@@ -473,6 +473,8 @@ impl Keeper {
     fn abide_by(&mut self, pid: i32, owner: Owner, error: &journey::Error) {
         match owner {
             Owner::Here => {}
+            // It was killed by somebody else in the middle of it: nothing was lost that it still needed.
+            Owner::There | Owner::Unknown if was_its_end(error) => self.part_with(pid, "it has ended"),
             Owner::There | Owner::Unknown => self.give_up_one(pid, What::Lost, &chain(error)),
         }
     }
@@ -502,6 +504,11 @@ impl Keeper {
         }
         self.travelled = true;
     }
+}
+
+/// Whether something failed because the process had ended: its threads are stopped, and nothing but SIGKILL ends them.
+fn was_its_end(error: &journey::Error) -> bool {
+    matches!(error, journey::Error::Ended | journey::Error::Process(tracee::Error::Gone(_)))
 }
 
 /// Why a process came home, in words.
