@@ -17,6 +17,7 @@ fn machine() -> Membership {
         incarnation: 1000,
         name: "n1".to_owned(),
         beacon_every: Duration::from_secs(5),
+        death_known_within: Duration::from_secs(10),
         payload_max: 1341,
     };
     Membership::new(settings, 7)
