@@ -5,8 +5,10 @@
 #![no_main]
 #![forbid(unsafe_code)]
 
-use control::{AgentRequest, Request};
-use image::{Advice, Area, Backing, Clocks, FileId, Kind, MmFields, Process, Registers, Resume, Rseq, Thread};
+use control::{AgentRequest, Request, Sake};
+use image::{
+    Advice, Area, Backing, Clocks, FileId, Kind, MmFields, Process, Registers, Resume, Rseq, Thread,
+};
 use model::{Destination, NodeId, ProcessId, Session};
 use std::error::Error;
 use std::fs;
@@ -75,7 +77,7 @@ fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ("control_lines", "rotate-key", line(&Request::RotateKey)),
         ("control_lines", "migrate", line(&Request::Migrate { pid: 5, to: Destination::Node(node) })),
         ("control_lines", "expel", line(&Request::Expel { pid: 5, home: node })),
-        ("control_lines", "move-to", line(&AgentRequest::MoveTo { pid: 4711, node, address, reservation: None })),
+        ("control_lines", "move-to", line(&AgentRequest::MoveTo { pid: 4711, node, address, reservation: None, sake: Sake::People })),
         ("procinfo", "maps", [b"\0".to_vec(), of_oneself("/proc/self/maps")?].concat()),
         ("procinfo", "smaps", [b"\x01".to_vec(), first_bytes(of_oneself("/proc/self/smaps")?)].concat()),
         ("procinfo", "stat", [b"\x02".to_vec(), of_oneself("/proc/self/stat")?].concat()),
@@ -201,7 +203,7 @@ fn call() -> Call {
         input: vec![16, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0],
         area_len: 64,
         blocked: 0,
-            outs: vec![
+        outs: vec![
             Out { offset: 16, len: OutLen::Result { unit: 1, max: 32 }, when: When::Success },
             Out { offset: 48, len: OutLen::Word { at: 8, max: 16 }, when: When::Always },
         ],

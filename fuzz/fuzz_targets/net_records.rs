@@ -25,7 +25,12 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         .filter(|piece| !matches!(piece, Piece::Record(_, bytes) if bytes.len() > 16 << 10))
         .collect();
     if let Ok(frames) = SURROUNDINGS.receive(&pieces) {
-        let sent: usize = pieces.iter().map(|piece| match piece { Piece::Record(_, b) | Piece::Raw(b) => b.len() }).sum();
+        let sent: usize = pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Record(_, b) | Piece::Raw(b) => b.len(),
+            })
+            .sum();
         let got: usize = frames.iter().map(|frame| frame.payload.len() + 8).sum();
         assert!(got <= sent, "more came than was sent");
     }

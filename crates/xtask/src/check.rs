@@ -10,6 +10,7 @@ type Step = (&'static str, fn() -> Result<()>);
 const STEPS: &[Step] = &[
     ("format", || must(&mut cargo(&["fmt", "--all", "--check"]))),
     ("clippy", || must(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))),
+    ("fuzz targets", || must(&mut cargo(&["check", "--manifest-path", "fuzz/Cargo.toml", "--bins"]))),
     ("tidy", rules_of_the_house),
     ("deny", licences),
     ("unit tests", unit_tests),
