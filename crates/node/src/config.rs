@@ -451,6 +451,15 @@ pub fn append_peer(path: &Path, peer: &Peer) -> Result<(), Error> {
     write_file(path, &text, 0o644)
 }
 
+/// Keeps a value as one line of JSON, in a directory that is made if need be; as [`write_file`].
+pub(crate) fn keep_json(path: &Path, value: &impl Serialize, mode: u32) -> Result<(), Error> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(Error::file("make", directory))?;
+    }
+    let text = serde_json::to_string(value).map_err(|error| Error::Line(error.to_string()))?;
+    write_file(path, &text, mode)
+}
+
 /// Writes a file as a whole or not at all, with these permissions from its first byte on.
 pub fn write_file(path: &Path, text: &str, mode: u32) -> Result<(), Error> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

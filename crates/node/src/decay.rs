@@ -38,11 +38,7 @@ impl Decays {
     /// Sets it, in the file and here. Where the file cannot be written, nothing is changed.
     pub(crate) fn set(&self, rates: DecayRates) -> Result<(), Error> {
         let mut set = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(directory) = self.path.parent() {
-            fs::create_dir_all(directory).map_err(Error::file("make", directory))?;
-        }
-        let text = serde_json::to_string(&rates).map_err(|error| Error::Line(error.to_string()))?;
-        crate::config::write_file(&self.path, &text, 0o644)?;
+        crate::config::keep_json(&self.path, &rates, 0o644)?;
         *set = rates;
         Ok(())
     }

@@ -28,11 +28,8 @@ fn file(paths: &Paths, pid: i32) -> PathBuf {
 
 /// Keeps a keeper's last words.
 pub(crate) fn keep(paths: &Paths, status: &KeeperStatus, parked: &[Parked]) -> Result<(), Error> {
-    let directory = paths.history();
-    fs::create_dir_all(&directory).map_err(Error::file("make", &directory))?;
     let kept = Kept { status: status.clone(), parked: parked.to_vec() };
-    let text = serde_json::to_string(&kept).map_err(|error| Error::Line(error.to_string()))?;
-    crate::config::write_file(&file(paths, status.process.pid), &text, 0o600)
+    crate::config::keep_json(&file(paths, status.process.pid), &kept, 0o600)
 }
 
 /// Drops what was kept of a process.

@@ -45,11 +45,7 @@ impl Switched {
         let mut wanted = switched.clone();
         let changes = if on { wanted.insert(switch) } else { wanted.remove(&switch) };
         if changes {
-            if let Some(directory) = self.path.parent() {
-                fs::create_dir_all(directory).map_err(Error::file("make", directory))?;
-            }
-            let text = serde_json::to_string(&wanted).map_err(|error| Error::Line(error.to_string()))?;
-            crate::config::write_file(&self.path, &text, 0o644)?;
+            crate::config::keep_json(&self.path, &wanted, 0o644)?;
             *switched = wanted;
         }
         Ok(changes)

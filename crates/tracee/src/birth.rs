@@ -16,7 +16,7 @@ const WORDS: usize = 11;
 const SCRATCH_BYTES: u64 = 8 * (WORDS as u64 + 1);
 /// So far below the stack pointer nothing lives: the red zone has 128 bytes.
 const BELOW: u64 = 1024;
-/// Time in which the newborn stops.
+/// Time in which the newborn is there, and in which it stops.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is to be born.
@@ -125,7 +125,7 @@ pub fn bear(maker: i32, birth: &Birth, tid: i32) -> Result<Born> {
 
 /// Steps over the call; returns the newborn's tid on this host.
 fn step_over(maker: i32, after: u64) -> Result<i32> {
-    let mut errand = Errand::begin(maker);
+    let mut errand = Errand::begin(maker, PATIENCE);
     let mut born = None;
     loop {
         match errand.go_on(Pace::Step)? {

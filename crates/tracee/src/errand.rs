@@ -7,12 +7,9 @@
 
 use crate::error::{Error, Result};
 use crate::fault;
-use kernel::Errno;
 use kernel::ptrace::{self, Wait};
 use std::time::{Duration, Instant};
 
-/// Time an errand may take before the process counts as stuck: unmapping or mapping many gigabytes takes a while.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Everything is blocked during an errand, except the trap it ends with.
 pub(crate) const MASK: u64 = !(1 << (libc::SIGTRAP - 1));
 
@@ -53,9 +50,9 @@ struct Traps {
 }
 
 impl Errand {
-    /// Begins; the thread's registers and mask ([`MASK`]) are the caller's to set.
-    pub(crate) fn begin(tid: i32) -> Errand {
-        Errand { tid, deadline: Instant::now() + PATIENCE, signal: 0, traps: Traps::default() }
+    /// Begins; after so long the process counts as stuck. The thread's registers and mask ([`MASK`]) are the caller's to set.
+    pub(crate) fn begin(tid: i32, patience: Duration) -> Errand {
+        Errand { tid, deadline: Instant::now() + patience, signal: 0, traps: Traps::default() }
     }
 
     /// Lets the thread go on until it stops.
@@ -86,12 +83,8 @@ impl Errand {
     }
 
     fn trapped(&mut self) -> Result<Halt> {
-        let info = match ptrace::siginfo(self.tid) {
-            Ok(info) => info,
-            Err(Errno::ESRCH) => return Err(Error::Gone(self.tid)),
-            Err(errno) => return Err(Error::Kernel { what: "reading a signal", pid: self.tid, errno }),
-        };
-        match i32::from_le_bytes([info[8], info[9], info[10], info[11]]) {
+        let info = ptrace::siginfo(self.tid).map_err(Error::kernel("reading a signal", self.tid))?;
+        match fault::code_of(&info) {
             // Only the kernel gives positive codes.
             1.. => return Ok(Halt::Trap),
             libc::SI_TKILL => self.traps.to_thread = true,

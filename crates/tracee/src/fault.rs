@@ -16,6 +16,11 @@ pub fn comes_again(info: &Siginfo) -> bool {
     is_fault(info[0] as i32, info[1] as i32)
 }
 
+/// `si_code` of a siginfo.
+pub(crate) fn code_of(raw: &RawSiginfo) -> i32 {
+    i32::from_le_bytes([raw[8], raw[9], raw[10], raw[11]])
+}
+
 /// Whether a signal stands in the way of the trap with which injected code has ended.
 pub(crate) fn hides_trap(tid: i32, signal: i32) -> Result<bool> {
     if !FAULTS.contains(&signal) {

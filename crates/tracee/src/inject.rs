@@ -11,12 +11,12 @@
 //! ```
 
 use crate::capture::Snapshot;
-use crate::errand::{Errand, Halt, MASK, PATIENCE, Pace};
+use crate::errand::{Errand, Halt, MASK, Pace};
 use crate::error::{Error, Result};
 use kernel::ptrace::{self, Registers};
 use kernel::{Errno, memory};
 use procinfo::Mapping;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use stub::{Blob, Entries};
 use stub_abi::BatchCall;
 
@@ -30,6 +30,8 @@ pub const AREA_BYTES: u64 = HEAP + HEAP_BYTES;
 /// Calls in one batch, at most.
 pub const CALLS_MAX: usize = ((HEAP - CALLS) / CALL_BYTES) as usize;
 const PAGE: u64 = 4096;
+/// Time a batch may take before the process counts as stuck: unmapping or mapping many gigabytes takes a while.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Above everything a process can map.
 pub const TASK_END: u64 = 0x7fff_ffff_f000;
 
@@ -244,7 +246,7 @@ pub(crate) fn step_syscall(
     };
     ptrace::set_signal_mask(tid, MASK).map_err(Error::kernel("blocking the signals", tid))?;
     ptrace::set_registers(tid, &registers).map_err(Error::kernel("setting registers", tid))?;
-    let mut errand = Errand::begin(tid);
+    let mut errand = Errand::begin(tid, PATIENCE);
     loop {
         if errand.go_on(Pace::Step)? != Halt::Trap {
             continue;
@@ -257,7 +259,7 @@ pub(crate) fn step_syscall(
 }
 
 fn run_to_trap(tid: i32) -> Result<Vec<i32>> {
-    let mut errand = Errand::begin(tid);
+    let mut errand = Errand::begin(tid, PATIENCE);
     let mut born = Vec::new();
     loop {
         match errand.go_on(Pace::Run)? {

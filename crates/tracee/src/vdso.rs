@@ -6,8 +6,8 @@
 //! instruction at a time.
 
 use crate::error::{Error, Result};
+use kernel::memory;
 use kernel::ptrace::{self, RawSiginfo, Wait};
-use kernel::{Errno, memory};
 use procinfo::Mapping;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -61,16 +61,9 @@ fn walk(tid: i32, code: &Range<u64>) -> Result<Option<RawSiginfo>> {
         match crate::stop::wait_until(tid, deadline)? {
             Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(tid)),
             Wait::Signal(signal) if signal != libc::SIGTRAP => {
-                let info = match ptrace::siginfo(tid) {
-                    Ok(info) => info,
-                    Err(Errno::ESRCH) => return Err(Error::Gone(tid)),
-                    Err(errno) => {
-                        return Err(Error::Kernel { what: "reading a signal", pid: tid, errno });
-                    }
-                };
+                let info = ptrace::siginfo(tid).map_err(Error::kernel("reading a signal", tid))?;
                 // A fault comes again when the instruction is run again, wherever that is.
-                let code = i32::from_le_bytes([info[8], info[9], info[10], info[11]]);
-                return Ok((code <= 0).then_some(info));
+                return Ok((crate::fault::code_of(&info) <= 0).then_some(info));
             }
             _ => {}
         }

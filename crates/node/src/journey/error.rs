@@ -71,7 +71,7 @@ impl Error {
                 one(ReasonCode::Disk, String::new())
             }
             Error::Process(error) if out_of_memory(error) => one(ReasonCode::Memory, String::new()),
-            other => Refusal { reasons: Reasons::default(), message: chain(other) },
+            other => Refusal { reasons: Reasons::default(), message: model::one_line(other) },
         }
     }
 }
@@ -88,19 +88,4 @@ fn out_of_memory(error: &tracee::Error) -> bool {
         tracee::Error::Io { source, .. } => source.raw_os_error() == Some(Errno::ENOMEM as i32),
         _ => false,
     }
-}
-
-/// An error with its sources, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text += ": ";
-            text += &cause_text;
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -11,13 +11,13 @@ use super::{Keeper, Place, Trip};
 use crate::config::Paths;
 use crate::fault::{self, Point};
 use crate::held;
-use crate::journey::error::chain;
 use crate::journey::transfer::{self, ImageParts, expect};
 use crate::journey::{Error, Inlet, Result};
 use control::What;
 use image::{FileId, Process};
 use kernel::ptrace;
 use migration::{Owner, Taker, TakerInput, Word};
+use model::one_line;
 use model::{Destination, Reason, ReasonCode, Reasons};
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd;
@@ -83,7 +83,7 @@ impl Keeper {
                         away.calls.send(Kind::Resume, &[])?;
                     }
                     // It is neither a deputy nor a process, and does not run until it is dead.
-                    Owner::Unknown | Owner::Here => self.give_up_one(pid, What::Lost, &chain(&error)),
+                    Owner::Unknown | Owner::Here => self.give_up_one(pid, What::Lost, &one_line(&error)),
                 }
                 Err(error)
             }

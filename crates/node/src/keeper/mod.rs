@@ -32,12 +32,12 @@ mod slot;
 mod waiting;
 
 use crate::journey;
-use crate::journey::error::chain;
 use crate::{Error, Setup, held, history, journal};
 use away::Away;
 use control::{AgentRequest, KeeperStatus, Record, Sake, What};
 use member::Member;
 use migration::Owner;
+use model::one_line;
 use model::{Destination, NodeId, ProcessId, Reservation};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use reception::Reception;
@@ -263,7 +263,7 @@ impl Keeper {
         if has_reason || !self.members.get(&pid).is_some_and(dying) {
             return error;
         }
-        tracing::debug!(pid, error = chain(&error), "it ended on its way");
+        tracing::debug!(pid, error = one_line(&error), "it ended on its way");
         journey::Error::Ended
     }
 
@@ -314,8 +314,8 @@ impl Keeper {
                 asker.moved(pid, node, &trip);
             }
             Err(error) => {
-                tracing::warn!(pid, %node, error = chain(&error), "not moved");
-                self.record(What::NotMoved, pid, Some(node), &chain(&error));
+                tracing::warn!(pid, %node, error = one_line(&error), "not moved");
+                self.record(What::NotMoved, pid, Some(node), &one_line(&error));
                 asker.failed(pid, node, &error);
             }
         }
@@ -353,7 +353,7 @@ impl Keeper {
             let frame = match notice {
                 Ok(frame) => frame,
                 Err(error) => {
-                    self.give_up(What::Lost, &format!("its host is lost: {}", chain(&error)));
+                    self.give_up(What::Lost, &format!("its host is lost: {}", one_line(&error)));
                     return;
                 }
             };
@@ -364,7 +364,7 @@ impl Keeper {
                 return;
             }
             if let Err(error) = self.heed(&frame, reception) {
-                tracing::error!(error = chain(&error), "what the host asked failed");
+                tracing::error!(error = one_line(&error), "what the host asked failed");
             }
         }
     }
@@ -443,15 +443,15 @@ impl Keeper {
             }
             // Stopped meanwhile, before anything was done: it waits on.
             Err(error @ (journey::Error::Refused(_) | journey::Error::Process(_))) => {
-                tracing::debug!(pid, ?wish, error = chain(&error), "it could not come home yet");
+                tracing::debug!(pid, ?wish, error = one_line(&error), "it could not come home yet");
                 if let Some(member) = self.members.get_mut(&pid) {
                     member.wish = Some(wish);
                 }
             }
             Err(journey::Error::Ended) => tracing::info!(pid, ?wish, "it ended on its way home"),
             Err(error) => {
-                tracing::error!(pid, ?wish, error = chain(&error), "it could not come home");
-                self.record(What::NotMoved, pid, Some(self.setup.config.node.id), &chain(&error));
+                tracing::error!(pid, ?wish, error = one_line(&error), "it could not come home");
+                self.record(What::NotMoved, pid, Some(self.setup.config.node.id), &one_line(&error));
             }
         }
     }
@@ -475,7 +475,7 @@ impl Keeper {
             Owner::Here => {}
             // It was killed by somebody else in the middle of it: nothing was lost that it still needed.
             Owner::There | Owner::Unknown if was_its_end(error) => self.part_with(pid, "it has ended"),
-            Owner::There | Owner::Unknown => self.give_up_one(pid, What::Lost, &chain(error)),
+            Owner::There | Owner::Unknown => self.give_up_one(pid, What::Lost, &one_line(error)),
         }
     }
 

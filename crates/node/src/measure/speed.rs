@@ -75,9 +75,7 @@ impl Speed {
 
     /// Keeps it for the next start.
     pub(crate) fn keep(&self, paths: &Paths) -> Result<(), Error> {
-        std::fs::create_dir_all(&paths.state).map_err(Error::file("make", &paths.state))?;
-        let text = serde_json::to_string(self).map_err(|error| Error::Line(error.to_string()))?;
-        crate::config::write_file(&file(paths), &text, 0o644)
+        crate::config::keep_json(&file(paths), self, 0o644)
     }
 
     fn kept(paths: &Paths) -> Option<Speed> {

@@ -84,11 +84,7 @@ pub(crate) fn amend(paths: &Paths, process: ProcessId, more: &Standing) -> Resul
 }
 
 fn keep(paths: &Paths, process: ProcessId, standing: Standing) -> Result<(), Error> {
-    let directory = paths.standings();
-    fs::create_dir_all(&directory).map_err(Error::file("make", &directory))?;
-    let text =
-        serde_json::to_string(&Note { process, standing }).map_err(|error| Error::Line(error.to_string()))?;
-    crate::config::write_file(&file(paths, process.pid), &text, 0o600)
+    crate::config::keep_json(&file(paths, process.pid), &Note { process, standing }, 0o600)
 }
 
 /// Whether anything was said about anybody: as long as not, nobody inherits.

@@ -12,10 +12,10 @@ use super::calls::RESTART_ALWAYS;
 use super::guest::{Labour, Member, Thread, Waits};
 use super::{End, Step, Stop, Warden};
 use crate::journey::Outlet;
-use crate::journey::error::chain;
 use forward::{Gathered, Memory};
 use kernel::notify::{Notification, Verdict};
 use kernel::ptrace;
+use model::one_line;
 use nix::libc;
 use stub_abi::{INTERRUPTED, NOT_EXECUTED};
 use syscalls::Row;
@@ -119,7 +119,7 @@ impl Warden {
                 tracing::warn!(
                     pid = of,
                     tid = home_tid,
-                    error = chain(&error),
+                    error = one_line(&error),
                     "a newborn could not be made here"
                 );
                 self.miscarry(index, &labour, home_tid)?;

@@ -23,7 +23,6 @@ mod threads;
 mod wall;
 
 use crate::journey::cache::{Cache, Incoming};
-use crate::journey::error::chain;
 use crate::journey::line::Link;
 use crate::journey::{self, Outlet};
 use crate::spin::{Worth, spin};
@@ -32,6 +31,7 @@ use connections::Wanted;
 use control::{Answer, Event, WardenStatus, What};
 use guest::{Guest, Member, Waits};
 use leave::{Leaving, Onward};
+use model::one_line;
 use model::{NodeId, Session};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -113,9 +113,12 @@ pub fn run(
     let arrived = match arrive::arrive(&setup, home, session, &listener) {
         Ok(arrived) => arrived,
         Err(error) => {
-            tracing::warn!(pid, %home, error = chain(&error), "a guest did not arrive");
+            tracing::warn!(pid, %home, error = one_line(&error), "a guest did not arrive");
             let record = journal::now(What::GuestGone).guest(pid, home, name);
-            journal::note(&setup.config.paths, record.cause(format!("it did not arrive: {}", chain(&error))));
+            journal::note(
+                &setup.config.paths,
+                record.cause(format!("it did not arrive: {}", one_line(&error))),
+            );
             return Ok(());
         }
     };
@@ -160,8 +163,8 @@ pub fn run(
             warden.record(What::GuestGone, pid, cause);
         }
         Stop::Failed(error) => {
-            tracing::error!(pid, %home, error = chain(&error), "the guest is lost");
-            warden.record(What::GuestLost, pid, &chain(&error));
+            tracing::error!(pid, %home, error = one_line(&error), "the guest is lost");
+            warden.record(What::GuestLost, pid, &one_line(&error));
         }
     }
     Ok(())
@@ -298,7 +301,7 @@ impl Warden {
                 self.sent_away = Some((stream, pid, Instant::now()));
                 let wish = WishOf { pid, wish: Wish::Expelled };
                 if let Err(error) = self.link.put(Kind::Wish, &[&session::encode(&wish)]) {
-                    self.answer_leave(Some(&chain(&error)));
+                    self.answer_leave(Some(&one_line(&error)));
                 }
             }
             Some(Wanted::Connection(_)) | None => {}

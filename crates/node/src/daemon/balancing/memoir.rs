@@ -5,7 +5,7 @@
 //! cannot be written the daemon goes on without.
 
 use crate::Error;
-use crate::config::{Paths, write_file};
+use crate::config::{Paths, keep_json};
 use balance::History;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -128,12 +128,7 @@ fn read(path: &std::path::Path) -> Result<Option<History>, String> {
 }
 
 fn write(path: &std::path::Path, history: &History) -> Result<(), Error> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).map_err(Error::file("make", directory))?;
-    }
-    let text = serde_json::to_string(&File { version: VERSION, history })
-        .map_err(|error| Error::Line(error.to_string()))?;
-    write_file(path, &text, 0o600)
+    keep_json(path, &File { version: VERSION, history }, 0o600)
 }
 
 #[cfg(test)]
