@@ -40,20 +40,32 @@ impl Worth {
 }
 
 /// Looks for something until it is there; `false` if it is not there soon, or the CPU is wanted.
-pub(crate) fn spin<E>(worth: &mut Worth, mut is_there: impl FnMut() -> Result<bool, E>) -> Result<bool, E> {
+pub(crate) fn spin<E>(worth: &mut Worth, is_there: impl FnMut() -> Result<bool, E>) -> Result<bool, E> {
+    let begun = Instant::now();
+    let yielded = || {
+        std::thread::yield_now();
+        begun.elapsed()
+    };
+    spin_by(worth, yielded, is_there)
+}
+
+/// [`spin`] by a clock: `yielded` lets others run and says how long it has been since the beginning.
+fn spin_by<E>(
+    worth: &mut Worth,
+    mut yielded: impl FnMut() -> Duration,
+    mut is_there: impl FnMut() -> Result<bool, E>,
+) -> Result<bool, E> {
     if !worth.is_worth_it() {
         return Ok(false);
     }
-    let begun = Instant::now();
-    let mut before = begun;
+    let mut before = Duration::ZERO;
     loop {
         if is_there()? {
             worth.learn(true);
             return Ok(true);
         }
-        std::thread::yield_now();
-        let now = Instant::now();
-        if now - before > YIELD_MAX || now - begun > SPIN {
+        let now = yielded();
+        if now - before > YIELD_MAX || now > SPIN {
             // Even if it is there now: where others want the CPU, sleeping is the faster way to it.
             worth.learn(false);
             return is_there();
@@ -65,6 +77,15 @@ pub(crate) fn spin<E>(worth: &mut Worth, mut is_there: impl FnMut() -> Result<bo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A clock by which every yield takes this long.
+    fn yields_of(each: Duration) -> impl FnMut() -> Duration {
+        let mut now = Duration::ZERO;
+        move || {
+            now += each;
+            now
+        }
+    }
 
     #[test]
     fn what_does_not_pay_is_tried_ever_less() {
@@ -86,13 +107,25 @@ mod tests {
     fn it_ends_when_there_is_something_and_when_there_is_nothing() {
         let mut worth = Worth::default();
         let mut looks = 0;
-        let found = spin(&mut worth, || {
+        let found = spin_by(&mut worth, yields_of(YIELD_MAX), || {
             looks += 1;
             Ok::<_, ()>(looks == 2)
         });
         assert_eq!((found, looks), (Ok(true), 2));
-        assert_eq!(spin(&mut worth, || Ok::<_, ()>(false)), Ok(false));
-        assert_eq!(spin(&mut worth, || Err(7)), Ok(false));
+        assert_eq!(spin_by(&mut worth, yields_of(YIELD_MAX), || Ok::<_, ()>(false)), Ok(false));
+        assert_eq!(spin(&mut worth, || Err(7)), Ok(false), "what failed is let pass once");
         assert_eq!(spin(&mut worth, || Err(7)), Err(7));
+    }
+
+    #[test]
+    fn a_wanted_cpu_is_left_at_once() {
+        let mut worth = Worth::default();
+        let mut looks = 0;
+        let found = spin_by(&mut worth, yields_of(YIELD_MAX * 2), || {
+            looks += 1;
+            Ok::<_, ()>(looks == 2)
+        });
+        assert_eq!((found, looks), (Ok(true), 2));
+        assert!(!worth.is_worth_it(), "it has not paid off, though it was there");
     }
 }
