@@ -232,10 +232,8 @@ fn run(daemon: &Weak<Daemon>, mut meter: Meter) {
         daemon.gauge.take_cleared().into_iter().for_each(|pid| meter.cleared(pid));
         let away = held(paths);
         let guests = daemon.guests();
-        if !away.is_empty() || !guests.is_empty() {
-            let keepers = if away.is_empty() { Vec::new() } else { daemon.agents.keepers() };
-            meter.report(&keepers, &guests, daemon.own(), &|node| daemon.speed_of(node));
-        }
+        let keepers = if away.is_empty() { Vec::new() } else { daemon.agents.keepers() };
+        meter.report(&away, &keepers, &guests, daemon.own(), &|node| daemon.speed_of(node));
         let mut judge = |process: &ProcessState| party(&daemon, process);
         match meter.measure(&away, &mut judge) {
             Ok(mut state) => {

@@ -123,15 +123,21 @@ impl Meter {
         people.map(|known| ProcessState::of(known, &self.units))
     }
 
-    /// Takes in what keepers and wardens tell. `speed_of` knows the speeds of other nodes; one that is not known counts as
-    /// standard.
+    /// Takes in what keepers and wardens tell. `held` are the pids of processes in the hands of a keeper: all others are at
+    /// home. `speed_of` knows the speeds of other nodes; one that is not known counts as standard.
     pub fn report(
         &mut self,
+        held: &HashSet<i32>,
         keepers: &[KeeperStatus],
         wardens: &[WardenStatus],
         own: NodeId,
         speed_of: &dyn Fn(NodeId) -> Option<u32>,
     ) {
+        // A keeper may end before it has been asked where its process is now.
+        let released = self.known.values_mut().filter(|known| !held.contains(&known.id.pid));
+        for away in released.filter_map(|known| known.away.as_mut()) {
+            away.node = own;
+        }
         for status in keepers {
             let Some(known) = self.known.get_mut(&status.process.pid) else { continue };
             if known.id != status.process {
@@ -146,11 +152,14 @@ impl Meter {
                 carried_bytes: status.carried_bytes,
             };
             let speed = speed_of(status.node).unwrap_or(SPEED_STANDARD);
-            // At home again its own pages count, but what it has used away stays used.
+            // What it has used away stays used.
             known.away = Some(Away::after(known.away, report, speed));
-            if status.node == own {
-                let memory_bytes = known.look.glance.resident_pages.saturating_mul(self.units.page_bytes);
-                known.away = known.away.map(|away| Away { memory_bytes, ..away });
+        }
+        let page_bytes = self.units.page_bytes;
+        for known in self.known.values_mut() {
+            // At home again its own pages count.
+            if let Some(away) = known.away.as_mut().filter(|away| away.node == own) {
+                away.memory_bytes = known.look.glance.resident_pages.saturating_mul(page_bytes);
             }
         }
         for status in wardens {
@@ -344,6 +353,38 @@ mod tests {
         meter.cleared(known[0].id.pid);
         let cleared = meter.processes().find(|process| process.id == known[0].id).unwrap();
         assert_eq!((cleared.age_ms, cleared.cpu_ms), (0, known[0].cpu_ms));
+    }
+
+    /// Its keeper was last asked while the process was away, and has ended since.
+    #[test]
+    fn whom_no_keeper_holds_is_at_home() {
+        let children = Children::start(1, "sleep", &["1000"]);
+        let pid = children.0[0].id() as i32;
+        let mut meter = Meter::new(SPEED_STANDARD).unwrap();
+        let held = HashSet::from([pid]);
+        meter.measure(&held, &mut |_| Party::Job).unwrap();
+        let its = |meter: &Meter| meter.processes().find(|process| process.id.pid == pid).unwrap();
+        let (own, other) = (NodeId::new(1).unwrap(), NodeId::new(2).unwrap());
+        let status = KeeperStatus {
+            process: its(&meter).id,
+            node: other,
+            moving: false,
+            moves: 1,
+            memory_bytes: 5 << 40,
+            away_cpu_ms: 700,
+            forwarded: 3,
+            carried_bytes: 4,
+            home_comings: Vec::new(),
+        };
+        meter.report(&held, &[status], &[], own, &|_| None);
+        assert_eq!(its(&meter).away.map(|away| (away.node, away.memory_bytes)), Some((other, 5 << 40)));
+        // A keeper that has no time to answer holds it all the same.
+        meter.report(&held, &[], &[], own, &|_| None);
+        assert_eq!(its(&meter).away.map(|away| away.node), Some(other));
+        meter.report(&HashSet::new(), &[], &[], own, &|_| None);
+        let away = its(&meter).away.unwrap();
+        assert_eq!((away.node, away.age_ms, away.forwarded), (own, 700, 3));
+        assert!(away.memory_bytes < 5 << 40, "{away:?}");
     }
 
     #[test]
