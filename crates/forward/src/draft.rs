@@ -7,13 +7,10 @@ use crate::landing::{Chunk, Landing, Segment, Target};
 use wire::{AREA_BYTES_MAX, Call, Out, OutLen, RELOCATIONS_MAX, When};
 
 /// Why a call does not travel.
+///
+/// It never is an errno of ours: which of several errors a call answers, only the kernel knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// The kernel would answer this.
-    Errno(i32),
-    /// It cannot be carried.
-    GoHome(&'static str),
-}
+pub(crate) struct Stop(pub(crate) &'static str);
 
 /// A place in the area to be.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +39,7 @@ pub(crate) const ADDRESSES_END: u64 = 0x7fff_ffff_f000;
 /// Outputs of this size may be read with `O_DIRECT`, which wants aligned memory. Space that does not travel is cheap.
 const DIRECT_BYTES: u32 = 512;
 const PAGE: u32 = 4096;
-const TOO_LARGE: Stop = Stop::GoHome("its buffers do not fit into one message");
+const TOO_LARGE: Stop = Stop("its buffers do not fit into one message");
 
 #[derive(Default)]
 pub(crate) struct Draft {

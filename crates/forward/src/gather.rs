@@ -3,8 +3,8 @@
 use crate::draft::{ADDRESSES_END, Draft, Place, Stop, UNREADABLE};
 use crate::landing::{GoOn, Landing, OnFault, Target};
 use crate::memory::{Memory, StringFault, read_all, read_some, u32_at, u64_at};
-use crate::{CHUNK_BYTES, errno, message, payload, socket};
-use syscalls::{Arg, Back, Family, Route, Row, Span, Special, Way, command};
+use crate::{CHUNK_BYTES, message, payload, socket};
+use syscalls::{Arg, Back, Effect, Family, Route, Row, Span, Special, Way, command};
 use wire::{Call, OutLen, When};
 
 /// What came of a call.
@@ -17,8 +17,6 @@ pub enum Gathered {
         /// Stays here, for the answer.
         landing: Landing,
     },
-    /// The kernel would answer this errno, whatever else.
-    Errno(i32),
     /// It cannot be carried: the process goes home first. Why, in words.
     GoHome(&'static str),
 }
@@ -34,6 +32,7 @@ const STRINGS_MAX: usize = wire::RELOCATIONS_MAX;
 const DESCRIPTORS_MAX: u32 = 1 << 20;
 /// `MAX_HANDLE_SZ`.
 const HANDLE_BYTES_MAX: u32 = 128;
+const WRONG_MASK: Stop = Stop("its signal mask is wrong");
 /// Bytes of a signal mask.
 const MASK_BYTES: u64 = 8;
 
@@ -58,8 +57,7 @@ pub fn gather_from(row: &Row, args: [u64; 6], memory: &impl Memory, done: u64) -
     let drafted = (0..row.args.len()).try_for_each(|index| argument(&mut draft, row, index, memory));
     match drafted.and_then(|()| check_chunk(&mut draft, row, &args)).and_then(|()| draft.finish(row.nr)) {
         Ok((call, landing)) => Gathered::Call { call, landing },
-        Err(Stop::Errno(errno)) => Gathered::Errno(errno),
-        Err(Stop::GoHome(why)) => Gathered::GoHome(why),
+        Err(Stop(why)) => Gathered::GoHome(why),
     }
 }
 
@@ -79,14 +77,17 @@ fn argument(draft: &mut Draft, row: &Row, index: usize, memory: &impl Memory) ->
     match row.args[index] {
         Arg::Operand(family) => {
             let known = command::command(family, draft.args[index - 1] as u32);
-            let unknown = Stop::GoHome(match family {
+            let unknown = Stop(match family {
                 Family::Ioctl => "nobody knows what this ioctl takes",
                 Family::Fcntl => "nobody knows what this fcntl takes",
                 Family::Prctl => "this prctl changes the process where it is",
             });
             carry(draft, index, known.ok_or(unknown)?.operand, memory)
         }
-        arg => carry(draft, index, arg, memory),
+        arg => {
+            check_room(row, arg, draft.args[index], memory)?;
+            carry(draft, index, arg, memory)
+        }
     }
 }
 
@@ -114,11 +115,11 @@ fn carry(draft: &mut Draft, index: usize, arg: Arg, memory: &impl Memory) -> Res
         // may reach the deputy as it is.
         Arg::Length if draft.is_carried(index) => Ok(()),
         Arg::Length => change(draft, index, 4, When::Success, OnFault::Fail, memory),
-        Arg::Path => string(draft, index, memory, Stop::Errno(errno::ENAMETOOLONG)),
+        Arg::Path => path(draft, index, memory),
         Arg::Strings => strings(draft, index, memory),
-        Arg::Text => string(draft, index, memory, Stop::GoHome("it has a very long string")),
+        Arg::Text => string(draft, index, memory),
         Arg::Send(len) => payload::send(draft, index, usize::from(len), memory),
-        Arg::Receive(len) => payload::receive(draft, index, usize::from(len)),
+        Arg::Receive(len) => payload::receive(draft, index, usize::from(len), memory),
         Arg::Vector(count, way) => payload::vector(draft, index, usize::from(count), way, memory),
         Arg::Message(way) => message::one(draft, index, way, memory),
         Arg::Messages(count, way) => message::many(draft, index, usize::from(count), way, memory),
@@ -130,11 +131,13 @@ fn carry(draft: &mut Draft, index: usize, arg: Arg, memory: &impl Memory) -> Res
             let bytes = counted(draft.args[usize::from(count)], each, head)?;
             read(draft, index, bytes, memory).map(drop)
         }
-        Arg::Out(bytes) => fill(draft, index, bytes, OutLen::Fixed(bytes)),
-        Arg::OutIfPositive(bytes) => fill(draft, index, bytes, OutLen::Result { unit: bytes, max: bytes }),
+        Arg::Out(bytes) => fill(draft, index, bytes, OutLen::Fixed(bytes), memory),
+        Arg::OutIfPositive(bytes) => {
+            fill(draft, index, bytes, OutLen::Result { unit: bytes, max: bytes }, memory)
+        }
         Arg::OutMany { count, each } => {
             let bytes = lowered(draft, usize::from(count), each)?;
-            fill(draft, index, bytes, OutLen::Result { unit: each, max: bytes })
+            fill(draft, index, bytes, OutLen::Result { unit: each, max: bytes }, memory)
         }
         Arg::OutTyped(len) => typed(draft, index, usize::from(len)),
         Arg::InOut(bytes) => change(draft, index, bytes, When::Success, OnFault::Fail, memory),
@@ -152,13 +155,13 @@ fn carry(draft: &mut Draft, index: usize, arg: Arg, memory: &impl Memory) -> Res
         Arg::Mask => {
             draft.args[index] = 0;
             let size = draft.args[index + 1];
-            if size == MASK_BYTES { Ok(()) } else { Err(Stop::Errno(errno::EINVAL)) }
+            if size == MASK_BYTES { Ok(()) } else { Err(WRONG_MASK) }
         }
         Arg::MaskPair => {
             draft.args[index] = 0;
-            let pair = read_all(memory, address, 16).ok_or(Stop::Errno(errno::EFAULT))?;
+            let pair = read_all(memory, address, 16).ok_or(WRONG_MASK)?;
             let wrong = u64_at(&pair, 0) != 0 && u64_at(&pair, 8) != MASK_BYTES;
-            if wrong { Err(Stop::Errno(errno::EINVAL)) } else { Ok(()) }
+            if wrong { Err(WRONG_MASK) } else { Ok(()) }
         }
         Arg::SignalEvent => signal_event(draft, index, memory),
     }
@@ -168,7 +171,7 @@ fn carry(draft: &mut Draft, index: usize, arg: Arg, memory: &impl Memory) -> Res
 fn counted(count: u64, each: u32, head: u32) -> Result<u32, Stop> {
     let bytes = count.checked_mul(u64::from(each)).and_then(|bytes| bytes.checked_add(u64::from(head)));
     let bytes = bytes.filter(|&bytes| bytes <= CHUNK_BYTES);
-    bytes.map(|bytes| bytes as u32).ok_or(Stop::GoHome("an array of it is very long"))
+    bytes.map(|bytes| bytes as u32).ok_or(Stop("an array of it is very long"))
 }
 
 /// Bytes of an array whose length may be lowered, which is then done in the arguments as well.
@@ -176,13 +179,34 @@ fn lowered(draft: &mut Draft, count: usize, each: u32) -> Result<u32, Stop> {
     let most = CHUNK_BYTES / u64::from(each);
     let asked = draft.args[count];
     if asked > most {
-        // To some calls this is a negative number and an error, to others a large one.
-        if (asked as i32) < 0 {
-            return Err(Stop::GoHome("a length of it is negative or very large"));
+        // To some calls this is a negative number, zero or an error, to others a large one; some want it aligned.
+        if asked > i32::MAX as u64 || !asked.is_multiple_of(8) {
+            return Err(Stop("a length of it is negative or very large"));
         }
         draft.args[count] = most;
     }
     Ok((draft.args[count] * u64::from(each)) as u32)
+}
+
+/// How far the kernel gets where memory ends within an argument, each call decides for itself.
+pub(crate) const MEMORY_ENDS: Stop = Stop("its memory ends within an argument");
+
+/// Stops where a range begins in memory that is there, and ends in some that is not.
+pub(crate) fn check_end(memory: &impl Memory, address: u64, bytes: u64) -> Result<(), Stop> {
+    let Some(last) = bytes.checked_sub(1).map(|more| address.saturating_add(more)) else { return Ok(()) };
+    let beyond = last >= ADDRESSES_END;
+    // Within a page all of it is there, or nothing.
+    let cut = address / 4096 != last / 4096 && read_some(memory, last, 1).is_empty();
+    if beyond || cut { Err(MEMORY_ENDS) } else { Ok(()) }
+}
+
+/// Stops where the call could not tell what it has made: descriptors would be left that nobody knows.
+fn check_room(row: &Row, arg: Arg, address: u64, memory: &impl Memory) -> Result<(), Stop> {
+    let (Arg::Out(bytes) | Arg::InOutAlways(bytes)) = arg else { return Ok(()) };
+    if !row.has(Effect::Descriptors) || address == 0 || address >= ADDRESSES_END {
+        return Ok(());
+    }
+    read_all(memory, address, bytes as usize).map(drop).ok_or(MEMORY_ENDS)
 }
 
 /// Bytes that the call reads, all or none.
@@ -192,7 +216,11 @@ pub(crate) fn read(
     bytes: u32,
     memory: &impl Memory,
 ) -> Result<Option<Place>, Stop> {
-    let Some(data) = read_all(memory, draft.args[index], bytes as usize) else {
+    let address = draft.args[index];
+    let Some(data) = read_all(memory, address, bytes as usize) else {
+        if !read_some(memory, address, 1).is_empty() {
+            return Err(MEMORY_ENDS);
+        }
         draft.unreadable(index);
         return Ok(None);
     };
@@ -202,7 +230,8 @@ pub(crate) fn read(
 }
 
 /// Bytes that the call only writes.
-fn fill(draft: &mut Draft, index: usize, bytes: u32, len: OutLen) -> Result<(), Stop> {
+fn fill(draft: &mut Draft, index: usize, bytes: u32, len: OutLen, memory: &impl Memory) -> Result<(), Stop> {
+    check_end(memory, draft.args[index], u64::from(bytes))?;
     let place = draft.room(bytes)?;
     draft.out(place, len, When::Success, draft.args[index]);
     draft.point(index, place);
@@ -225,7 +254,20 @@ fn change(
     Ok(())
 }
 
-fn string(draft: &mut Draft, index: usize, memory: &impl Memory, too_long: Stop) -> Result<(), Stop> {
+/// A path. Of one that is too long its beginning travels, for the kernel at home to say so when it comes to it.
+fn path(draft: &mut Draft, index: usize, memory: &impl Memory) -> Result<(), Stop> {
+    let address = draft.args[index];
+    if memory.read_string(address, PATH_BYTES_MAX) != Err(StringFault::TooLong) {
+        return string(draft, index, memory);
+    }
+    let mut beginning = read_some(memory, address, PATH_BYTES_MAX);
+    beginning.push(0);
+    let place = draft.input(&beginning)?;
+    draft.point(index, place);
+    Ok(())
+}
+
+fn string(draft: &mut Draft, index: usize, memory: &impl Memory) -> Result<(), Stop> {
     match memory.read_string(draft.args[index], PATH_BYTES_MAX) {
         Ok(mut text) => {
             text.push(0);
@@ -233,14 +275,14 @@ fn string(draft: &mut Draft, index: usize, memory: &impl Memory, too_long: Stop)
             draft.point(index, place);
         }
         Err(StringFault::Fault) => draft.unreadable(index),
-        Err(StringFault::TooLong) => return Err(too_long),
+        Err(StringFault::TooLong) => return Err(Stop("it has a very long string")),
     }
     Ok(())
 }
 
 /// `argv` and `envp`. Whatever is wrong with them, the kernel at home finds the same.
 fn strings(draft: &mut Draft, index: usize, memory: &impl Memory) -> Result<(), Stop> {
-    const TOO_MANY: Stop = Stop::GoHome("its arguments do not fit into one message");
+    const TOO_MANY: Stop = Stop("its arguments do not fit into one message");
     let mut pointers = Vec::new();
     loop {
         let at = draft.args[index].saturating_add(8 * pointers.len() as u64);
@@ -317,7 +359,8 @@ fn handle(draft: &mut Draft, index: usize, way: Way, memory: &impl Memory) -> Re
         return read(draft, index, 8 + body, memory).map(drop);
     }
     let place = draft.input(&[head, vec![0; body as usize]].concat())?;
-    draft.out(place, OutLen::Fixed(8), When::Always, address);
+    let target = Target { fault: OnFault::FailSuccess, ..Target::one(address, 8) };
+    draft.out_to(place, OutLen::Fixed(8), When::Always, target);
     if let Place::Input(at) = place {
         draft.out(place.plus(8), OutLen::Word { at, max: body }, When::Success, address.saturating_add(8));
     }
@@ -357,7 +400,7 @@ fn signal_event(draft: &mut Draft, index: usize, memory: &impl Memory) -> Result
         return Ok(());
     };
     if ![SIGEV_SIGNAL, SIGEV_NONE].contains(&u32_at(&event, 12)) {
-        return Err(Stop::GoHome("its event goes to one thread"));
+        return Err(Stop("its event goes to one thread"));
     }
     let place = draft.input(&event)?;
     draft.point(index, place);
@@ -370,7 +413,7 @@ fn check_chunk(draft: &mut Draft, row: &Row, args: &[u64; 6]) -> Result<(), Stop
     const MSG_WAITALL: u64 = 0x100;
     let Some(chunk) = &mut draft.chunk else { return Ok(()) };
     match row.name {
-        "sendto" if args[4] != 0 => return Err(Stop::GoHome("its datagram is very long")),
+        "sendto" if args[4] != 0 => return Err(Stop("its datagram is very long")),
         "recvfrom" | "recvmsg" => {
             let flags = args[if row.name == "recvfrom" { 3 } else { 2 }];
             // A socket answers what is there, unless it shall wait for all of it.

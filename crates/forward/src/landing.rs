@@ -2,7 +2,7 @@
 
 use crate::errno;
 use crate::memory::Memory;
-use wire::{Out, OutLen, is_error};
+use wire::{Out, OutLen, When, is_error};
 
 /// Where the data of a call's answer goes: known when the call is gathered, used when its answer is here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub(crate) struct Segment {
 pub(crate) enum OnFault {
     /// The call answers `EFAULT`.
     Fail,
+    /// The call answers `EFAULT` where it would have succeeded.
+    FailSuccess,
     /// The call answers how many bytes arrived.
     Shorten,
     /// Nothing: the kernel does not mind either.
@@ -113,6 +115,7 @@ impl Landing {
         let mut rest = data;
         let mut words: Vec<(u32, &[u8])> = Vec::new();
         let mut result = ret;
+        let mut stopped = false;
         for (out, target) in self.outs.iter().zip(&self.targets) {
             if !out.returns(ret) {
                 continue;
@@ -125,15 +128,19 @@ impl Landing {
             if matches!(out.len, OutLen::Fixed(_)) {
                 words.push((out.offset, bytes));
             }
-            if ret < target.least {
+            if stopped || ret < target.least {
                 continue;
             }
             if let Err(arrived) = target.write(bytes, memory) {
+                // So does the kernel.
+                stopped = target.fault == OnFault::Fail;
                 result = match target.fault {
                     OnFault::Ignore => result,
+                    // What is written even when the call fails is written last, and decides.
+                    OnFault::Fail if out.when == When::Always => -i64::from(errno::EFAULT),
                     _ if is_error(result) => result,
                     OnFault::Shorten if arrived > 0 => arrived as i64,
-                    OnFault::Shorten | OnFault::Fail => -i64::from(errno::EFAULT),
+                    OnFault::Shorten | OnFault::Fail | OnFault::FailSuccess => -i64::from(errno::EFAULT),
                 };
             }
         }

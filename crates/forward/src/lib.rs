@@ -14,8 +14,9 @@
 //!         └──── result ◀── land ◀─ Landing ◀──── Reply{ret, data}
 //! ```
 //!
-//! Errors of pointers are left to the kernel at home, which alone knows in which order it checks: NULL travels as NULL,
-//! and what cannot be read travels as an address that no process can read.
+//! Errors are left to the kernel at home, which alone knows in which order it checks: NULL travels as NULL, and what
+//! cannot be read travels as an address that no process can read. Where how far the kernel gets depends on the call, as
+//! with memory that ends within an argument, the process goes home.
 #![forbid(unsafe_code)]
 
 mod draft;
@@ -37,11 +38,8 @@ pub use timeout::{Timeout, TimeoutPlace, Total, timeout, with_remaining};
 /// Payload that travels with one call, at most; the rest of the area is for everything else.
 pub const CHUNK_BYTES: u64 = 1 << 20;
 
-/// Errors that are known before the call travels.
+/// Errors of an answer that cannot land.
 mod errno {
     pub(crate) const EIO: i32 = 5;
     pub(crate) const EFAULT: i32 = 14;
-    pub(crate) const EINVAL: i32 = 22;
-    pub(crate) const ENAMETOOLONG: i32 = 36;
-    pub(crate) const EMSGSIZE: i32 = 90;
 }

@@ -2,7 +2,6 @@
 
 use crate::CHUNK_BYTES;
 use crate::draft::{Draft, Place, Stop, UNREADABLE};
-use crate::errno;
 use crate::landing::{Segment, Target};
 use crate::memory::{Memory, read_all, u32_at, u64_at};
 use crate::payload::{self, SEGMENTS_MAX};
@@ -49,7 +48,7 @@ pub(crate) fn one(draft: &mut Draft, index: usize, way: Way, memory: &impl Memor
     header_parts(draft, &header, place, address, way, CHUNK_BYTES, Counted::ByResult, memory)?;
     let speaks = u64_at(&header, NAME as usize) != 0 || u64_at(&header, CONTROL as usize) != 0;
     if way == Way::Send && draft.chunk.is_some() && speaks {
-        return Err(Stop::GoHome("its message is very long"));
+        return Err(Stop("its message is very long"));
     }
     Ok(())
 }
@@ -82,7 +81,7 @@ pub(crate) fn many(
         let (place, address) = (place.plus(offset), address.saturating_add(u64::from(offset)));
         let used = header_parts(draft, entry, place, address, way, budget, Counted::InEntry(number), memory)?;
         if draft.chunk.take().is_some() {
-            return Err(Stop::GoHome("its messages are very long"));
+            return Err(Stop("its messages are very long"));
         }
         budget -= u64::from(used);
     }
@@ -110,10 +109,10 @@ fn header_parts(
         Counted::InEntry(number) => number + 1,
     };
     if word(VECTOR_LEN) > SEGMENTS_MAX {
-        return Err(Stop::Errno(errno::EMSGSIZE));
+        return Err(payload::TOO_MUCH);
     }
     if word(CONTROL) != 0 && word(CONTROL_LEN) > CONTROL_BYTES_MAX {
-        return Err(Stop::GoHome("its control data is very long"));
+        return Err(Stop("its control data is very long"));
     }
     let name_len = u32_at(header, NAME_LEN as usize);
     let name = Part { at: NAME, address: word(NAME), len: name_len.min(ADDRESS_BYTES_MAX) };

@@ -1,9 +1,10 @@
 //! Bulk data: what is read and written, in one piece or in many.
 
+use crate::CHUNK_BYTES;
 use crate::draft::{ADDRESSES_END, Draft, Place, Stop, UNREADABLE};
+use crate::gather::{MEMORY_ENDS, check_end};
 use crate::landing::{Chunk, GoOn, Segment};
 use crate::memory::{Memory, read_all, read_some, u64_at};
-use crate::{CHUNK_BYTES, errno};
 use syscalls::Way;
 use wire::OutLen;
 
@@ -12,22 +13,20 @@ pub(crate) const SEGMENTS_MAX: u64 = 1024;
 /// Bytes of one `struct iovec`.
 const SEGMENT_BYTES: u32 = 16;
 
-/// Data to be written. What cannot be read shortens it, as the kernel would; nothing readable is for the kernel.
+/// More than any kernel takes: it says what it thinks of it.
+pub(crate) const TOO_MUCH: Stop = Stop("a length of it is negative or very large");
+
+/// Data to be written. Some files take what can be read of it, others nothing, and others do not even look: where not
+/// all can be read, home decides.
 pub(crate) fn send(draft: &mut Draft, index: usize, len: usize, memory: &impl Memory) -> Result<(), Stop> {
     let address = draft.args[index].saturating_add(draft.done);
     let wanted = draft.args[len].saturating_sub(draft.done);
-    // More than any object holds: the kernel says what it thinks of it.
     if (wanted as i64) < 0 {
-        draft.unreadable(index);
-        return Ok(());
+        return Err(TOO_MUCH);
     }
     let asked = wanted.min(CHUNK_BYTES);
-    let data = read_some(memory, address, asked as usize);
-    if data.is_empty() && asked > 0 {
-        draft.unreadable(index);
-        return Ok(());
-    }
-    if data.len() as u64 == asked && asked < wanted {
+    let data = read_all(memory, address, asked as usize).ok_or(MEMORY_ENDS)?;
+    if asked < wanted {
         draft.chunk = Some(Chunk { asked, wanted, go_on: GoOn::Always });
     }
     draft.args[len] = data.len() as u64;
@@ -37,14 +36,14 @@ pub(crate) fn send(draft: &mut Draft, index: usize, len: usize, memory: &impl Me
 }
 
 /// Room for data to be read.
-pub(crate) fn receive(draft: &mut Draft, index: usize, len: usize) -> Result<(), Stop> {
+pub(crate) fn receive(draft: &mut Draft, index: usize, len: usize, memory: &impl Memory) -> Result<(), Stop> {
     let address = draft.args[index].saturating_add(draft.done);
     let wanted = draft.args[len].saturating_sub(draft.done);
     if (wanted as i64) < 0 {
-        draft.unreadable(index);
-        return Ok(());
+        return Err(TOO_MUCH);
     }
     let asked = wanted.min(CHUNK_BYTES);
+    check_end(memory, address, asked)?;
     if asked < wanted {
         draft.chunk = Some(Chunk { asked, wanted, go_on: GoOn::IfSeekable });
     }
@@ -65,7 +64,7 @@ pub(crate) fn vector(
     memory: &impl Memory,
 ) -> Result<(), Stop> {
     if draft.args[count] > SEGMENTS_MAX {
-        return Err(Stop::Errno(errno::EINVAL));
+        return Err(TOO_MUCH);
     }
     let Some(packed) = pack(draft, draft.args[index], draft.args[count], way, CHUNK_BYTES, memory)? else {
         draft.unreadable(index);
@@ -132,7 +131,7 @@ impl Elements {
         for element in array.chunks_exact(SEGMENT_BYTES as usize) {
             let (base, len) = (u64_at(element, 0), u64_at(element, 8));
             if (len as i64) < 0 {
-                return Err(Stop::Errno(errno::EINVAL));
+                return Err(TOO_MUCH);
             }
             let skipped = done.min(len);
             done -= skipped;

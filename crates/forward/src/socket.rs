@@ -10,7 +10,7 @@ use wire::{OutLen, When};
 pub(crate) const ADDRESS_BYTES_MAX: u32 = 128;
 /// Bytes of a socket option's value, at most.
 const OPTION_BYTES_MAX: u32 = 64 << 10;
-const POINTERS_INSIDE: Stop = Stop::GoHome("nobody knows what this socket option takes");
+const POINTERS_INSIDE: Stop = Stop("nobody knows what this socket option takes");
 
 /// Carries the length that belongs to an output: its place and value. `None`: left to the kernel.
 fn length(

@@ -42,6 +42,7 @@ const ALONE: u8 = 1;
 /// at a time.
 const SUITE: &[(&str, u8)] = &[
     ("worlds", PAIRS),
+    ("marshalling", PAIRS),
     ("away", PAIRS),
     ("home_again", PAIRS),
     ("refusals", PAIRS),

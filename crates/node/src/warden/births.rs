@@ -262,7 +262,6 @@ impl Warden {
         let memory = self.guest.member(index).memory;
         let call = match forward::gather(row, notification.args, &memory) {
             Gathered::Call { call, .. } => call,
-            Gathered::Errno(errno) => return self.answer(index, notification.id, -i64::from(errno)),
             Gathered::GoHome(_) => return self.wish_home(index, notification),
         };
         let tid = self.guest.threads[index].tid;

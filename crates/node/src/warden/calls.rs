@@ -78,7 +78,6 @@ impl Warden {
         }
         let (call, landing) = match forward::gather(row, args, &memory) {
             Gathered::Call { call, landing } => (call, landing),
-            Gathered::Errno(errno) => return self.answer(index, notification.id, -i64::from(errno)),
             Gathered::GoHome(_) => return self.wish_home(index, notification),
         };
         let mut call = call;
@@ -246,7 +245,7 @@ impl Warden {
             Gathered::Call { call, landing } => {
                 self.send_call(index, notification, Box::new(Outstanding { call, landing, ..*outstanding }))
             }
-            Gathered::Errno(_) | Gathered::GoHome(_) => self.answer(index, notification, done as i64),
+            Gathered::GoHome(_) => self.answer(index, notification, done as i64),
         }
     }
 
