@@ -18,7 +18,6 @@ fn main() -> ExitCode {
         trial("eight-on-three-unequal", &["cc"], || spread(&[0.5, 1.0, 0.5])),
         trial("eight-on-four", &["cc"], || spread(&[0.5, 0.5, 0.5, 0.5])),
         trial("a-node-that-comes-is-used", &["cc"], newcomer),
-        trial("who-came-home-leaves-again", &["cc"], again),
         trial("masks-and-locks-are-obeyed", &["cc"], bounds),
         trial("memory-is-ushered", &["cc"], ushering),
         trial("a-hog-is-ushered-before-the-limit", &["cc"], grower),
@@ -56,23 +55,6 @@ fn newcomer() -> Result<()> {
     let two = |places: &BTreeMap<u64, usize>| is_even(places, &[1.0, 1.0]);
     crowd.settles(SPREADS, two).with_context(|| cluster.logs())?;
     crowd.finish(DONE).with_context(|| cluster.logs())
-}
-
-/// Programs that have come home are load like any other: others see it, and some of them leave when it pays again.
-fn again() -> Result<()> {
-    let cluster = lab(&[1.0, 1.0], &[])?;
-    let told = || cluster.logs();
-    let crowd = Crowd::start(cluster.home(), 4, 4000, 1).with_context(told)?;
-    let even = |places: &BTreeMap<u64, usize>| is_even(places, &[1.0, 1.0]);
-    crowd.settles(SPREADS, even).with_context(told)?;
-    let n2 = cluster.node("n2");
-    n2.must("om speed 100")?;
-    crowd.settles(SPREADS, |places| places.get(&1) == Some(&4)).with_context(told)?;
-    n2.must("om speed auto")?;
-    let time = crowd.settles(SPREADS, even).with_context(told)?;
-    println!("four programs that had come home were even again after {time:?}");
-    crowd.finish(DONE).with_context(told)?;
-    cluster.nothing_remains(SOON)
 }
 
 fn bounds() -> Result<()> {
