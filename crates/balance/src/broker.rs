@@ -359,8 +359,8 @@ impl Broker {
             Message::Gossip(told) => {
                 if !self.own.switches().contains(Switches::QUIET) {
                     // Nodes that do not exist would take the place of those that do.
-                    let exists = |aged: &Aged| self.members.contains(aged.entry.node);
-                    self.window.receive(now, from, told.into_iter().filter(exists));
+                    let exists = |aged: &&Aged| self.members.contains(aged.entry.node);
+                    self.window.receive(now, from, told.iter().filter(exists));
                 }
             }
             Message::Ask { number } => self.tell(now, from, number, out),
