@@ -318,9 +318,18 @@ impl Broker {
         let outgoing = &self.outgoing;
         let leaves = |id: &JobId| outgoing.iter().any(|outgoing| outgoing.id == *id);
         let more = self.own.take(sample, leaves);
-        self.stays.forget(now, |id| self.own.job(id).is_some());
+        self.forget_stays(now);
         if std::mem::take(&mut self.newcomer) || more {
             self.look(now, None, rng, out);
+        }
+    }
+
+    /// Both may be many where a node is overrun.
+    fn forget_stays(&mut self, now: Duration) {
+        if self.stays.len() > 0 {
+            let mut here: Vec<JobId> = self.own.jobs().iter().map(|local| local.id).collect();
+            here.sort_unstable();
+            self.stays.forget(now, |id| here.binary_search(id).is_ok());
         }
     }
 
@@ -397,7 +406,7 @@ impl Broker {
     fn order(&mut self, now: Duration, id: JobId, to: NodeId, out: &mut Vec<Action>) {
         self.negotiations.drop_move_of(&id, out);
         // What has left by an order is not told of by anything else.
-        self.stays.forget(now, |stays| self.own.job(stays).is_some());
+        self.forget_stays(now);
         self.stays.ordered(now, id);
         out.push(Action::Move { id, to, ticket: None });
     }
