@@ -318,9 +318,18 @@ impl Broker {
         let outgoing = &self.outgoing;
         let leaves = |id: &JobId| outgoing.iter().any(|outgoing| outgoing.id == *id);
         let more = self.own.take(sample, leaves);
-        self.stays.forget(now, |id| self.own.job(id).is_some());
+        self.forget_stays(now);
         if std::mem::take(&mut self.newcomer) || more {
             self.look(now, None, rng, out);
+        }
+    }
+
+    /// Both may be many where a node is overrun.
+    fn forget_stays(&mut self, now: Duration) {
+        if self.stays.len() > 0 {
+            let mut here: Vec<JobId> = self.own.jobs().iter().map(|local| local.id).collect();
+            here.sort_unstable();
+            self.stays.forget(now, |id| here.binary_search(id).is_ok());
         }
     }
 
@@ -359,8 +368,8 @@ impl Broker {
             Message::Gossip(told) => {
                 if !self.own.switches().contains(Switches::QUIET) {
                     // Nodes that do not exist would take the place of those that do.
-                    let exists = |aged: &Aged| self.members.contains(aged.entry.node);
-                    self.window.receive(now, from, told.into_iter().filter(exists));
+                    let exists = |aged: &&Aged| self.members.contains(aged.entry.node);
+                    self.window.receive(now, from, told.iter().filter(exists));
                 }
             }
             Message::Ask { number } => self.tell(now, from, number, out),
@@ -397,7 +406,7 @@ impl Broker {
     fn order(&mut self, now: Duration, id: JobId, to: NodeId, out: &mut Vec<Action>) {
         self.negotiations.drop_move_of(&id, out);
         // What has left by an order is not told of by anything else.
-        self.stays.forget(now, |stays| self.own.job(stays).is_some());
+        self.forget_stays(now);
         self.stays.ordered(now, id);
         out.push(Action::Move { id, to, ticket: None });
     }

@@ -26,6 +26,14 @@ pub struct Sound(Entry);
 impl Sound {
     /// Judges what was said.
     pub fn judge(entry: Entry) -> Result<Sound, Absurd> {
+        match Sound::flaw(&entry) {
+            Some(what) => Err(Absurd { what }),
+            None => Ok(Sound(entry)),
+        }
+    }
+
+    /// What is absurd in it, if anything is.
+    pub(crate) fn flaw(entry: &Entry) -> Option<&'static str> {
         let kb_max = 1_u64 << 42;
         let busy_ms_max = 3_600_000;
         let table = [
@@ -41,10 +49,16 @@ impl Sound {
             ("utilisation", entry.utilisation_thousandths <= 1000),
             ("link_busy", entry.link_busy_ms <= busy_ms_max),
         ];
-        match table.iter().find(|(_, sound)| !sound) {
-            Some((what, _)) => Err(Absurd { what }),
-            None => Ok(Sound(entry)),
+        // Nearly all are sound: that is seen without a search for the one that is not.
+        if table.iter().fold(true, |all, (_, sound)| all & sound) {
+            return None;
         }
+        table.iter().find(|(_, sound)| !sound).map(|(what, _)| *what)
+    }
+
+    /// Of an entry without a flaw.
+    pub(crate) fn found(entry: &Entry) -> Sound {
+        Sound(entry.clone())
     }
 
     /// What was said.
@@ -55,11 +69,6 @@ impl Sound {
     /// Whose it is.
     pub fn node(&self) -> NodeId {
         self.0.node
-    }
-
-    /// Whether it is newer than another of the same node: of a later start, or later after the same.
-    pub fn is_newer_than(&self, other: &Sound) -> bool {
-        (self.0.boot, self.0.stamp_ms) > (other.0.boot, other.0.stamp_ms)
     }
 
     /// Whether its node may take one more guest by what it says.
@@ -98,6 +107,11 @@ impl Sound {
             ages: Ages::from_counts(entry.ages),
         }
     }
+}
+
+/// Whether the first is newer than the second, of the same node: of a later start, or later after the same.
+pub(crate) fn is_newer(news: &Entry, known: &Entry) -> bool {
+    (news.boot, news.stamp_ms) > (known.boot, known.stamp_ms)
 }
 
 /// Share of its processes' memory that a thrashing node is believed to hold.

@@ -15,10 +15,11 @@ mod length;
 
 pub use length::{length_for, mean_age_periods};
 
-use crate::entry::Sound;
+use crate::entry::{Sound, is_newer};
 use model::NodeId;
 use model::limits::{GOSSIP_ENTRIES_MAX, WINDOW_ENTRIES_MAX};
 use rand::{Rng, RngExt as _};
+use std::borrow::Borrow;
 use std::time::Duration;
 use wire::balance::{Aged, Entry, Message};
 
@@ -40,26 +41,34 @@ pub struct Window {
     refused: u64,
 }
 
+/// Moments are nanoseconds since the daemon's start: they are compared all the time, and one number is compared faster than two.
 #[derive(Clone, Copy, Debug)]
 struct Held {
+    /// When its node said it; below zero, if that was before this daemon's start.
+    said_ns: i64,
+    received_ns: i64,
+    /// Its place in [`Window::sounds`].
+    slot: usize,
     node: NodeId,
     /// Its own node said it to us.
     direct: bool,
-    /// Its place in [`Window::sounds`].
-    slot: usize,
-    received: Duration,
-    age_then: Duration,
 }
 
 impl Held {
     fn age(&self, now: Duration) -> Duration {
-        now.saturating_sub(self.received).saturating_add(self.age_then)
+        // A clock that goes back makes nothing younger than it came.
+        let now_ns = nanoseconds(now).max(self.received_ns);
+        Duration::from_nanos(now_ns.saturating_sub(self.said_ns).unsigned_abs())
     }
 
     fn is_younger_than(&self, other: &Held) -> bool {
-        // That is, received − age then, of both, without numbers below zero.
-        self.received.saturating_add(other.age_then) > other.received.saturating_add(self.age_then)
+        self.said_ns > other.said_ns
     }
+}
+
+/// At most three centuries.
+fn nanoseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// An entry in the window.
@@ -98,13 +107,12 @@ impl Window {
         let own = Aged { age_ms: 0, entry: own };
         let half = self.length.div_ceil(2).min(GOSSIP_ENTRIES_MAX - 1);
         // The partner knows itself best.
-        let others = self.held.iter().filter(|held| held.node != partner).take(half).map(|held| Aged {
-            age_ms: u32::try_from(held.age(now).as_millis()).unwrap_or(u32::MAX),
-            entry: self.sounds[held.slot].entry().clone(),
-        });
         let mut told = Vec::with_capacity(half + 1);
         told.push(own);
-        told.extend(others);
+        for held in self.held.iter().filter(|held| held.node != partner).take(half) {
+            let age_ms = u32::try_from(held.age(now).as_millis()).unwrap_or(u32::MAX);
+            told.push(Aged { age_ms, entry: self.sounds[held.slot].entry().clone() });
+        }
         Some((partner, Message::Gossip(told)))
     }
 
@@ -117,49 +125,55 @@ impl Window {
     }
 
     /// Takes in what `from` told; answers how many entries were not believed.
-    pub fn receive(&mut self, now: Duration, from: NodeId, told: impl IntoIterator<Item = Aged>) -> u64 {
+    pub fn receive(
+        &mut self,
+        now: Duration,
+        from: NodeId,
+        told: impl IntoIterator<Item = impl Borrow<Aged>>,
+    ) -> u64 {
         let before = self.refused;
         for aged in told.into_iter().take(GOSSIP_ENTRIES_MAX) {
-            let age = Duration::from_millis(u64::from(aged.age_ms));
-            self.learn(now, from, aged.entry, age);
+            let Aged { age_ms, entry } = aged.borrow();
+            self.learn(now, from, entry, Duration::from_millis(u64::from(*age_ms)));
         }
         self.trim(now);
         self.refused - before
     }
 
     /// Takes in one entry of this age: of a message, or of an answer that its node has given.
-    pub fn learn(&mut self, now: Duration, from: NodeId, entry: Entry, age_then: Duration) {
-        let Ok(sound) = Sound::judge(entry) else {
+    pub fn learn(&mut self, now: Duration, from: NodeId, entry: &Entry, age_then: Duration) {
+        if Sound::flaw(entry).is_some() {
             self.refused += 1;
             return;
-        };
-        if sound.node() == self.me || age_then > AGE_MAX {
+        }
+        let node = entry.node;
+        if node == self.me || age_then > AGE_MAX {
             return;
         }
-        let node = sound.node();
+        let received_ns = nanoseconds(now);
+        let said_ns = received_ns - nanoseconds(age_then);
         // Its place is known when there is one for it.
-        let news = Held { node, direct: node == from, slot: usize::MAX, received: now, age_then };
+        let news = Held { said_ns, received_ns, slot: usize::MAX, node, direct: node == from };
         let Some(index) = self.held.iter().position(|held| held.node == node) else {
-            return self.insert(news, sound);
+            return self.insert(news, entry);
         };
         let old = self.held[index];
-        let known = &self.sounds[old.slot];
-        let overtaken = old.direct && overtaken(known, &sound);
+        let known = self.sounds[old.slot].entry();
+        let overtaken = old.direct && overtaken(known, entry);
         if !news.direct || overtaken {
-            if !sound.is_newer_than(known) {
+            if !is_newer(entry, known) {
                 return;
             }
-            if runs_ahead(&old, known, &news, &sound) {
+            if runs_ahead(old.age(now), known, entry) {
                 self.refused += 1;
                 return;
             }
         }
-        self.drop_at(index);
-        self.insert(news, sound);
+        self.replace(index, news, entry);
     }
 
     /// Puts an entry where it belongs by its age, if it is not older than all that there is room for.
-    fn insert(&mut self, news: Held, sound: Sound) {
+    fn insert(&mut self, news: Held, entry: &Entry) {
         let index = self.held.partition_point(|held| !news.is_younger_than(held));
         if index >= self.length {
             return;
@@ -168,7 +182,26 @@ impl Window {
             self.drop_at(self.held.len() - 1);
         }
         self.held.insert(index, Held { slot: self.sounds.len(), ..news });
-        self.sounds.push(sound);
+        self.sounds.push(Sound::found(entry));
+    }
+
+    /// Puts an entry in the place of another one of its node.
+    fn replace(&mut self, old: usize, news: Held, entry: &Entry) {
+        let slot = self.held[old].slot;
+        let news = Held { slot, ..news };
+        let before = self.held.partition_point(|held| !news.is_younger_than(held));
+        // The old one may be among those before it, and goes.
+        let index = before - usize::from(old < before);
+        if index >= self.length {
+            return self.drop_at(old);
+        }
+        if index <= old {
+            self.held.copy_within(index..old, index + 1);
+        } else {
+            self.held.copy_within(old + 1..=index, old);
+        }
+        self.held[index] = news;
+        self.sounds[slot] = Sound::found(entry);
     }
 
     fn drop_at(&mut self, index: usize) {
@@ -222,15 +255,13 @@ impl Window {
 }
 
 /// Whether a node said the one before the other: messages overtake each other.
-fn overtaken(known: &Sound, news: &Sound) -> bool {
-    let (old, new) = (known.entry(), news.entry());
+fn overtaken(old: &Entry, new: &Entry) -> bool {
     old.boot == new.boot && old.stamp_ms > new.stamp_ms
 }
 
 /// Whether a node's clock, as others tell it, has gone further than time can have passed since it was last heard of.
-fn runs_ahead(old: &Held, known: &Sound, news: &Held, sound: &Sound) -> bool {
-    let passed_ms = u64::try_from(old.age(news.received).as_millis()).unwrap_or(u64::MAX);
-    let (old, new) = (known.entry(), sound.entry());
+fn runs_ahead(passed: Duration, old: &Entry, new: &Entry) -> bool {
+    let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
     new.boot == old.boot
         && new.stamp_ms - old.stamp_ms > passed_ms.saturating_mul(2).saturating_add(RUNS_AHEAD_MS)
 }
@@ -296,7 +327,7 @@ mod tests {
         let old = Aged { age_ms: 61_000, entry: said(4, 1, 1) };
         window.receive(at(60), node(2), [old]);
         assert_eq!(window.known(at(60)).count(), 1);
-        window.receive(at(68), node(2), []);
+        window.receive(at(68), node(2), [] as [Aged; 0]);
         assert_eq!(window.known(at(68)).count(), 0);
     }
 

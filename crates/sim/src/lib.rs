@@ -16,6 +16,7 @@ pub mod network;
 pub mod report;
 pub mod rivals;
 pub mod scenario;
+pub mod size;
 pub mod spreading;
 pub mod workload;
 pub mod world;

@@ -40,7 +40,7 @@ impl Broker {
         let Some((negotiation, since)) = asking else {
             // Too late to be weighed, or asked for nothing but to be known.
             if self.members.contains(from) {
-                self.window.learn(now, from, entry, Duration::ZERO);
+                self.window.learn(now, from, &entry, Duration::ZERO);
             }
             return;
         };
@@ -53,7 +53,7 @@ impl Broker {
         let complete = negotiation.candidates.iter().all(|candidate| candidate.said.is_some());
         let age = now.saturating_sub(since);
         self.links.answered(from, age.as_secs_f64());
-        self.window.learn(now, from, entry, age);
+        self.window.learn(now, from, &entry, age);
         if complete {
             self.decide(now, number, rng, out);
         }
@@ -220,7 +220,7 @@ impl Broker {
                 if let Some(candidate) = negotiation.candidate(from) {
                     candidate.said = Some((state, since));
                 }
-                self.window.learn(now, from, entry, now.saturating_sub(since));
+                self.window.learn(now, from, &entry, now.saturating_sub(since));
             }
             _ => negotiation.drop_candidate(from),
         }

@@ -71,14 +71,41 @@ pub(super) struct Own {
     me: NodeId,
     boot: u32,
     sample: Option<Sample>,
+    /// Of the sample's processes: asked for by every question, and summed up once.
+    sums: Sums,
     load: Load,
     /// Processes that were told to start here since the sample, and their memory, MB.
     begun: (f64, f64),
 }
 
+/// What the processes of a sample are together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    /// Runnable ones, those included that balancing does not look at.
+    running: f64,
+    memory_mb: f64,
+    guests: usize,
+    ages: Ages,
+}
+
+impl Sums {
+    fn of(sample: &Sample, me: NodeId) -> Sums {
+        let jobs = || sample.jobs.iter();
+        let mut ages = Ages::default();
+        jobs().for_each(|local| ages.add(local.job.age_s));
+        Sums {
+            running: sample.machine.foreign_jobs
+                + jobs().map(|local| positive(local.job.width, 0.0, 1e5)).sum::<f64>(),
+            memory_mb: jobs().map(|local| positive(local.job.memory_mb, 0.0, 1e9)).sum(),
+            guests: jobs().filter(|local| local.id.home != me).count(),
+            ages,
+        }
+    }
+}
+
 impl Own {
     pub(super) fn new(me: NodeId, boot: u32) -> Own {
-        Own { me, boot, sample: None, load: Load::default(), begun: (0.0, 0.0) }
+        Own { me, boot, sample: None, sums: Sums::default(), load: Load::default(), begun: (0.0, 0.0) }
     }
 
     /// A new sample, without those that are on their way to other nodes; answers whether there are more processes than
@@ -89,6 +116,7 @@ impl Own {
         let before = self.jobs().len();
         self.begun = (0.0, 0.0);
         let more = sample.jobs.len() > before;
+        self.sums = Sums::of(&sample, self.me);
         self.sample = Some(sample);
         more
     }
@@ -97,13 +125,14 @@ impl Own {
     pub(super) fn leave(&mut self, id: &JobId) {
         if let Some(sample) = &mut self.sample {
             sample.jobs.retain(|local| local.id != *id);
+            self.sums = Sums::of(sample, self.me);
         }
     }
 
     /// A second has passed.
     pub(super) fn tick(&mut self) {
-        if let Some(sample) = &self.sample {
-            self.load.observe(runnable(sample));
+        if self.sample.is_some() {
+            self.load.observe(self.sums.running);
         }
     }
 
@@ -130,7 +159,7 @@ impl Own {
 
     /// Guests that are here.
     pub(super) fn guests(&self) -> usize {
-        self.jobs().iter().filter(|local| local.id.home != self.me).count()
+        self.sums.guests
     }
 
     pub(super) fn guests_max(&self) -> usize {
@@ -143,12 +172,10 @@ impl Own {
         let machine = &sample.machine;
         let (speed, cpus) = (positive(machine.speed, 1e-3, 1e3), positive(machine.cpus, 0.01, 2e4));
         let promised = rooms.promised();
-        let running = runnable(sample) + self.begun.0 + promised.jobs;
-        let mut ages = Ages::default();
-        sample.jobs.iter().for_each(|local| ages.add(local.job.age_s));
+        let running = self.sums.running + self.begun.0 + promised.jobs;
+        let mut ages = self.sums.ages;
         rooms.ages_s().for_each(|age_s| ages.add(age_s));
-        let own_mb: f64 = sample.jobs.iter().map(|local| positive(local.job.memory_mb, 0.0, 1e9)).sum();
-        let taken_mb = machine.foreign_mb + own_mb + self.begun.1 + promised.memory_mb;
+        let taken_mb = machine.foreign_mb + self.sums.memory_mb + self.begun.1 + promised.memory_mb;
         let total_kb = kilobytes(machine.memory_total_mb).max(1);
         let count = |number: usize| u16::try_from(number).unwrap_or(u16::MAX);
         Some(Entry {
@@ -180,11 +207,6 @@ impl Own {
         let sound = Sound::judge(self.entry(now, rooms)?).ok()?;
         Some(State { load: self.load.mean(), ..sound.state(thrash) })
     }
-}
-
-fn runnable(sample: &Sample) -> f64 {
-    sample.machine.foreign_jobs
-        + sample.jobs.iter().map(|local| positive(local.job.width, 0.0, 1e5)).sum::<f64>()
 }
 
 /// The number within its bounds; what is no number is the least.

@@ -284,7 +284,7 @@ impl Broker {
         out: &mut Vec<Action>,
     ) {
         if entry.node == from && self.members.contains(from) {
-            self.window.learn(now, from, entry, Duration::ZERO);
+            self.window.learn(now, from, &entry, Duration::ZERO);
             self.look(now, Some(from), rng, out);
         }
     }

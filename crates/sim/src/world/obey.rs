@@ -1,6 +1,7 @@
 //! What brokers are told, and what is done of what they want.
 
 use super::*;
+use crate::size::bytes_of;
 use model::limits::GOSSIP_ENTRIES_MAX;
 
 impl World<'_> {
@@ -112,16 +113,16 @@ impl World<'_> {
         if told > GOSSIP_ENTRIES_MAX {
             self.violations.push(format!("a message tells of {told} nodes"));
         }
-        match wire::balance::encode(&message) {
+        match bytes_of(&message) {
             // A lie that is too long is not said.
             Err(_) if lies => {}
             Err(error) => self.violations.push(format!("failed to {error}")),
             Ok(bytes) => {
-                self.message_bytes_max = self.message_bytes_max.max(bytes.len());
+                self.message_bytes_max = self.message_bytes_max.max(bytes);
                 if told > 0 {
-                    self.gossip_bytes += bytes.len() as u64;
+                    self.gossip_bytes += bytes as u64;
                 }
-                if let Some(delay) = self.network.send(from, to, bytes.len(), self.now) {
+                if let Some(delay) = self.network.send(from, to, bytes, self.now) {
                     let message = Box::new(message);
                     self.put(self.now + delay, Happening::Mail { from, to, message });
                 }
