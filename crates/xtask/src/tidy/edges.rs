@@ -19,7 +19,7 @@ const TIERS: &[(&[&str], &[&[&str]])] = &[
     (&["omd"], &[&["model", "node"]]),
     // Making and joining a cluster is the library's; its tests speak to daemons directly.
     (&["om"], &[&["control", "image", "model", "lab", "net", "node", "torture", "wire"]]),
-    (&["suite"], &[&["control", "model", "torture"]]),
+    (&["suite"], &[&["control", "model", "syscalls", "torture"]]),
     // A cluster of core machines in one process: it needs no kernel.
     (&["sim"], &[WORDS, CORE]),
     (&["xtask"], &[]),
