@@ -6,12 +6,15 @@
 //!
 //! A [`Workload`] is an ordinary program at work, for torture.
 //!
+//! [`compat`] has the tests of other projects, likewise.
+//!
 //! The crate calls `om` as a user does, by its command line; it shares no code with what it tests but the words, and the
 //! crate `torture`, which asks daemons as a tool does.
 #![forbid(unsafe_code)]
 
 mod catalog;
 mod cluster;
+pub mod compat;
 mod counting;
 mod crowd;
 mod journey;

@@ -7,13 +7,18 @@ use std::sync::OnceLock;
 
 /// Why a guest with these needs cannot run; none if it can.
 ///
-/// A need is the name of a program, `python3:` and the name of a module, or something of the kernel's:
-/// `ia32` (32-bit programs), `io_uring`.
+/// A need is the name of a program, `python3:` and the name of a module, `source:` and the name of a package of Debian's, or
+/// something of the kernel's: `ia32` (32-bit programs), `io_uring`.
 pub fn missing(needs: &[&str]) -> Option<String> {
     needs.iter().find_map(|need| match (*need, need.split_once(':')) {
         ("ia32", _) => (!runs("thirtytwo")).then(|| "this kernel runs no 32-bit programs".to_owned()),
         ("io_uring", _) => {
             (!runs("iouring")).then(|| "this kernel has no io_uring, or forbids it".to_owned())
+        }
+        (_, Some(("source", package))) => {
+            let is_here = Workshop::open().is_ok_and(|workshop| workshop.sources.join(package).is_dir());
+            (!is_here)
+                .then(|| format!("the sources of {package} are not here; 'cargo xtask compat' fetches them"))
         }
         (_, Some((_, module))) => {
             let import = Command::new(python())

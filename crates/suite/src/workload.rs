@@ -13,6 +13,8 @@ pub enum Bring {
     Guest(&'static str),
     /// A path in the sources of a package that we depend on.
     Package(&'static str, &'static str),
+    /// The tests in the sources of a package of Debian's; `cargo xtask compat` fetches them.
+    Debian(&'static str),
 }
 
 /// A command line with everything it needs.
@@ -166,10 +168,11 @@ impl Workload {
 }
 
 impl Bring {
-    fn path(self) -> Result<PathBuf> {
+    pub(crate) fn path(self) -> Result<PathBuf> {
         match self {
             Bring::Guest(name) => Ok(Workshop::open()?.guests.join(name)),
             Bring::Package(package, path) => Ok(source::of(package)?.join(path)),
+            Bring::Debian(package) => Ok(Workshop::open()?.sources.join(package)),
         }
     }
 }

@@ -14,6 +14,10 @@ pub struct Workshop {
     pub guests: PathBuf,
     /// Directory of `om` and `omd`.
     pub programs: PathBuf,
+    /// Directory of the sources of Debian's packages, a directory each.
+    pub sources: PathBuf,
+    /// Directory of what is kept of the tests of other projects, for the next page of them.
+    pub records: PathBuf,
     /// Directory for the scratch directories of native runs.
     pub scratch: PathBuf,
 }
@@ -53,8 +57,13 @@ fn open() -> Result<Workshop> {
     let profile = profile.context("our own program is in no directory of cargo's")?;
     let target = profile.parent().context("cargo's directory has no parent")?;
     let programs = env::var_os("OM_BIN_DIR").map_or_else(|| profile.to_owned(), PathBuf::from);
-    let workshop =
-        Workshop { guests: target.join("guests"), programs, scratch: target.join("guests-scratch") };
+    let workshop = Workshop {
+        guests: target.join("guests"),
+        programs,
+        sources: target.join("debian-sources"),
+        records: target.join("compat"),
+        scratch: target.join("guests-scratch"),
+    };
     fs::create_dir_all(&workshop.guests).context("failed to make the directory of guests")?;
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests");
     for entry in fs::read_dir(&sources).context("failed to read guests/")? {

@@ -23,6 +23,9 @@ pub struct Report {
     pub ended: String,
     /// Bytes that it printed in peace on its two streams.
     pub printed_bytes: u64,
+    /// What it printed in peace on its standard output.
+    #[serde(skip)]
+    pub printed: Vec<u8>,
     /// Files that it left in peace.
     pub files: usize,
     /// All moves.
@@ -99,6 +102,7 @@ impl Report {
             torture_seconds: counts.torture_seconds,
             ended: calm.ending.to_string(),
             printed_bytes: (calm.stdout.len() + calm.stderr.len()) as u64,
+            printed: calm.stdout,
             files: counts.files,
             moves: tally.moves.values().sum(),
             moves_to: tally.moves,

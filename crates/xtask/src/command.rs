@@ -53,7 +53,7 @@ pub(crate) fn tee(command: &mut Command) -> Result<(bool, Vec<String>)> {
     Ok((status.success(), lines))
 }
 
-/// Whether a program of this name is on the PATH.
+/// Whether a program of this name is on the PATH, or a file with this whole path is there.
 pub(crate) fn have(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())

@@ -1,4 +1,4 @@
-//! The menu of the workshop: demo, test, check, tidy, fuzz, bench, setup.
+//! The menu of the workshop: demo, test, check, tidy, fuzz, bench, compat, setup.
 //!
 //! Every other way of building and testing (CI, packages, an editor) calls one of these, so that there is one
 //! meaning of "it works". Each entry is a file of its own name.
@@ -7,6 +7,7 @@
 mod bench;
 mod check;
 mod command;
+mod compat;
 mod demo;
 mod fuzz;
 mod leaks;
@@ -53,6 +54,11 @@ enum Entry {
     },
     /// Measure what docs/performance.md shows
     Bench,
+    /// The tests of other projects, moved about: counts what docs/compatibility.md shows; takes an hour
+    Compat {
+        /// Only entries whose group or name contains one of these; the others stay as they were counted last
+        words: Vec<String>,
+    },
     /// Install what the tests need on Debian 12 (only what is missing)
     Setup,
 }
@@ -67,6 +73,7 @@ fn main() -> ExitCode {
         Entry::Tidy => tidy::run(),
         Entry::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
         Entry::Bench => bench::run(),
+        Entry::Compat { words } => compat::run(&words),
         Entry::Setup => setup::run(),
     };
     match outcome {

@@ -4,7 +4,7 @@ use crate::command::{command, have, must};
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// A program the tests use, and the Debian package that brings it.
+/// A program the tests use, or a file by its whole path, and the Debian package that brings it.
 const NEEDED: &[(&str, &str)] = &[
     ("cc", "gcc"),
     ("c++", "g++"),
@@ -29,6 +29,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
     ("sqlite3", "sqlite3"),
+    ("stress-ng", "stress-ng"),
+    ("tclsh", "tcl"),
+    ("/usr/lib/python3.11/test/test_os.py", "libpython3.11-testsuite"),
 ];
 
 /// Provides everything that the tests use.
