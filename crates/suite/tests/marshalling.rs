@@ -155,6 +155,8 @@ const KEPT: &[(&str, usize, Keep)] = &[
     ("getsid", 0, ONESELF),
     // Any process may have any number at the time.
     ("pidfd_open", 0, Keep::Is(0)),
+    // Any device may have a file system at the time, but this one, which is none.
+    ("ustat", 0, Keep::Is(0)),
     // LOCK_NB.
     ("flock", 1, Keep::With(4)),
     // None that the guest needs.
