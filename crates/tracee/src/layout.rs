@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A file under some mapping, open for reading.
 #[derive(Clone, Debug)]
@@ -34,7 +35,17 @@ struct Fingerprint {
     changed: (i64, i64),
 }
 
+/// Where the clock of files goes on by ticks, a change within this time after another may leave no trace.
+const SETTLES: Duration = Duration::from_millis(100);
+
 impl Fingerprint {
+    /// Whether a change from `now` on would show. One from the future tells nothing.
+    fn is_settled(&self, now: Duration) -> bool {
+        let (seconds, nanoseconds) = self.changed;
+        let changed = Duration::new(seconds.max(0) as u64, nanoseconds as u32);
+        now.checked_sub(changed).is_some_and(|age| age > SETTLES)
+    }
+
     fn of(data: &std::fs::Metadata) -> Fingerprint {
         let changed = (data.ctime(), data.ctime_nsec());
         Fingerprint { device: data.dev(), inode: data.ino(), length: data.len(), changed }
@@ -49,9 +60,10 @@ pub struct Files {
 }
 
 impl Files {
-    /// Takes in an open file; reads it unless it is known.
+    /// Takes in an open file; reads it unless it is known. One that has been changed a moment ago is read again each time.
     pub fn learn(&mut self, file: File) -> std::io::Result<MappedFile> {
         let fingerprint = Fingerprint::of(&file.metadata()?);
+        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         if let Some(known) = self.by_fingerprint.get(&fingerprint) {
             return Ok(known.clone());
         }
@@ -68,7 +80,9 @@ impl Files {
         }
         let id = FileId(*hasher.finalize().as_bytes());
         let known = MappedFile { id, length, file: Rc::new(file) };
-        self.by_fingerprint.insert(fingerprint, known.clone());
+        if fingerprint.is_settled(began) {
+            self.by_fingerprint.insert(fingerprint, known.clone());
+        }
         self.by_id.insert(id, known.clone());
         Ok(known)
     }
@@ -187,4 +201,26 @@ pub fn vdso(pid: i32, mappings: &[Mapping]) -> Result<((u64, u64), [u8; 32])> {
     let mut bytes = vec![0; code.length() as usize];
     memory::read_exact(pid, code.start, &mut bytes).map_err(Error::kernel("reading the vDSO", pid))?;
     Ok(((first.start, last.end - first.start), *blake3::hash(&bytes).as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_this_moment_may_change_unseen() {
+        let fingerprint = |changed| Fingerprint { device: 1, inode: 2, length: 3, changed };
+        let now = Duration::from_secs(100);
+        for (changed, settled) in [
+            ((99, 0), true),
+            ((99, 899_999_999), true),
+            ((99, 900_000_000), false),
+            ((100, 0), false),
+            ((100, 1), false),
+            ((i64::MAX, 0), false),
+            ((-5, 0), true),
+        ] {
+            assert_eq!(fingerprint(changed).is_settled(now), settled, "{changed:?}");
+        }
+    }
 }
