@@ -63,10 +63,10 @@ impl Files {
     /// Takes in an open file; reads it unless it is known. One that has been changed a moment ago is read again each time.
     pub fn learn(&mut self, file: File) -> std::io::Result<MappedFile> {
         let fingerprint = Fingerprint::of(&file.metadata()?);
-        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         if let Some(known) = self.by_fingerprint.get(&fingerprint) {
             return Ok(known.clone());
         }
+        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut hasher = blake3::Hasher::new();
         let mut length = 0;
         let mut buffer = vec![0; 1 << 20];

@@ -3,6 +3,7 @@
 use crate::command::{cargo, command, have, must};
 use crate::{root, setup};
 use anyhow::{Context as _, Result, ensure};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -12,8 +13,8 @@ const MARK: &str = "<!-- counted -->\n";
 /// Packages of Debian whose sources have tests that no package brings, and which part of the sources is wanted.
 const SOURCES: &[(&str, &[&str])] =
     &[("perl", &["t"]), ("tcl8.6", &["tests"]), ("redis", &["tests", "redis.conf", "sentinel.conf"])];
-/// Where apt finds sources.
-const SOURCES_LIST: &str = "deb-src http://deb.debian.org/debian bookworm main\n";
+/// What apt is asked for: the line of a list of sources for each place from which this machine has its packages.
+const SOURCES_LINES: &str = "deb-src $(REPO_URI) $(RELEASE) $(COMPONENT)";
 
 /// Builds everything as it is shipped, fetches what is missing, runs the entries that contain one of the words (all without
 /// any), and writes the tables into the page.
@@ -54,7 +55,7 @@ fn fetch(package: &str, wanted: &[&str]) -> Result<()> {
     let work = root::target().join("debian-fetched").join(package);
     fs::create_dir_all(work.join("lists/partial")).context("failed to make a directory for apt")?;
     let list = work.join("sources.list");
-    fs::write(&list, SOURCES_LIST).context("failed to write the list of sources")?;
+    fs::write(&list, sources_lines()?).context("failed to write the list of sources")?;
     let apt = |arguments: &[&str]| {
         let mut apt = Command::new("apt-get");
         apt.current_dir(&work).arg("-qq");
@@ -80,6 +81,18 @@ fn fetch(package: &str, wanted: &[&str]) -> Result<()> {
     unpack.args(["--wildcards", "--no-wildcards-match-slash"]);
     must(unpack.args(wanted.iter().map(|part| format!("*/{part}"))))?;
     fs::rename(&half, &place).with_context(|| format!("failed to make {}", place.display()))
+}
+
+/// The places of this machine's packages, as places of their sources: those of the release itself, not of its updates, whose
+/// sources not every mirror has.
+fn sources_lines() -> Result<String> {
+    let asked = ["indextargets", "--format", SOURCES_LINES, "Created-By: Packages"];
+    let told = Command::new("apt-get").args(asked).output().context("failed to start apt-get")?;
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let is_release = |line: &&str| line.split(' ').nth(2).is_some_and(|release| !release.contains('-'));
+    let lines: BTreeSet<&str> = told.lines().filter(is_release).collect();
+    ensure!(!lines.is_empty(), "apt knows no place of packages");
+    Ok(lines.into_iter().map(|line| format!("{line}\n")).collect())
 }
 
 /// The archive of what the package's own authors wrote.
