@@ -61,6 +61,7 @@ pub const GUESTS: &[Guest] = &[
     steps("registers", &["{guests}/registers"], &["cc"]),
     steps("threads64", &["{guests}/threads64"], &["cc"]),
     steps("family", &["{guests}/family"], &["cc"]),
+    steps("vforks", &["{guests}/vforks"], &["cc"]),
     steps("memory", &["{guests}/memory"], &["cc"]),
     steps(
         "maps",

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         trial("stopped-it-stays", &["python3"], stopped_it_stays),
         trial("its-moves-are-remembered", &["cc"], its_moves_are_remembered),
         trial("waits-end-while-it-moves", &["python3", "python3:ctypes"], waits_end_while_it_moves),
+        trial("moves-in-the-middle-of-vfork", &["cc"], moves_in_the_middle_of_vfork),
     ])
 }
 
@@ -87,6 +88,19 @@ fn kill_leaves_no_guest() -> Result<()> {
     cluster.home().must(&format!("kill -KILL {}", run.pid))?;
     run.end(SOON)?;
     wait_until("the guest is gone from n2", || Ok(!guests()?.replace(' ', "").contains(&entry)))
+}
+
+/// What was made with `vfork` ends while its maker is on its way: each waits for the other only as long as the child
+/// takes, and nobody has to ask twice.
+fn moves_in_the_middle_of_vfork() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let mut run = Run::start(place, &guest("vforks"))?;
+    for stop in [Stop::N2, Stop::N3, Stop::N2, Stop::Home, Stop::N3, Stop::N2, Stop::N3, Stop::Home] {
+        let moved = place.migrate(run.pid, stop.name())?;
+        moved.map_err(|refusal| anyhow::anyhow!("to {}: {}", stop.name(), refusal.text.trim()))?;
+    }
+    run.finish(0)?;
+    Ok(())
 }
 
 /// However often a process is moved in the middle of a wait: its time goes on, but for the moments in which it stood still,

@@ -159,6 +159,8 @@ impl Notices {
                 return Err(Error::Ended);
             }
             let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+            // What is waited for may wait for the end of somebody who was killed, and no other thread looks for that.
+            self.calls.look_for_the_killed();
         }
     }
 }

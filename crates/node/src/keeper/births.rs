@@ -2,19 +2,19 @@
 //!
 //! A newborn gets a slot that its host chose. Its deputy is made by the stub of its maker, on the newborn's own stack,
 //! and serves that slot from its first instruction on. A thread that has ended leaves its slot; the kernel tells when it
-//! is off the stack. A process that becomes another program, or dies, leaves all of its slots.
+//! is off the stack. How a process leaves its slots is told in [`super::partings`].
 
 use super::calls::{Calls, lock};
+use super::partings::Parting;
 use super::slot::{News, Queued, SlotState, Tenant, Under};
 use crate::journey::Result;
 use nix::libc;
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 use stub::Post;
 use stub_abi::{CALL_CLONE, CALL_EXIT_THREAD};
-use wire::session::{self, Birth, BirthOrder, ExecOrder, Kind, ThreadEnd, Which};
+use wire::session::{self, Birth, BirthOrder, ExecOrder, ThreadEnd};
 
 /// How long a thread that has ended may take to leave its stack.
 const VACATING: Duration = Duration::from_secs(1);
@@ -132,41 +132,12 @@ impl Calls {
         let (index, seq) = (order.header.slot, order.header.seq);
         let (call, _) = self.lay_out(order.header, input)?;
         slot.under = Under::Exec { seq };
-        lock(&self.execs).push(index);
+        self.may_part(index, Parting::Exec);
         // With the program's own mask: what it lets through comes first, and the new program inherits it.
         self.post(index, slot, &Post { mask: order.mask, ..call });
         // Whoever sleeps watches only what was in the list when it went to sleep.
         self.shared.ring();
         Ok(())
-    }
-
-    /// The process of a slot has not become another program.
-    pub(super) fn exec_failed(&self, index: u32) {
-        lock(&self.execs).retain(|&other| other != index);
-    }
-
-    /// Looks whether a process has become another program; `true` if one has. A call that succeeds has no result: its
-    /// thread's list of robust futexes is gone, or, if it was not the leader, the thread itself, which is the leader now.
-    pub(super) fn look_for_new_programs(&self) -> bool {
-        let over = |index: &u32| {
-            let Some(tenant) = self.tenant(*index) else { return true };
-            let task = format!("/proc/{}/task/{}", tenant.pid, tenant.tid);
-            self.shared.owner_died(*index) || !Path::new(&task).exists()
-        };
-        // The list is not held meanwhile: whoever holds a slot may want it.
-        let watched = lock(&self.execs).clone();
-        let found: Vec<u32> = watched.into_iter().filter(over).collect();
-        lock(&self.execs).retain(|index| !found.contains(index));
-        for &index in &found {
-            // At once, and not by the keeper's main thread: that one may be waiting for somebody who waits for this.
-            if let Some(Tenant { pid, .. }) = self.tenant(index) {
-                self.release(pid);
-                self.tell(News::Execed { pid });
-                // A lost connection is noticed where frames are read.
-                let _ = self.send(Kind::Gone, &[&session::encode(&Which { pid })]);
-            }
-        }
-        !found.is_empty()
     }
 }
 

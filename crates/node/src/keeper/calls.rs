@@ -7,6 +7,7 @@
 //! Lock order: slot, then sender.
 
 use super::orders::Taken;
+use super::partings::{self, Parting};
 use super::slot::{News, Queued, SlotState, Tenant, Traffic, Under};
 use crate::journey::transfer::Outlet;
 use crate::journey::{Error, Result};
@@ -26,8 +27,8 @@ const UNMAP_BYTES: u64 = 32 << 20;
 /// How long a reply is waited for by the thread that posted the request.
 const ATTENTION: Duration = Duration::from_micros(60);
 const BELL_PATIENCE: Duration = Duration::from_secs(1);
-/// How often a process that becomes another program is looked at, where nothing else tells.
-const EXEC_PATIENCE: Duration = Duration::from_millis(20);
+/// How often a process that ends or becomes another program is looked at, where nothing else tells.
+const PARTING_PATIENCE: Duration = Duration::from_millis(20);
 const ALL_BLOCKED: u64 = u64::MAX;
 
 /// The deputy's calls.
@@ -40,8 +41,10 @@ pub(crate) struct Calls {
     /// Slots from this one on have never been used.
     pub(super) used: AtomicU32,
     sender: Mutex<Option<Line>>,
-    /// Slots whose process may become another program at any moment.
-    pub(super) execs: Mutex<Vec<u32>>,
+    /// Slots whose process may end or become another program at any moment.
+    pub(super) partings: Mutex<Vec<(u32, Parting)>>,
+    /// Held while a process leaves its slots: only one finds it there.
+    releasing: Mutex<()>,
     news: Mutex<VecDeque<News>>,
     /// Rings when there are news.
     stir: OwnedFd,
@@ -74,7 +77,8 @@ impl Calls {
             first: pid,
             entries,
             sender: Mutex::new(None),
-            execs: Mutex::default(),
+            partings: Mutex::default(),
+            releasing: Mutex::default(),
             news: Mutex::default(),
             stir,
             housekeeping: Mutex::default(),
@@ -135,21 +139,24 @@ impl Calls {
         lock(self.slots.get(index as usize)?).tenant
     }
 
-    /// A process needs its slots no more: it is at home, dead, or another program.
-    pub(crate) fn release(&self, pid: i32) {
-        for index in self.used() {
-            let Some(slot) = self.slots.get(index as usize) else { return };
-            let mut slot = lock(slot);
+    /// A process needs its slots no more: it is at home, dead, or another program. Whether it had any.
+    pub(crate) fn release(&self, pid: i32) -> bool {
+        let _alone = lock(&self.releasing);
+        let mut lived_here = false;
+        for slot in self.used() {
+            let Ok(mut state) = self.slot(slot).map(lock) else { break };
             // Of the last thread of a process, the kernel does not tell that it is off its stack.
-            if slot.tenant.map(|tenant| tenant.pid).or(slot.former) == Some(pid) {
-                *slot = SlotState::of(None);
-                self.shared.occupy(index, false);
+            if state.tenant.map(|tenant| tenant.pid).or(state.former) == Some(pid) {
+                lived_here |= state.tenant.is_some();
+                *state = SlotState::of(None);
+                self.shared.occupy(slot, false);
             }
         }
         lock(&self.traffic).remove(&pid);
         if pid == self.first {
             lock(&self.housekeeping).clear();
         }
+        lived_here
     }
 
     /// Ends the thread in [`Calls::serve_slots`].
@@ -254,9 +261,17 @@ impl Calls {
     pub(super) fn post_call(&self, slot: &mut SlotState, header: CallHeader, input: &[u8]) -> Result<()> {
         let (index, seq) = (header.slot, header.seq);
         let (post, call) = self.lay_out(header, input)?;
+        let ends = partings::ends_its_process(call.nr);
         slot.under = Under::Call { seq, call };
         slot.traffic += Traffic { calls: 1, bytes: input.len() as u64 };
+        if ends {
+            self.may_part(index, Parting::End);
+        }
         self.post(index, slot, &post);
+        if ends {
+            // Whoever sleeps watches only what was in the list when it went to sleep.
+            self.shared.ring();
+        }
         Ok(())
     }
 
@@ -331,11 +346,11 @@ impl Calls {
     pub(crate) fn serve_slots(&self) -> Result<()> {
         while !self.ending.load(SeqCst) {
             let heard = self.shared.bell();
-            if !self.scan()? && !self.look_for_new_programs() {
-                let mut watched = lock(&self.execs).clone();
+            if !self.scan()? && !self.look_for_partings() {
+                let mut watched: Vec<u32> = lock(&self.partings).iter().map(|&(index, _)| index).collect();
                 // The first one's death is seen at once.
                 watched.push(0);
-                let patience = if watched.len() > 1 { EXEC_PATIENCE } else { BELL_PATIENCE };
+                let patience = if watched.len() > 1 { PARTING_PATIENCE } else { BELL_PATIENCE };
                 self.shared.sleep(heard, &watched, patience);
             }
         }
@@ -375,6 +390,10 @@ impl Calls {
             Under::Idle if !self.keep_house(index, &mut slot) => return Ok(found),
             Under::Idle => {}
             Under::Call { seq, call } => {
+                if partings::ends_its_process(call.nr) {
+                    // A signal came first.
+                    self.stays(index);
+                }
                 let data =
                     if look.ret == NOT_EXECUTED { Vec::new() } else { self.collect(index, &call, look.ret) };
                 slot.traffic.bytes += data.len() as u64;
@@ -402,7 +421,7 @@ impl Calls {
                 reply = Some((seq, look.ret, Vec::new()));
             }
             Under::Exec { seq } => {
-                self.exec_failed(index);
+                self.stays(index);
                 reply = Some((seq, look.ret, Vec::new()));
             }
         }

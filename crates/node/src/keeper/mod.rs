@@ -26,6 +26,7 @@ mod homecoming;
 mod member;
 mod move_on;
 mod orders;
+mod partings;
 mod reception;
 mod requests;
 mod slot;
@@ -40,6 +41,7 @@ use migration::Owner;
 use model::one_line;
 use model::{Destination, NodeId, ProcessId, Reservation};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use partings::Parting;
 use reception::Reception;
 use requests::Asker;
 use slot::News;
@@ -49,7 +51,7 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 use tracee::layout::Files;
 pub(crate) use waiting::Parked;
-use wire::session::{self, Ended, Hold, Kind, Lost, Status, Which, Wish, WishOf};
+use wire::session::{self, Ended, Hold, Kind, Lost, Status, Wish, WishOf};
 
 /// How often the keeper looks whether its process is stopped at home.
 const TICK: Duration = Duration::from_millis(100);
@@ -200,8 +202,7 @@ impl Keeper {
     /// Nothing of a process is served any more, here and at its host.
     fn let_go(&self, pid: i32) {
         if let Place::Away(away) = &self.place {
-            away.calls.release(pid);
-            let _ = away.calls.send(Kind::Gone, &[&session::encode(&Which { pid })]);
+            away.calls.let_go(pid, Parting::End);
         }
     }
 
