@@ -132,6 +132,13 @@ pub(crate) fn existing(lab: &str, node: &str) -> Result<Vec<PathBuf>> {
     Ok(paths.filter(|path| path.is_dir()).collect())
 }
 
+/// The file of a group by which a process with one thread joins it. That of version 1 needs no RCU grace period, which
+/// moving a whole process waits for in both versions.
+pub(crate) fn door(group: &Path) -> PathBuf {
+    let tasks = group.join("tasks");
+    if tasks.exists() { tasks } else { group.join("cgroup.procs") }
+}
+
 fn group(
     controller: &'static str,
     option: &'static str,

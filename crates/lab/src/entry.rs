@@ -127,7 +127,7 @@ impl Entry {
 
 fn open_groups(lab: &str, node: &NodeState) -> Result<Vec<OwnedFd>> {
     let open = |group: PathBuf| {
-        let path = group.join("cgroup.procs");
+        let path = cgroup::door(&group);
         let mut options = OpenOptions::new();
         let file = options.write(true).custom_flags(libc::O_CLOEXEC).open(&path);
         file.map(OwnedFd::from).doing(|| format!("open {}", path.display()))

@@ -1,5 +1,6 @@
 //! A node's init: pid 1 of the node, the parent of its daemon and of its orphans.
 
+use crate::cgroup;
 use crate::deal;
 use crate::error::{Doing, Result};
 use crate::fork::{close_all_but, silence};
@@ -56,9 +57,8 @@ fn set_up(plan: &Plan, node: &NodePlan, cable: Cable<'_>) -> Result<Report> {
     let pid = outside_pid().doing(|| "find its pid".to_owned())?;
     let _ = setsid();
     for group in &node.groups {
-        let procs = group.join("cgroup.procs");
         // 0 is the writer; its number here would mean another process outside.
-        fs::write(&procs, "0").doing(|| format!("join {}", group.display()))?;
+        fs::write(cgroup::door(group), "0").doing(|| format!("join {}", group.display()))?;
     }
     sched_setaffinity(Pid::from_raw(0), &deal::cpu_set(&node.cpus))
         .doing(|| "pin it to its CPUs".to_owned())?;

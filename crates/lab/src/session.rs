@@ -33,7 +33,7 @@ pub(crate) const ENDED: u8 = b'e';
 pub(crate) struct Place {
     /// The node's init.
     pub(crate) init: OwnedFd,
-    /// `cgroup.procs` of the groups to join.
+    /// The files by which the groups are joined.
     pub(crate) groups: Vec<OwnedFd>,
     pub(crate) cpus: CpuSet,
     pub(crate) account: Account,

@@ -30,7 +30,7 @@ pub struct Plan<'a> {
     pub host_ids: (u32, u32),
     /// Offsets of its monotonic and boot clock against the machine's own, nanoseconds.
     pub clock_offsets: (i64, i64),
-    /// Its control groups: files `cgroup.procs`, open for writing.
+    /// Its control groups: the files by which a process with one thread joins them, open for writing.
     pub groups: &'a [BorrowedFd<'a>],
     /// The version of Landlock to use, where the kernel has one ([`kernel::landlock::version`]).
     pub landlock: Option<u32>,
