@@ -18,7 +18,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
-enum { ARGS = 6, SLOTS = 8, SLOT_BYTES = 8192, PAGE = 4096, INNER = 6, FD_FIRST = 10, FD_CLOSED = 30 };
+enum { ARGS = 6, SLOTS = 8, SLOT_BYTES = 8192, PAGE = 4096, INNER = 6, FD_FIRST = 10, FD_ZERO = 20, FD_CLOSED = 30 };
 #define ARENA ((char *)0x200000000000)
 #define SLOT(n) (ARENA + (size_t)(n) * 0x10000)
 #define READ_ONLY SLOT(SLOTS)
@@ -165,7 +165,7 @@ static size_t bytes_behind(int at)
 
 static int is_plain(int at)
 {
-    return is(at, "value") || is(at, "fd") || is(at, "offset") || is(at, "ms") || is(at, "is") || is(at, "with");
+    return is(at, "value") || is(at, "fd") || is(at, "steady") || is(at, "offset") || is(at, "ms") || is(at, "is") || is(at, "with");
 }
 
 static void draw_plain(int at, int counts)
@@ -174,7 +174,11 @@ static void draw_plain(int at, int counts)
     const uint64_t *number = arguments[at].number;
     if (is(at, "fd"))
         value[at] = any_fd();
-    else if (is(at, "ms"))
+    else if (is(at, "steady")) {
+        do
+            value[at] = any_fd();
+        while ((uint32_t)value[at] == FD_ZERO);
+    } else if (is(at, "ms"))
         value[at] = ONE_OF(waits);
     else if (is(at, "is"))
         value[at] = number[0];
@@ -289,6 +293,7 @@ static void open_all(void)
         KEEP(ends[1]);
     }
     KEEP(open("/dev/null", O_RDWR));
+    CHECK(next == FD_ZERO);
     KEEP(open("/dev/zero", O_RDWR));
     KEEP(eventfd(3, EFD_NONBLOCK));
     KEEP(epoll_create1(0));

@@ -121,6 +121,10 @@ const NEVER_READ_ONLY: &[(&str, &str)] = &[
     ("name_to_handle_at", "EFAULT for the mount's number comes before all other errors"),
 ];
 
+/// Rows that are never given `/dev/zero`: how much of it the kernel takes at a time depends on the pages that it gets at
+/// once, and the offset that it writes back, and how much a pipe takes, depend on that.
+const NEVER_ZERO: &[&str] = &["sendfile", "splice"];
+
 /// What becomes of an argument that may not be drawn freely.
 #[derive(Clone, Copy)]
 enum Keep {
@@ -237,6 +241,7 @@ fn line(row: &Row, name: String, command: Option<&command::Command>, seed: u64) 
             (None, Some(command)) if index == 2 => word(command.operand),
             // With any other size than that of a mask little else would be tried.
             (None, _) if after_mask && seed % 2 == 1 => "is:8".to_owned(),
+            (None, _) if *arg == Arg::Fd && NEVER_ZERO.contains(&row.name) => "steady".to_owned(),
             (None, _) if NEVER_READ_ONLY.iter().any(|(name, _)| *name == row.name) => {
                 word(*arg).replace("bytes", "made")
             }
