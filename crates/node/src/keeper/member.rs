@@ -16,6 +16,8 @@ use wire::session::{Status, Wish};
 pub(super) struct Member {
     process: ProcessId,
     pidfd: OwnedFd,
+    /// It has ended, or is past everything that it could do; its pidfd may tell a moment later.
+    pub(super) ended: bool,
     moves: u64,
     home_comings: BTreeMap<String, u64>,
     /// Calls that were forwarded before it was last at home.
@@ -56,6 +58,7 @@ impl Member {
         Member {
             process,
             pidfd,
+            ended: false,
             moves: 0,
             home_comings: BTreeMap::new(),
             traffic: Traffic::default(),
@@ -91,7 +94,7 @@ impl Member {
     pub(super) fn ends_within(&self, patience: Duration) -> bool {
         let mut fds = [PollFd::new(self.pidfd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
-        poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
+        self.ended || poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
     }
 
     /// What the daemon is told, if `node` runs it and so much has come from there.

@@ -153,7 +153,7 @@ impl Keeper {
         }
     }
 
-    /// Takes in who was born and who became another program.
+    /// Takes in who was born, who ended, and who became another program.
     fn hear_news(&mut self) {
         while let Place::Away(away) = &self.place {
             let Some(news) = away.calls.news() else { return };
@@ -177,6 +177,11 @@ impl Keeper {
                     tracing::info!(pid, "it is another program now");
                     self.members.remove(&pid);
                     self.travelled = true;
+                }
+                News::Ended { pid } => {
+                    if let Some(member) = self.members.get_mut(&pid) {
+                        member.ended = true;
+                    }
                 }
             }
         }
@@ -492,6 +497,8 @@ impl Keeper {
 
     /// The host, or what was there, is lost for good.
     fn give_up(&mut self, what: What, why: &str) {
+        // They need it no more, and it parts as soon as it has heard of the last one.
+        self.bury_the_dead();
         for pid in self.members.keys().copied().collect::<Vec<_>>() {
             self.give_up_one(pid, what, why);
         }

@@ -73,9 +73,11 @@ impl Calls {
     pub(super) fn let_go(&self, pid: i32, how: Parting) -> bool {
         let found = self.release(pid);
         if found {
-            if how == Parting::Exec {
-                self.tell(News::Execed { pid });
-            }
+            // First: the host of the last one parts as soon as it hears of this.
+            self.tell(match how {
+                Parting::End => News::Ended { pid },
+                Parting::Exec => News::Execed { pid },
+            });
             // A lost connection is noticed, and dealt with, where frames are read.
             let _ = self.send(Kind::Gone, &[&session::encode(&Which { pid })]);
         }

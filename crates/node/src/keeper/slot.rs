@@ -63,6 +63,11 @@ pub(crate) enum News {
         /// Its pid.
         pid: i32,
     },
+    /// A process has ended, or is past everything that it could do.
+    Ended {
+        /// Its pid.
+        pid: i32,
+    },
 }
 
 /// A request of the remote that waits until its slot has done its housekeeping.
