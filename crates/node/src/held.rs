@@ -12,6 +12,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// A process in the hands of a keeper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,8 +55,11 @@ pub(crate) fn is_held(paths: &Paths, process: ProcessId) -> bool {
         .is_some_and(|held| held.process == process)
 }
 
-/// Ends the processes whose keepers are dead, and says so in the log; gives their number.
+/// Ends the processes whose keepers are dead, and says so in the log, once each; gives their number.
 pub(crate) fn settle(paths: &Paths) -> usize {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // The end of an agent, a question and the clock may all come here at once.
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let entries = fs::read_dir(paths.keepers()).into_iter().flatten().flatten().map(|entry| entry.path());
     entries
         .filter(|path| path.extension().is_some_and(|end| end == "held"))

@@ -213,6 +213,17 @@ impl Calls {
         self.shared.ring();
     }
 
+    /// What is still to be unmapped of the deputy, which will not be done unless it is given back.
+    pub(super) fn put_off_housekeeping(&self) -> VecDeque<(u64, u64)> {
+        std::mem::take(&mut *lock(&self.housekeeping))
+    }
+
+    /// It is to be done after all.
+    pub(super) fn take_up_housekeeping(&self, mut pieces: VecDeque<(u64, u64)>) {
+        lock(&self.housekeeping).append(&mut pieces);
+        self.shared.ring();
+    }
+
     pub(super) fn slot(&self, index: u32) -> Result<&Mutex<SlotState>> {
         self.slots.get(index as usize).ok_or_else(|| session::Malformed("slot").into())
     }

@@ -19,7 +19,7 @@ use kernel::ptrace;
 use migration::{Owner, Taker, TakerInput, Word};
 use model::one_line;
 use model::{Destination, Reason, ReasonCode, Reasons};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 use tracee::inject::{self, Injector};
@@ -49,6 +49,9 @@ impl Keeper {
         let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
         let paths = &self.setup.config.paths;
         let mut taker = Taker::new(Word::Taker);
+        // Whatever the deputy still has goes at once when it is filled.
+        let put_off =
+            if pid == away.calls.first { away.calls.put_off_housekeeping() } else { VecDeque::new() };
         let mut stopped = None;
         let filled =
             fault::at(paths, Point::KeeperQuiesced).and_then(|()| still(pid, away)).and_then(|still| {
@@ -80,6 +83,7 @@ impl Keeper {
                     // It is a deputy as before.
                     Owner::There => {
                         drop(stopped.take());
+                        away.calls.take_up_housekeeping(put_off);
                         away.calls.send(Kind::Resume, &[])?;
                     }
                     // It is neither a deputy nor a process, and does not run until it is dead.
