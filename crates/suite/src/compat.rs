@@ -4,6 +4,7 @@
 //! command is run in peace and under torture, and both must print the same; whether a test passes is its own affair.
 
 mod cpython;
+mod known;
 mod runtimes;
 mod stressors;
 
@@ -12,17 +13,24 @@ use anyhow::Result;
 use std::time::Duration;
 use torture::Plan;
 
+pub use known::{Known, What};
 pub use stressors::{LEFT_OUT as STRESSORS_LEFT_OUT, all as stressors};
 
 /// How long each of the two runs may take.
 const TIME_MAX: Duration = Duration::from_secs(420);
 
-/// Causes of differences that the programs themselves do not see.
-const KILLED_IN_A_MOVE: &str =
-    "the tests do not; a node complains of a process that was killed in the middle of a move";
-const DAEMON_GREW: &str = "the tests do not; the home's daemon is larger afterwards, by 20 to 28 MB";
-const MALFORMED_FILE: &str = "the tests do not; a move is refused now and then because a file that the process maps has not the bytes of its \
-                              name when it arrives; the process goes on where it is";
+/// Bytes that the home's daemon was seen to grow by, at most.
+const DAEMON_GROWTH_BYTES_MAX: u64 = 28 << 20;
+/// The tests do not differ then.
+const DAEMON_GREW: &[Known] = &[Known {
+    what: What::DaemonMemory(DAEMON_GROWTH_BYTES_MAX),
+    why: "the tests do not; the home's daemon is larger afterwards, by 20 to 28 MB",
+}];
+const MALFORMED_FILE: &[Known] = &[Known {
+    what: What::Fault("file whose bytes are not those of its name"),
+    why: "the tests do not; a move is refused now and then because a file that the process maps has not the bytes of its \
+          name when it arrives; the process goes on where it is",
+}];
 
 /// Tests that are not run.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +63,8 @@ pub struct Entry {
     pub without: &'static str,
     /// Tests that are not run.
     pub left_out: &'static [LeftOut],
-    /// Why it is known to differ; nothing if it must not.
-    pub differs: Option<&'static str>,
+    /// What is known to differ; nothing else may.
+    pub differs: &'static [Known],
     /// Whether it is quick enough for every change.
     pub in_ci: bool,
 }

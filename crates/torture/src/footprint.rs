@@ -1,5 +1,6 @@
 //! What a node is made of besides the command: torture must leave all of it as it was.
 
+use crate::aspect::Aspect;
 use lab::NodeState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -98,34 +99,36 @@ impl Footprint {
         });
     }
 
-    /// What is there now and was not before, or the other way round.
-    fn changes(&self, now: &Footprint) -> Vec<String> {
+    /// What is there now and was not before, or the other way round: what it is about, and in words.
+    fn changes(&self, now: &Footprint) -> Vec<(Aspect, String)> {
         let names: BTreeSet<&String> = self.facts.keys().chain(now.facts.keys()).collect();
         let count = |facts: &BTreeMap<String, usize>, name: &String| facts.get(name).copied().unwrap_or(0);
         let mut changes = Vec::new();
         for name in names {
             let (before, after) = (count(&self.facts, name), count(&now.facts, name));
             if before != after {
-                changes.push(format!("{}: {name}: {before} before, {after} after", self.node));
+                let text = format!("{}: {name}: {before} before, {after} after", self.node);
+                changes.push((Aspect::Remains, text));
             }
         }
         if now.daemon_bytes > self.daemon_bytes + DAEMON_GROWTH_BYTES_MAX {
-            changes.push(format!(
+            let text = format!(
                 "{}: memory of the daemon: {} bytes before, {} after",
                 self.node, self.daemon_bytes, now.daemon_bytes
-            ));
+            );
+            changes.push((Aspect::DaemonMemory, text));
         }
         changes
     }
 }
 
 /// The groups that guests of these sessions have left. Other labs have such groups in the same place.
-pub(crate) fn groups_of(sessions: &BTreeSet<String>, node: &NodeState) -> Vec<String> {
+pub(crate) fn groups_of(sessions: &BTreeSet<String>, node: &NodeState) -> Vec<(Aspect, String)> {
     let mut left = Vec::new();
     walk(&node.seen_from_outside("/sys/fs/cgroup"), &mut |path| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         if name.is_some_and(|name| sessions.contains(&name)) {
-            left.push(format!("cgroup {} of a guest", path.display()));
+            left.push((Aspect::Remains, format!("cgroup {} of a guest", path.display())));
         }
     });
     left
@@ -159,7 +162,7 @@ pub(crate) fn settled(look: impl Fn() -> Vec<Footprint>) -> Vec<Footprint> {
 pub(crate) fn remains(
     before: &[Footprint],
     look: impl Fn() -> Vec<Footprint>,
-) -> (Vec<String>, Vec<Footprint>) {
+) -> (Vec<(Aspect, String)>, Vec<Footprint>) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let now = look();
@@ -185,7 +188,10 @@ mod tests {
         now.facts.insert("process omd-keeper, state living".to_owned(), 2);
         now.facts.remove("mount /");
         now.daemon_bytes = 64 << 20;
-        let told = before.changes(&now).join("\n");
+        let changes = before.changes(&now);
+        let of_memory: Vec<_> = changes.iter().filter(|(about, _)| *about == Aspect::DaemonMemory).collect();
+        assert_eq!(of_memory.len(), 1, "{changes:?}");
+        let told = changes.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("\n");
         for wanted in [
             "n1: descriptors of the daemon: 9 before, 10 after",
             "n1: process omd-keeper, state living: 0 before, 2 after",

@@ -67,7 +67,8 @@ impl Ground {
     /// What all tortures until now have left behind, and the lab did not have when it was made.
     pub fn remains(&self) -> Vec<String> {
         self.forget_the_dead();
-        footprint::remains(&self.born, || self.footprints()).0
+        let (remains, _) = footprint::remains(&self.born, || self.footprints());
+        remains.into_iter().map(|(_, text)| text).collect()
     }
 
     /// Runs the command in peace and under torture, and compares.
@@ -108,6 +109,7 @@ impl Ground {
             peace_seconds,
             torture_seconds,
             calm,
+            printed_when_moved: moved.stdout,
             files: peace_files.count(),
             tally,
             entries,

@@ -14,6 +14,7 @@
 //! Who moves what, and in which order, comes from a seed; when it happens does not, for the machine has its own mind.
 #![forbid(unsafe_code)]
 
+mod aspect;
 mod compare;
 mod crowd;
 mod daemon;
@@ -30,6 +31,7 @@ mod run;
 mod tally;
 mod tree;
 
+pub use aspect::Aspect;
 pub use error::{Error, Result};
 pub use ground::Ground;
 pub use mask::Mask;

@@ -1,15 +1,16 @@
 //! What a torture brought to light.
 
+use crate::aspect::Aspect;
 use crate::journal::Entries;
 use crate::run::Outcome;
 use crate::tally::Tally;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 /// The whole truth about one torture.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// The command behaved as in peace, nothing broke, and nothing was left behind.
     pub same: bool,
@@ -26,6 +27,12 @@ pub struct Report {
     /// What it printed in peace on its standard output.
     #[serde(skip)]
     pub printed: Vec<u8>,
+    /// What it printed there under torture.
+    #[serde(skip)]
+    pub printed_when_moved: Vec<u8>,
+    /// What was not as in peace; nothing if it was the same.
+    #[serde(skip)]
+    pub unlike: BTreeSet<Aspect>,
     /// Files that it left in peace.
     pub files: usize,
     /// All moves.
@@ -67,13 +74,14 @@ pub(crate) struct Counts {
     pub(crate) peace_seconds: f64,
     pub(crate) torture_seconds: f64,
     pub(crate) calm: Outcome,
+    pub(crate) printed_when_moved: Vec<u8>,
     pub(crate) files: usize,
     pub(crate) tally: Tally,
     pub(crate) entries: Entries,
-    pub(crate) differences: Vec<String>,
+    pub(crate) differences: Vec<(Aspect, String)>,
     /// What the processes of a run without end were doing.
     pub(crate) stuck: Vec<String>,
-    pub(crate) remains: Vec<String>,
+    pub(crate) remains: Vec<(Aspect, String)>,
     pub(crate) daemon_bytes: Vec<(u64, u64)>,
 }
 
@@ -92,9 +100,14 @@ impl Freezes {
 impl Report {
     pub(crate) fn new(counts: Counts) -> Report {
         let Counts { tally, entries, calm, .. } = counts;
-        let differences = [counts.differences, counts.stuck].concat();
+        let stuck = counts.stuck.into_iter().map(|text| (Aspect::Ending, text));
+        let differences: Vec<_> = counts.differences.into_iter().chain(stuck).collect();
         let faults = [tally.faults, entries.errors].concat();
-        let same = differences.is_empty() && faults.is_empty() && counts.remains.is_empty();
+        let mut unlike: BTreeSet<Aspect> =
+            differences.iter().chain(&counts.remains).map(|(aspect, _)| *aspect).collect();
+        unlike.extend((!faults.is_empty()).then_some(Aspect::Faults));
+        let same = unlike.is_empty();
+        let texts = |of: Vec<(Aspect, String)>| of.into_iter().map(|(_, text)| text).collect();
         Report {
             same,
             seed: counts.seed,
@@ -103,16 +116,18 @@ impl Report {
             ended: calm.ending.to_string(),
             printed_bytes: (calm.stdout.len() + calm.stderr.len()) as u64,
             printed: calm.stdout,
+            printed_when_moved: counts.printed_when_moved,
+            unlike,
             files: counts.files,
             moves: tally.moves.values().sum(),
             moves_to: tally.moves,
             refusals: tally.refusals,
             home_comings: entries.home_comings,
             freezes: Freezes::of(tally.freezes),
-            differences,
+            differences: texts(differences),
             faults,
             log: if same { Vec::new() } else { entries.last },
-            remains: counts.remains,
+            remains: texts(counts.remains),
             daemon_bytes: counts.daemon_bytes,
         }
     }

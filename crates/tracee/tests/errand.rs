@@ -114,3 +114,18 @@ fn a_signal_that_comes_while_it_rests_is_delivered_afterwards() {
     let end = next_change(&sleeper, WaitPidFlag::empty());
     assert!(matches!(end, WaitStatus::Signaled(_, nix::sys::signal::SIGUSR1, _)), "{end:?}");
 }
+
+#[test]
+fn what_was_killed_while_frozen_is_known_to_be_gone() {
+    let sleeper = sleeper();
+    let pid = sleeper.id().cast_signed();
+    let stopped = Stopped::freeze(pid, PATIENCE).unwrap();
+    let snapshot = Snapshot::take(pid).unwrap();
+    snapshot.restore().unwrap();
+    send(&sleeper, libc::SIGKILL);
+    let restored = snapshot.restore();
+    assert!(matches!(restored, Err(tracee::Error::Gone(gone)) if gone == pid), "{restored:?}");
+    drop(stopped);
+    let end = next_change(&sleeper, WaitPidFlag::empty());
+    assert!(matches!(end, WaitStatus::Signaled(_, nix::sys::signal::SIGKILL, _)), "{end:?}");
+}

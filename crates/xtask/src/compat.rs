@@ -27,12 +27,12 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     }
     must(&mut cargo(&["build", "--workspace", "--release"]))?;
     let mut compat = cargo(&["run", "--release", "--package", "suite", "--bin", "compat", "--"]);
-    compat.args(words).env("OM_BIN_DIR", root::programs()).stderr(Stdio::inherit());
+    let page = root::workspace().join("docs/compatibility.md");
+    compat.arg(&page).args(words).env("OM_BIN_DIR", root::programs()).stderr(Stdio::inherit());
     let counted = compat.output().context("failed to start the program of the suite")?;
     let tables = String::from_utf8_lossy(&counted.stdout);
     println!("{tables}");
     if !tables.is_empty() {
-        let page = root::workspace().join("docs/compatibility.md");
         let text = fs::read_to_string(&page).context("failed to read docs/compatibility.md")?;
         let (written, _) =
             text.split_once(MARK).context("docs/compatibility.md has no line for the tables")?;

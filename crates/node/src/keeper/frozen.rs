@@ -56,8 +56,13 @@ impl Drop for Frozen<'_> {
             let _ = injector.leave(stopped.pid(), self.instruction);
         }
         for snapshot in &self.snapshots {
-            if let Err(error) = snapshot.restore() {
-                tracing::error!(tid = snapshot.tid(), %error, "a thread could not be given back its state");
+            match snapshot.restore() {
+                Ok(()) => {}
+                // Killed meanwhile: it needs no state any more.
+                Err(tracee::Error::Gone(tid)) => tracing::debug!(tid, "a thread ended while it was frozen"),
+                Err(error) => {
+                    tracing::error!(tid = snapshot.tid(), %error, "a thread could not be given back its state");
+                }
             }
         }
     }

@@ -14,14 +14,14 @@ const fn some(name: &'static str, tests: &'static [&'static str]) -> Entry {
         tests,
         without: "",
         left_out: &[],
-        differs: None,
+        differs: &[],
         in_ci: false,
     }
 }
 
 pub(super) const ENTRIES: &[Entry] = &[
     Entry {
-        differs: Some(MALFORMED_FILE),
+        differs: MALFORMED_FILE,
         ..some(
             "cpu-1",
             &[
@@ -112,7 +112,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         ],
     ),
     Entry {
-        differs: Some(DAEMON_GREW),
+        differs: DAEMON_GREW,
         ..some(
             "memory-2",
             &[
@@ -274,7 +274,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         ],
     ),
     Entry {
-        differs: Some(DAEMON_GREW),
+        differs: DAEMON_GREW,
         ..some(
             "processes-1",
             &[

@@ -17,6 +17,9 @@ pub(crate) struct Record {
     pub(crate) ends: (u64, u64, u64),
     /// Whether the tortured run was the same as that in peace.
     pub(crate) same: bool,
+    /// Whether it was, but for what is known to differ.
+    #[serde(default)]
+    pub(crate) as_known: bool,
     /// Moves.
     pub(crate) moves: u64,
     /// Refusals by code.
@@ -26,11 +29,12 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn of(report: &Report) -> Record {
+    pub(crate) fn of(entry: &Entry, report: &Report) -> Record {
         let Ends { ok, skipped, failed } = Ends::of(&report.printed);
         Record {
             ends: (ok, skipped, failed),
             same: report.same,
+            as_known: entry.unknown_differences(report).is_empty(),
             moves: report.moves,
             refusals: report.refusals.clone(),
             home_comings: report.home_comings.clone(),

@@ -1,0 +1,134 @@
+//! What is known to differ when an entry is moved about. Whatever else differs is a fault.
+
+use super::Entry;
+use std::collections::BTreeSet;
+use torture::{Aspect, Report};
+
+/// Something that may differ, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// What may.
+    pub what: What,
+    /// Why it does.
+    pub why: &'static str,
+}
+
+/// What may differ.
+#[derive(Clone, Copy, Debug)]
+pub enum What {
+    /// How these tests end, by the names that the entry prints.
+    Tests(&'static [&'static str]),
+    /// A move may break, or somebody may complain, with these words.
+    Fault(&'static str),
+    /// A daemon may be larger afterwards, by at most so many bytes.
+    DaemonMemory(u64),
+}
+
+impl Entry {
+    /// In words, everything that was not as in peace and is not known; nothing if all is as it should be.
+    pub fn unknown_differences(&self, report: &Report) -> Vec<String> {
+        let is_known = |what: &What, aspect: Aspect| match (what, aspect) {
+            (What::Tests(names), Aspect::Output) => {
+                without(&report.printed, names) == without(&report.printed_when_moved, names)
+            }
+            (What::DaemonMemory(most), Aspect::DaemonMemory) => {
+                report.daemon_bytes.iter().all(|(before, after)| after.saturating_sub(*before) <= *most)
+            }
+            (What::Fault(words), Aspect::Faults) => report.faults.iter().all(|fault| fault.contains(words)),
+            _ => false,
+        };
+        let unknown: BTreeSet<Aspect> = (report.unlike.iter().copied())
+            .filter(|aspect| !self.differs.iter().any(|known| is_known(&known.what, *aspect)))
+            .collect();
+        unknown.iter().map(Aspect::to_string).collect()
+    }
+
+    /// Why it may differ, for the page; nothing if it must not.
+    pub fn why_it_differs(&self) -> String {
+        self.differs.iter().map(|known| known.why).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// The lines of an output that are not about one of these tests. A line is the test's end, a word, and its name.
+fn without<'a>(printed: &'a [u8], names: &[&str]) -> Vec<&'a [u8]> {
+    let is_named = |line: &[u8]| {
+        let name = line.splitn(2, |byte| *byte == b' ').nth(1);
+        name.is_some_and(|name| names.iter().any(|known| known.as_bytes() == name))
+    };
+    printed.split(|byte| *byte == b'\n').filter(|line| !is_named(line)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entries;
+    use super::*;
+
+    const TESTS: Known = Known { what: What::Tests(&["a: one", "b"]), why: "chance" };
+    const MEMORY: Known = Known { what: What::DaemonMemory(30), why: "heap" };
+
+    fn check(differs: &'static [Known], report: &Report, unknown: &[&str]) {
+        let entry = Entry { differs, ..*entries().next().unwrap() };
+        assert_eq!(entry.unknown_differences(report), unknown, "{differs:?} {report:?}");
+    }
+
+    fn printed(peace: &str, moved: &str) -> Report {
+        let unlike = (peace != moved).then_some(Aspect::Output).into_iter().collect();
+        let (printed, printed_when_moved) = (peace.as_bytes().to_vec(), moved.as_bytes().to_vec());
+        Report { same: peace == moved, printed, printed_when_moved, unlike, ..Report::default() }
+    }
+
+    #[test]
+    fn only_the_tests_that_are_named_may_end_otherwise() {
+        let peace = "ok a: one\nok a: two\nskip b\n";
+        for (moved, unknown) in [
+            (peace, &[][..]),
+            ("FAIL a: one\nok a: two\nskip b\n", &[]),
+            ("FAIL a: one\nok a: two\nok b\n", &[]),
+            ("ok a: two\n", &[]),
+            ("ok a: one\nFAIL a: two\nskip b\n", &["its output"]),
+            ("FAIL a: one\nFAIL a: two\nskip b\n", &["its output"]),
+            ("ok a: one\nok a: two\nskip b\nok b: more\n", &["its output"]),
+            ("ok a: one\nskip b\n", &["its output"]),
+            ("", &["its output"]),
+        ] {
+            check(&[TESTS], &printed(peace, moved), unknown);
+        }
+        check(&[], &printed(peace, "FAIL a: one\n"), &["its output"]);
+        check(&[MEMORY], &printed(peace, "FAIL a: one\n"), &["its output"]);
+    }
+
+    #[test]
+    fn a_daemon_may_grow_so_far_and_only_where_that_is_known() {
+        let grown = |after| Report {
+            unlike: BTreeSet::from([Aspect::DaemonMemory]),
+            daemon_bytes: vec![(10, 9), (10, after)],
+            ..Report::default()
+        };
+        check(&[MEMORY], &grown(40), &[]);
+        check(&[MEMORY], &grown(41), &["the memory of a daemon"]);
+        check(&[TESTS], &grown(40), &["the memory of a daemon"]);
+        check(&[TESTS, MEMORY], &grown(40), &[]);
+    }
+
+    #[test]
+    fn a_fault_has_the_words_that_are_known() {
+        let broken = |faults: &[&str]| Report {
+            unlike: BTreeSet::from([Aspect::Faults]),
+            faults: faults.iter().map(|fault| (*fault).to_owned()).collect(),
+            ..Report::default()
+        };
+        const FAULT: Known = Known { what: What::Fault("no name"), why: "a race" };
+        check(&[FAULT], &broken(&["a move: no name of it"]), &[]);
+        check(&[FAULT], &broken(&["a move: no name of it", "a move: no room"]), &["what broke"]);
+        check(&[TESTS, MEMORY], &broken(&["a move: no name of it"]), &["what broke"]);
+    }
+
+    /// The canary: what is known of one side of a run excuses no other.
+    #[test]
+    fn nothing_else_is_excused() {
+        for aspect in [Aspect::Ending, Aspect::Complaints, Aspect::Files, Aspect::Faults, Aspect::Remains] {
+            let report = Report { unlike: BTreeSet::from([aspect]), ..printed("ok b\n", "FAIL b\n") };
+            check(&[TESTS, MEMORY], &report, &[&aspect.to_string()]);
+        }
+    }
+}
