@@ -59,6 +59,7 @@ pub fn exit_now(code: i32) -> ! {
 /// # Safety
 /// The calling thread must not use libc's per-CPU features afterwards.
 pub unsafe fn unregister_rseq() {
+    // SAFETY: glibc defines both with these types (`sys/rseq.h`).
     unsafe extern "C" {
         static __rseq_offset: isize;
         static __rseq_size: u32;

@@ -154,6 +154,7 @@ fn execute(nr: u32, args: [u64; 6]) -> i64 {
 struct Own;
 
 /// `process_vm_readv` or `process_vm_writev`.
+// SAFETY: whoever calls one gives arrays that hold as many elements as it says.
 type Transfer = unsafe extern "C" fn(
     libc::pid_t,
     *const libc::iovec,

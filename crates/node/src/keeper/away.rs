@@ -159,8 +159,11 @@ impl Notices {
                 return Err(Error::Ended);
             }
             let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-            // What is waited for may wait for the end of somebody who was killed, and no other thread looks for that.
-            self.calls.look_for_the_killed();
+            if waited == Ok(0) {
+                // What is waited for may wait for the end of somebody who was killed; the slots' own thread looks once a
+                // second only.
+                self.calls.look_for_the_killed();
+            }
         }
     }
 }

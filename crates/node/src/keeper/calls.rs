@@ -143,13 +143,15 @@ impl Calls {
     pub(crate) fn release(&self, pid: i32) -> bool {
         let _alone = lock(&self.releasing);
         let mut lived_here = false;
-        for slot in self.used() {
-            let Ok(mut state) = self.slot(slot).map(lock) else { break };
+        for index in self.used() {
+            let Ok(mut slot) = self.slot(index).map(lock) else { break };
             // Of the last thread of a process, the kernel does not tell that it is off its stack.
-            if state.tenant.map(|tenant| tenant.pid).or(state.former) == Some(pid) {
-                lived_here |= state.tenant.is_some();
-                *state = SlotState::of(None);
-                self.shared.occupy(slot, false);
+            if slot.tenant.map(|tenant| tenant.pid).or(slot.former) == Some(pid) {
+                lived_here |= slot.tenant.is_some();
+                *slot = SlotState::of(None);
+                self.shared.occupy(index, false);
+                // Whoever lives here next has not asked for what the last one did.
+                self.stays(index);
             }
         }
         lock(&self.traffic).remove(&pid);
@@ -213,9 +215,9 @@ impl Calls {
         self.shared.ring();
     }
 
-    /// What is still to be unmapped of the deputy, which will not be done unless it is given back.
-    pub(super) fn put_off_housekeeping(&self) -> VecDeque<(u64, u64)> {
-        std::mem::take(&mut *lock(&self.housekeeping))
+    /// What is still to be unmapped of a process's deputy, which will not be done unless it is given back.
+    pub(super) fn put_off_housekeeping(&self, pid: i32) -> VecDeque<(u64, u64)> {
+        if pid == self.first { std::mem::take(&mut *lock(&self.housekeeping)) } else { VecDeque::new() }
     }
 
     /// It is to be done after all.

@@ -19,7 +19,7 @@ use kernel::ptrace;
 use migration::{Owner, Taker, TakerInput, Word};
 use model::one_line;
 use model::{Destination, Reason, ReasonCode, Reasons};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 use tracee::inject::{self, Injector};
@@ -50,8 +50,7 @@ impl Keeper {
         let paths = &self.setup.config.paths;
         let mut taker = Taker::new(Word::Taker);
         // Whatever the deputy still has goes at once when it is filled.
-        let put_off =
-            if pid == away.calls.first { away.calls.put_off_housekeeping() } else { VecDeque::new() };
+        let put_off = away.calls.put_off_housekeeping(pid);
         let mut stopped = None;
         let filled =
             fault::at(paths, Point::KeeperQuiesced).and_then(|()| still(pid, away)).and_then(|still| {

@@ -45,12 +45,9 @@ impl Calls {
         let watched = lock(&self.partings).clone();
         let mut found = false;
         for (index, how) in watched {
-            match self.tenant(index) {
-                Some(tenant) if !over(&tenant, index) => continue,
-                Some(tenant) => found |= self.let_go(tenant.pid, how),
-                None => {}
+            if let Some(tenant) = self.tenant(index).filter(|tenant| over(tenant, index)) {
+                found |= self.let_go(tenant.pid, how);
             }
-            self.stays(index);
         }
         found | self.look_for_the_killed()
     }

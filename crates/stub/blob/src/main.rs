@@ -155,6 +155,7 @@ const SIGKILL: u64 = 9;
 const UC_RIP: usize = 5 + 16;
 const UC_SIGMASK: usize = 37;
 
+// SAFETY: both are defined in assembly in this file, with these signatures.
 unsafe extern "C" {
     fn window(call: *const u64, mask: *const u64) -> i64;
     fn give_birth(flags: u64, stack: u64, clear_tid: *const AtomicU32, slot: *const Slot) -> i64;
@@ -185,6 +186,7 @@ fn window_marks() -> (u64, u64, u64) {
 ///
 /// # Safety
 /// `calls` points to `count` calls that nobody else uses meanwhile.
+// SAFETY: nothing else here has this name.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn batch(calls: *mut BatchCall, count: u64) {
     for index in 0..count as usize {
@@ -219,6 +221,7 @@ fn address(word: &AtomicU32) -> u64 {
 ///
 /// # Safety
 /// Called by the kernel on the stack of a slot, with valid `info` and `context`.
+// SAFETY: nothing else here has this name.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn handler(signal: i32, info: *const u64, context: *mut u64) {
     let sp: u64;
@@ -327,6 +330,7 @@ fn answer(slot: &Slot, seq: u32, ret: i64) {
 ///
 /// # Safety
 /// Entered with all signals blocked, on the stack of `slot`, which is prepared and not used by another thread.
+// SAFETY: nothing else here has this name.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn deputy(slot: &Slot) -> ! {
     arm_robust_list(slot);

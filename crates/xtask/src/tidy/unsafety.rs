@@ -62,11 +62,13 @@ fn check_world(file: &File, findings: &mut Vec<Finding>) {
     }
 }
 
-/// A block or an implementation; the words in comments, strings and attributes do not count.
+/// A block, an implementation, or something that C calls or defines; the words in comments, strings and attributes do not count.
 fn uses_unsafe(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
     let quoted = |at: usize| code[..at].matches('"').count() % 2 == 1;
-    ["unsafe {", "unsafe impl"].iter().any(|form| code.find(form).is_some_and(|at| !quoted(at)))
+    ["unsafe {", "unsafe impl", "unsafe extern"]
+        .iter()
+        .any(|form| code.find(form).is_some_and(|at| !quoted(at)))
 }
 
 #[cfg(test)]
@@ -85,6 +87,7 @@ mod tests {
         check_text(reasoned, true, 0);
         check_text(reasoned, false, 1);
         check_text("let x = unsafe { read() };", true, 1);
+        check_text("unsafe extern \"C\" {", true, 1);
         check_text("// unsafe { } is told about here\nlet s = \"unsafe { }\";", false, 0);
     }
 }
