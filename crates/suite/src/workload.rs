@@ -36,6 +36,8 @@ pub struct Workload {
     pub masks: &'static [&'static str],
     /// Mean rest of a mover between two moves, milliseconds.
     pub every_ms: u64,
+    /// How many moves may be under way at once.
+    pub movers: u16,
 }
 
 const fn workload(
@@ -45,7 +47,7 @@ const fn workload(
     line: &'static str,
     size: u32,
 ) -> Workload {
-    Workload { name, needs, brought, line, size, on_terminal: false, masks: &[], every_ms: 10 }
+    Workload { name, needs, brought, line, size, on_terminal: false, masks: &[], every_ms: 10, movers: 2 }
 }
 
 /// All of them.
@@ -149,6 +151,38 @@ pub const WORKLOADS: &[Workload] = &[
     ),
 ];
 
+/// Twenty of them at once, many of them moving at any moment.
+pub const MIX: Workload = Workload {
+    movers: 8,
+    ..workload(
+        "mix",
+        &["bash", "cc", "gawk", "go", "gzip", "musl-gcc", "perl", "python3", "xz"],
+        &[
+            Bring::Guest("mix.sh"),
+            Bring::Guest("counter.py"),
+            Bring::Guest("files"),
+            Bring::Guest("pipes"),
+            Bring::Guest("registers"),
+            Bring::Guest("threads64"),
+            Bring::Guest("family"),
+            Bring::Guest("memory"),
+            Bring::Guest("timers"),
+            Bring::Guest("faults"),
+            Bring::Guest("compute"),
+            Bring::Guest("compute-static"),
+            Bring::Guest("compute-go"),
+            Bring::Guest("compute.py"),
+            Bring::Guest("compute.awk"),
+            Bring::Guest("compute.pl"),
+            Bring::Guest("compute.sh"),
+            Bring::Guest("forktree"),
+            Bring::Guest("workday.py"),
+        ],
+        "exec bash mix.sh {size}",
+        20,
+    )
+};
+
 impl Workload {
     /// The torture of this workload from this seed.
     pub fn plan(&self, seed: u64) -> Result<Plan> {
@@ -161,6 +195,7 @@ impl Workload {
             brought,
             masks,
             every: Duration::from_millis(self.every_ms),
+            movers: self.movers,
             time_limit: Duration::from_secs(180),
             ..Plan::new(["sh", "-c", &line], seed)
         })

@@ -1,15 +1,11 @@
 //! Ordinary programs, moved about at random with everything they start, and compared with their runs in peace.
 //!
-//! The engine of it is that of `om lab torture`. All trials share one lab, one after the other: torture wants it for
-//! itself. At the end every node must be as it was at the beginning.
+//! The engine of it is that of `om lab torture`. At the end every node must be as it was at the beginning.
 #![forbid(unsafe_code)]
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use suite::{WORKLOADS, Workload, Workshop, is_long, main as run, trial};
-use torture::Ground;
+use suite::{Ordeals, WORKLOADS, Workload, is_long, main as run, trial};
 
 /// Moves that all trials of a long run make together, at least.
 const MOVES_LONG_MIN: u64 = 2000;
@@ -17,12 +13,8 @@ const MOVES_LONG_MIN: u64 = 2000;
 const SEED: u64 = 20;
 /// How often a long run tortures each workload.
 const TIMES_LONG: u64 = 6;
-/// The nodes of the lab.
-const NODES: u16 = 3;
 
-static GROUND: Mutex<Option<Ground>> = Mutex::new(None);
-static MOVES: AtomicU64 = AtomicU64::new(0);
-static DONE: AtomicUsize = AtomicUsize::new(0);
+static ORDEALS: Ordeals = Ordeals::new('t');
 
 fn main() -> ExitCode {
     let times = if is_long() { TIMES_LONG } else { 1 };
@@ -35,42 +27,18 @@ fn main() -> ExitCode {
         })
         .collect();
     let count = trials.len();
-    let conclusion = run(trials);
-    match end(count) {
-        Ok(()) => conclusion,
-        Err(error) => {
-            eprintln!("torture: {error:#}");
-            ExitCode::FAILURE
-        }
+    let conclusion = ORDEALS.end(run(trials));
+    let moves = ORDEALS.moves();
+    if is_long() && ORDEALS.count() == count && moves < MOVES_LONG_MIN {
+        eprintln!("torture: only {moves} moves in all, {MOVES_LONG_MIN} are wanted");
+        return ExitCode::FAILURE;
     }
+    conclusion
 }
 
 fn torture(workload: &Workload, seed: u64) -> Result<()> {
-    let plan = workload.plan(seed)?;
-    let mut ground = GROUND.lock().unwrap_or_else(PoisonError::into_inner);
-    if ground.is_none() {
-        let programs = Workshop::open()?.programs.clone();
-        *ground = Some(Ground::up(&format!("t{}", std::process::id()), NODES, Some(programs))?);
-    }
-    let ground = ground.as_mut().context("no lab")?;
-    let report = ground.torture(&plan, &|_| {})?;
-    MOVES.fetch_add(report.moves, Ordering::Relaxed);
-    DONE.fetch_add(1, Ordering::Relaxed);
+    let report = ORDEALS.torture(&workload.plan(seed)?)?;
     println!("== {} with seed {seed}\n{report}", workload.name);
     ensure!(report.same, "it was not as in peace, see above; 'om lab torture --seed {seed}' does the same");
-    Ok(())
-}
-
-/// Ends the lab, if there is one, and looks at what all trials together have left in it.
-fn end(count: usize) -> Result<()> {
-    let Some(ground) = GROUND.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
-    let remains = ground.remains();
-    ground.down()?;
-    let moves = MOVES.load(Ordering::Relaxed);
-    println!("torture: {moves} moves in all");
-    ensure!(remains.is_empty(), "after {moves} moves there is left:\n{}", remains.join("\n"));
-    if is_long() && DONE.load(Ordering::Relaxed) == count {
-        ensure!(moves >= MOVES_LONG_MIN, "only {moves} moves in all, {MOVES_LONG_MIN} are wanted");
-    }
     Ok(())
 }

@@ -58,6 +58,7 @@ const SUITE: &[(&str, u8)] = &[
     ("wall", PAIRS),
     ("hostile", PAIRS),
     ("torture", PAIRS),
+    ("mix", PAIRS),
     ("compat", PAIRS),
     // It needs the machine for itself: what is tested is how its CPUs are shared.
     ("balance", ALONE),
