@@ -9,6 +9,7 @@ mod idle;
 mod kinds;
 mod memory;
 mod moves;
+mod why;
 
 use anyhow::{Context as _, Result};
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ const PARTS: &[(&str, Part)] = &[
     ("calls", Part::Shared(calls::measure)),
     ("kinds", Part::Shared(kinds::measure)),
     ("memory", Part::Shared(memory::measure)),
+    ("why", Part::Shared(why::measure)),
     ("balance", Part::Alone(balance::measure)),
     ("idle", Part::Alone(idle::measure)),
 ];
