@@ -206,7 +206,9 @@ fn check_room(row: &Row, arg: Arg, address: u64, memory: &impl Memory) -> Result
     if !row.has(Effect::Descriptors) || address == 0 || address >= ADDRESSES_END {
         return Ok(());
     }
-    read_all(memory, address, bytes as usize).map(drop).ok_or(MEMORY_ENDS)
+    let before = read_all(memory, address, bytes as usize).ok_or(MEMORY_ENDS)?;
+    // The call is about to write there anyway.
+    memory.write(address, &before).map_err(|_| Stop("it may not write where its descriptors are to be told"))
 }
 
 /// Bytes that the call reads, all or none.

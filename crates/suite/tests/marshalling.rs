@@ -112,14 +112,9 @@ const OWN: &[(&str, &str)] = &[
     ("setsid", NUMBERS),
 ];
 
-const STAY_OPEN: &str = "descriptors that cannot be told stay open";
 /// Known differences: what these rows write is never given read-only memory.
-const NEVER_READ_ONLY: &[(&str, &str)] = &[
-    ("pipe", STAY_OPEN),
-    ("pipe2", STAY_OPEN),
-    ("socketpair", STAY_OPEN),
-    ("name_to_handle_at", "EFAULT for the mount's number comes before all other errors"),
-];
+const NEVER_READ_ONLY: &[(&str, &str)] =
+    &[("name_to_handle_at", "EFAULT for the mount's number comes before all other errors")];
 
 /// Rows that are never given `/dev/zero`: how much of it the kernel takes at a time depends on the pages that it gets at
 /// once, and the offset that it writes back, and how much a pipe takes, depend on that.

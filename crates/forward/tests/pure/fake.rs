@@ -8,12 +8,18 @@ use std::cell::RefCell;
 pub(crate) struct Ranges {
     ranges: RefCell<Vec<(u64, Vec<u8>)>>,
     written: RefCell<Vec<(u64, u64)>>,
+    read_only: bool,
 }
 
 impl Ranges {
     /// Memory of these ranges.
     pub(crate) fn new(ranges: &[(u64, Vec<u8>)]) -> Ranges {
         Ranges { ranges: RefCell::new(ranges.to_vec()), ..Ranges::default() }
+    }
+
+    /// The same, and nobody may write there.
+    pub(crate) fn read_only(ranges: &[(u64, Vec<u8>)]) -> Ranges {
+        Ranges { read_only: true, ..Ranges::new(ranges) }
     }
 
     /// What a range holds now.
@@ -59,6 +65,9 @@ impl Memory for Ranges {
     }
 
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Fault> {
+        if self.read_only {
+            return Err(Fault { done: 0 });
+        }
         self.written.borrow_mut().push((address, bytes.len() as u64));
         for (done, value) in bytes.iter().enumerate() {
             let to = address.checked_add(done as u64).ok_or(Fault { done })?;

@@ -314,3 +314,16 @@ fn what_cannot_be_carried_goes_home() {
     travel("timer_create", [1, 0, BASE, 0, 0, 0], &memory);
     travel("prctl", [39, 0, 0, 0, 0, 0], &memory);
 }
+
+#[test]
+fn descriptors_that_could_not_be_told_are_not_made() {
+    let ranges = [(BASE, vec![7; 16])];
+    let (open, sealed) = (Ranges::new(&ranges), Ranges::read_only(&ranges));
+    for (name, args) in
+        [("pipe", [BASE; 6]), ("pipe2", [BASE, 0, 0, 0, 0, 0]), ("socketpair", [1, 1, 0, BASE, 0, 0])]
+    {
+        assert!(matches!(gather(row(name), args, &open), Gathered::Call { .. }), "{name}");
+        assert!(matches!(gather(row(name), args, &sealed), Gathered::GoHome(_)), "{name}");
+    }
+    assert_eq!(open.get(BASE, 16), vec![7; 16]);
+}
