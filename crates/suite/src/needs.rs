@@ -8,12 +8,16 @@ use std::sync::OnceLock;
 /// Why a guest with these needs cannot run; none if it can.
 ///
 /// A need is the name of a program, `python3:` and the name of a module, `source:` and the name of a package of Debian's, or
-/// something of the kernel's: `ia32` (32-bit programs), `io_uring`.
+/// something of the kernel's: `ia32` (32-bit programs), `io_uring`, `cores` (core files where their programs are).
 pub fn missing(needs: &[&str]) -> Option<String> {
     needs.iter().find_map(|need| match (*need, need.split_once(':')) {
         ("ia32", _) => (!runs("thirtytwo")).then(|| "this kernel runs no 32-bit programs".to_owned()),
         ("io_uring", _) => {
             (!runs("iouring")).then(|| "this kernel has no io_uring, or forbids it".to_owned())
+        }
+        ("cores", _) => {
+            let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+            (pattern.trim() != "core").then(|| format!("core files go elsewhere here: {}", pattern.trim()))
         }
         (_, Some(("source", package))) => {
             let is_here = Workshop::open().is_ok_and(|workshop| workshop.sources.join(package).is_dir());

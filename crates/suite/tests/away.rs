@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         trial("term-ends-it", &["cc"], || killed_by("TERM", 15)),
         trial("kill-ends-it", &["cc"], || killed_by("KILL", 9)),
         trial("segv-ends-it", &["cc"], || killed_by("SEGV", 11)),
+        trial("its-core-is-dumped-at-home", &["cc", "cores"], core_is_dumped_at_home),
         trial("kill-leaves-no-guest", &["cc"], kill_leaves_no_guest),
         trial("parent-waits-for-it", &["cc", "bash"], parent_waits_for_it),
         trial("job-control", &["cc", "bash"], job_control),
@@ -75,6 +76,22 @@ fn killed_by(signal: &str, number: i32) -> Result<()> {
     place.must(&format!("kill -{signal} {}", run.pid))?;
     let (status, _) = run.end(SOON)?;
     ensure!(status == 128 + number, "it ended with {status}");
+    Ok(())
+}
+
+/// The file lies where its home puts it, and holds what the program has computed away.
+fn core_is_dumped_at_home() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let scratch = place.scratch()?;
+    let line = format!("cd {scratch} && exec {}/dumps", place.guests()?);
+    let mut run = Run::command(place, &["sh".to_owned(), "-c".to_owned(), line], Input::Pipes, scratch)?;
+    run.expect("ready", 0)?;
+    run.go(Stop::N2)?;
+    run.send(b"finish\n")?;
+    let (status, _) = run.end(SOON)?;
+    ensure!(status == 128 + 6, "it ended with {status}");
+    let found = place.must(&format!("grep -a -c 'the sum is 499999500000' {}/core*", run.scratch))?;
+    ensure!(found.trim() != "0", "its core has not what it computed");
     Ok(())
 }
 

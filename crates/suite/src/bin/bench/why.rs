@@ -15,7 +15,7 @@ pub(super) fn measure(cluster: &Cluster) -> Result<()> {
     let started = |mappings: u32, descriptors: u32| -> Result<Run<'_>> {
         let program = format!("{}/laden", home.guests()?);
         let words = [program, mappings.to_string(), descriptors.to_string()];
-        let mut run = Run::command(home, &words, Input::Pipes, String::new())?;
+        let run = Run::command(home, &words, Input::Pipes, String::new())?;
         run.expect("ready", 0)?;
         Ok(run)
     };
