@@ -22,6 +22,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("tmux", "tmux"),
     ("ip", "iproute2"),
     ("setpriv", "util-linux"),
+    ("script", "bsdutils"),
     ("make", "make"),
     ("pgrep", "procps"),
     ("javac", "default-jdk-headless"),

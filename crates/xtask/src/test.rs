@@ -44,6 +44,7 @@ const SUITE: &[(&str, u8)] = &[
     ("worlds", PAIRS),
     ("marshalling", PAIRS),
     ("away", PAIRS),
+    ("sessions", PAIRS),
     ("home_again", PAIRS),
     ("refusals", PAIRS),
     ("stress", PAIRS),
