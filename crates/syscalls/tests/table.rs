@@ -142,3 +142,20 @@ fn the_page_is_up_to_date() {
     let committed = std::fs::read_to_string(path).unwrap_or_default();
     assert!(committed == page, "docs/syscalls.md is out of date: run UPDATE_PAGES=1 cargo test -p syscalls");
 }
+
+/// What runs on a host runs in its kernel: docs/security.md says of each why a hostile guest can do no harm with it.
+#[test]
+fn every_call_that_runs_on_the_host_is_argued_for() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/security.md");
+    let page = std::fs::read_to_string(path).expect("docs/security.md is there");
+    let (_, behind) = page.split_once("## What a guest may call on its host").expect("it has the section");
+    let (section, _) = behind.split_once("\n## ").expect("the section ends");
+    let here = |route: Route| matches!(route, Route::Local | Route::Special(_));
+    let runs_here = |row: &&Row| here(row.route) || row.cases.iter().any(|case| here(case.route));
+    let missing: Vec<_> = syscalls::rows()
+        .filter(runs_here)
+        .map(|row| row.name)
+        .filter(|name| !section.contains(&format!("`{name}`")))
+        .collect();
+    assert!(missing.is_empty(), "docs/security.md says nothing of {}", missing.join(", "));
+}
