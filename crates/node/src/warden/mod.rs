@@ -15,6 +15,7 @@ mod calls;
 mod connections;
 mod guest;
 mod leave;
+mod lookout;
 mod memory;
 mod reception;
 mod signals;
@@ -31,6 +32,7 @@ use connections::Wanted;
 use control::{Answer, Event, WardenStatus, What};
 use guest::{Guest, Member, Waits};
 use leave::{Leaving, Onward};
+use lookout::{Lookout, Seen};
 use model::one_line;
 use model::{NodeId, Session};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -87,7 +89,6 @@ struct Warden {
     leaving: Option<Leaving>,
     /// The channel to the next host, once its files are there.
     onward: Option<Onward>,
-    reported: Instant,
     spinning: Worth,
     /// Who wants to hear that a guest is gone, which one, and since when.
     sent_away: Option<(UnixStream, i32, Instant)>,
@@ -135,8 +136,6 @@ pub fn run(
         incoming: None,
         leaving: None,
         onward: None,
-        // The first report is due at once.
-        reported: Instant::now().checked_sub(STATUS_EVERY).unwrap_or_else(Instant::now),
         spinning: Worth::default(),
         sent_away: None,
     };
@@ -178,37 +177,37 @@ impl Warden {
     }
 
     fn serve(&mut self, news: &SignalFd) -> Stop {
+        let [line, _] = self.link.wakes();
+        let lookout = match Lookout::new(line, news.as_fd(), self.reception.wake(), STATUS_EVERY) {
+            Ok(lookout) => lookout,
+            Err(error) => return journey::Error::io("keeping a lookout")(error).into(),
+        };
         loop {
-            if let Err(stop) = self.turn(news) {
+            if let Err(stop) = self.turn(news, &lookout) {
                 return stop;
             }
         }
     }
 
     /// Waits for something and deals with it.
-    fn turn(&mut self, news: &SignalFd) -> Step {
+    fn turn(&mut self, news: &SignalFd, lookout: &Lookout) -> Step {
         self.spin_for_replies()?;
-        let [line, connection] = self.link.wakes();
+        let [_, connection] = self.link.wakes();
         let mut fds = [
             PollFd::new(self.guest.listener.as_fd(), PollFlags::POLLIN),
             PollFd::new(connection, PollFlags::POLLIN),
-            PollFd::new(line, PollFlags::POLLIN),
-            PollFd::new(news.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.reception.wake(), PollFlags::POLLIN),
+            PollFd::new(lookout.as_fd(), PollFlags::POLLIN),
         ];
-        let timeout = if self.link.may_hold_frames() {
-            PollTimeout::ZERO
-        } else {
-            PollTimeout::try_from(STATUS_EVERY).unwrap_or(PollTimeout::MAX)
-        };
+        let timeout = if self.link.may_hold_frames() { PollTimeout::ZERO } else { PollTimeout::NONE };
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(journey::Error::io("waiting")(errno.into()).into()),
         }
         let filter_gone = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
-        let [calls, frames, line, news_ready, daemon] =
-            fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
-        let due = self.reported.elapsed() >= STATUS_EVERY;
+        let [calls, frames, seldom] = fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+        let seen =
+            if seldom { lookout.look().map_err(journey::Error::io("looking out"))? } else { Seen::default() };
+        let Seen { line, news: news_ready, daemon, due } = seen;
         if calls {
             self.take_notification()?;
         }
@@ -369,7 +368,6 @@ impl Warden {
     }
 
     fn report(&mut self) -> Step {
-        self.reported = Instant::now();
         for member in self.guest.members.values() {
             self.link.put(Kind::Status, &[&session::encode(&self.usage(member))])?;
         }
