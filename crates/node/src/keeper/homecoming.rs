@@ -73,7 +73,7 @@ impl Keeper {
                 }
                 away.calls.release(pid);
                 if self.members.values().all(|member| member.is_home) {
-                    self.farewell();
+                    self.come_away();
                 }
                 Ok(Trip { freeze, total: begun.elapsed(), bytes })
             }
