@@ -35,30 +35,46 @@ pub fn own_clocks() -> Clocks {
     Clocks { monotonic_ns: now(ClockId::Monotonic), boottime_ns: now(ClockId::Boottime) }
 }
 
-/// By how much a process's clocks must still go on before none of them shows less than before its move.
-fn behind(shown: &Shown, shift: &Clocks) -> Duration {
-    let late = [
-        shown.monotonic_ns - (now(ClockId::Monotonic) + shift.monotonic_ns),
-        shown.coarse_ns - (now(ClockId::MonotonicCoarse) + shift.monotonic_ns),
-        shown.boottime_ns - (now(ClockId::Boottime) + shift.boottime_ns),
-    ];
-    Duration::from_nanos(late.into_iter().max().unwrap_or(0).max(0) as u64)
+/// The clocks of a stopped process, and what they showed where it came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    shown: Shown,
+    /// By how much they are ahead of those of the calling process.
+    shift: Clocks,
 }
 
-/// Waits until the clocks of a stopped process show no less than they did where it came from; `false` if they are so
-/// far behind that waiting makes no sense.
-pub fn catch_up(pid: i32, shown: &Shown) -> bool {
-    let (its, own) = (clock_offsets(&pid.to_string()), clock_offsets("self"));
-    let shift = Clocks {
-        monotonic_ns: its.monotonic_ns - own.monotonic_ns,
-        boottime_ns: its.boottime_ns - own.boottime_ns,
-    };
-    loop {
-        match behind(shown, &shift) {
-            Duration::ZERO => return true,
-            late if late > WAIT_MAX => return false,
-            // The coarse clock goes on with the next tick, however little is missing.
-            late => std::thread::sleep(late.max(Duration::from_micros(100))),
+impl Arrival {
+    /// Those of this process; `None` if they are so far behind that waiting makes no sense.
+    pub fn of(pid: i32, shown: &Shown) -> Option<Arrival> {
+        let (its, own) = (clock_offsets(&pid.to_string()), clock_offsets("self"));
+        let shift = Clocks {
+            monotonic_ns: its.monotonic_ns - own.monotonic_ns,
+            boottime_ns: its.boottime_ns - own.boottime_ns,
+        };
+        let arrival = Arrival { shown: *shown, shift };
+        (arrival.behind() <= WAIT_MAX).then_some(arrival)
+    }
+
+    /// By how much they must still go on before none of them shows less than it did.
+    fn behind(&self) -> Duration {
+        let Arrival { shown, shift } = self;
+        let late = [
+            shown.monotonic_ns - (now(ClockId::Monotonic) + shift.monotonic_ns),
+            shown.coarse_ns - (now(ClockId::MonotonicCoarse) + shift.monotonic_ns),
+            shown.boottime_ns - (now(ClockId::Boottime) + shift.boottime_ns),
+        ];
+        Duration::from_nanos(late.into_iter().max().unwrap_or(0).max(0) as u64)
+    }
+
+    /// Waits until none of them shows less than it did. This may take a tick of the machine, in which other things that
+    /// are to come before the process goes on can be done: so it is the last of them.
+    pub fn catch_up(&self) {
+        loop {
+            match self.behind() {
+                Duration::ZERO => return,
+                // The coarse clock goes on with the next tick, however little is missing.
+                late => std::thread::sleep(late.clamp(Duration::from_micros(20), WAIT_MAX)),
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod rebuild;
 pub mod registers;
 pub mod restart;
 pub mod stop;
+mod unwind;
 pub mod vdso;
 
 pub use constraints::constraints;

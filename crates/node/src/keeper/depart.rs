@@ -143,6 +143,9 @@ impl Keeper {
         };
         self.place =
             Place::Away(Box::new(away::Away { node, calls, notices, round: 0, _slots: slots, server }));
+        if let Some(member) = self.members.get_mut(&pid) {
+            member.is_off();
+        }
         Ok(Trip { freeze, total: begun.elapsed(), bytes })
     }
 

@@ -83,10 +83,12 @@ impl<'a> Frozen<'a> {
         files: &mut Files,
     ) -> Result<Process> {
         let stopped = Stopped::freeze(pid, STOP_PATIENCE)?;
-        stopped.leave_vdso(&tracee::vdso::code(before))?;
         let tids = stopped.tids().to_vec();
         self.stopped = Some(stopped);
         self.bind()?;
+        if let Some(stopped) = &self.stopped {
+            stopped.leave_vdso(&tracee::vdso::code(before))?;
+        }
         self.giver.step(GiverInput::Stopped)?;
         for &tid in &tids {
             self.snapshots.push(Snapshot::take(tid)?);

@@ -73,7 +73,7 @@ impl Keeper {
                 }
                 away.calls.release(pid);
                 if self.members.values().all(|member| member.is_home) {
-                    self.farewell();
+                    self.come_away();
                 }
                 Ok(Trip { freeze, total: begun.elapsed(), bytes })
             }
@@ -248,9 +248,10 @@ fn fill(
     for ((thread, &tid), raw) in image.threads.iter().zip(&tids).zip(&registers) {
         rebuild::thread_registers(tid, thread, raw)?;
     }
-    if !tracee::clocks::catch_up(pid, &image.shown) {
+    match tracee::clocks::Arrival::of(pid, &image.shown) {
+        Some(arrival) => arrival.catch_up(),
         // Its home's clocks are the true ones, and there is no way back.
-        tracing::error!(pid, "its clocks go back: its last host's were ahead of its home's");
+        None => tracing::error!(pid, "its clocks go back: its last host's were ahead of its home's"),
     }
     fault::at(paths, Point::KeeperFilled)?;
     taker.step(TakerInput::Complete)?;

@@ -122,6 +122,11 @@ impl Member {
         self.moves += 1;
     }
 
+    /// It is away: for the first time, or once more.
+    pub(super) fn is_off(&mut self) {
+        self.is_home = false;
+    }
+
     /// It is at home, and has forwarded so much while it was away.
     pub(super) fn is_back(&mut self, traffic: Traffic, parked: Vec<Parked>) {
         self.parked = parked;

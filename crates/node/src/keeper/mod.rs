@@ -90,6 +90,8 @@ struct Keeper {
     members: BTreeMap<i32, Member>,
     /// Something has moved since this keeper began.
     travelled: bool,
+    /// A host that none of them is at any more, and that has not been taken leave of.
+    left: Option<Box<Away>>,
 }
 
 /// Serves a process and its descendants until all are at home for good or ended.
@@ -106,6 +108,7 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
         place: Place::Home,
         members: BTreeMap::from([(process.pid, first)]),
         travelled: false,
+        left: None,
         setup,
     };
     let reception = Reception::open(listener, keeper.setup.config.node.id, keeper.statuses())?;
@@ -119,6 +122,7 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
         }
         keeper.hear(&reception);
         keeper.grant_wishes(&reception);
+        keeper.take_leave();
         keeper.watch_stops();
         reception.tell(keeper.statuses());
         if keeper.members.is_empty() {
@@ -505,12 +509,27 @@ impl Keeper {
         self.farewell();
     }
 
-    /// Ends the connection to the host: there is nothing to host any more.
-    fn farewell(&mut self) {
+    /// There is nothing to host any more. The connection stays until [`Keeper::take_leave`].
+    fn come_away(&mut self) {
+        self.take_leave();
         if let Place::Away(away) = std::mem::replace(&mut self.place, Place::Home) {
-            away.end();
+            self.left = Some(away);
         }
         self.travelled = true;
+    }
+
+    /// Ends the connection to a host that has nothing more to host. That waits for a moment for the host, and whoever
+    /// asked for the move need not.
+    fn take_leave(&mut self) {
+        if let Some(away) = self.left.take() {
+            away.end();
+        }
+    }
+
+    /// Both at once.
+    fn farewell(&mut self) {
+        self.come_away();
+        self.take_leave();
     }
 }
 

@@ -26,6 +26,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracee::body::{self, Body, FIRST_FILE, Plan};
+use tracee::clocks::Arrival;
 use tracee::inject::{self, Injector};
 use tracee::pages::Sink;
 use tracee::rebuild::{self, Target};
@@ -89,10 +90,10 @@ pub(super) fn arrive(
     };
     let unfinished = received?;
     let finished = finish(unfinished);
-    let (mut guest, tids) = tell(&mut keeper, finished)?;
+    let Ready { mut guest, tids, clocks } = tell(&mut keeper, finished)?;
     let line = attach(&mut guest, setup, home, session, listener, keeper);
     let begun = line.and_then(|(mut link, reception)| {
-        begin(setup, &mut guest, &tids, &mut link)?;
+        begin(setup, &mut guest, (&tids, &clocks), &mut link)?;
         Ok((link, reception))
     });
     match begun {
@@ -370,8 +371,16 @@ fn machine_clocks() -> session::ClockReading {
     }
 }
 
-/// Everything that the kernel keeps for the threads, then the wall. The guest stands ready and has not run.
-fn finish(mut unfinished: Unfinished) -> Result<(Guest, Vec<i32>)> {
+/// A guest that stands ready and has not run.
+struct Ready {
+    guest: Guest,
+    /// Its threads on this host, in the order of the image.
+    tids: Vec<i32>,
+    clocks: Arrival,
+}
+
+/// Everything that the kernel keeps for the threads, then the wall.
+fn finish(mut unfinished: Unfinished) -> Result<Ready> {
     let Unfinished { body, injector, tids, image, .. } = &unfinished;
     let pid = body.pid;
     rebuild::threads(injector, tids, image)?;
@@ -397,14 +406,14 @@ fn finish(mut unfinished: Unfinished) -> Result<(Guest, Vec<i32>)> {
     for ((thread, &tid), raw) in image.threads.iter().zip(tids).zip(&registers) {
         rebuild::thread_registers(tid, thread, raw)?;
     }
-    if !tracee::clocks::catch_up(pid, &image.shown) {
+    let clocks = Arrival::of(pid, &image.shown).ok_or_else(|| {
         let message = "its clocks would go back: those of the two nodes could not be compared".to_owned();
-        return Err(Error::Refused(session::Refusal { reasons: model::Reasons::default(), message }));
-    }
+        Error::Refused(session::Refusal { reasons: model::Reasons::default(), message })
+    })?;
     unfinished.armed = false;
     let image = unfinished.image.clone();
     let guest = Guest::new(pid, unfinished.body.init, image, listener);
-    Ok((guest, std::mem::take(&mut unfinished.tids)))
+    Ok(Ready { guest, tids: std::mem::take(&mut unfinished.tids), clocks })
 }
 
 /// The limits on memory are those of home; core dumps are written there, if anywhere.
@@ -442,7 +451,12 @@ fn thread(of: i32, tid: i32, image: &image::Thread) -> Thread {
 }
 
 /// Waits for the word and lets the guest run.
-fn begin(setup: &Setup, guest: &mut Guest, tids: &[i32], link: &mut Link) -> Result<()> {
+fn begin(
+    setup: &Setup,
+    guest: &mut Guest,
+    (tids, clocks): (&[i32], &Arrival),
+    link: &mut Link,
+) -> Result<()> {
     let (&pid, member) = guest.members.first_key_value().ok_or(Error::Ending)?;
     let local_pid = member.pid;
     let threads: Vec<Thread> =
@@ -456,6 +470,8 @@ fn begin(setup: &Setup, guest: &mut Guest, tids: &[i32], link: &mut Link) -> Res
     guest.slots = commit.slots as usize;
     taker.step(TakerInput::Word)?;
     fault::at(&setup.config.paths, Point::WardenCommitted)?;
+    // The word took its time, in which they have gone on.
+    clocks.catch_up();
     for mut thread in threads {
         let seat = commit.threads.iter().find(|seat| seat.tid == thread.home_tid).ok_or_else(unseated)?;
         if seat.slot >= commit.slots || seat.slot >= model::limits::FAMILY_THREADS_MAX {
