@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use suite::{Cluster, Input, Place, Run, SOON, Stop, guest, main as run, trial};
+use suite::{Cluster, HALF_DONE, Input, Place, Run, SOON, Stop, guest, main as run, trial};
 
 fn main() -> ExitCode {
     run(vec![
@@ -25,6 +25,12 @@ fn main() -> ExitCode {
         trial("stopped-it-stays", &["python3"], stopped_it_stays),
         trial("its-moves-are-remembered", &["cc"], its_moves_are_remembered),
         trial("waits-end-while-it-moves", &["python3", "python3:ctypes"], waits_end_while_it_moves),
+        trial("half-done-writes-go-on", &["cc"], || {
+            half_done_writes(&[Stop::N2, Stop::N3, Stop::N2], Count::Whole)
+        }),
+        trial("half-done-writes-come-home", &["cc"], || {
+            half_done_writes(&[Stop::N2, Stop::Home], Count::Any)
+        }),
         trial("moves-in-the-middle-of-vfork", &["cc"], moves_in_the_middle_of_vfork),
     ])
 }
@@ -145,6 +151,32 @@ fn waits_end_while_it_moves() -> Result<()> {
         }
         ensure!(status == 0 && kinds == 8 && moves > 3, "{moves} moves, it ended with {status}: {text}");
     }
+    Ok(())
+}
+
+/// What a call that was half done when its process moved may answer.
+#[derive(PartialEq)]
+enum Count {
+    /// What it was asked for.
+    Whole,
+    /// Less as well, if it is true.
+    Any,
+}
+
+/// Calls that have given a part, and wait for somebody to take it, while their process moves.
+fn half_done_writes(way: &[Stop], count: Count) -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let mut run = Run::start(place, &HALF_DONE)?;
+    // All of them wait now: in the futex of their end, or for the child to begin.
+    wait_until("its threads wait", || {
+        Ok(place.must(&format!("ps -L -o stat= -p {}", run.pid))?.lines().all(|state| state.starts_with('S')))
+    })?;
+    for stop in way {
+        run.go(*stop)?;
+    }
+    let output = String::from_utf8_lossy(&run.finish(0)?).into_owned();
+    ensure!(output.contains("every byte came once"), "{output}");
+    ensure!(count == Count::Any || !output.contains("short"), "{way:?}: {output}");
     Ok(())
 }
 

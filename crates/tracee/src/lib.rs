@@ -19,6 +19,7 @@ pub mod pages;
 pub mod pass;
 pub mod rebuild;
 pub mod registers;
+mod rest;
 pub mod restart;
 pub mod stop;
 pub mod vdso;

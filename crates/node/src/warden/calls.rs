@@ -1,6 +1,6 @@
 //! The guest's calls: from its notification to the deputy and back.
 
-use super::guest::{Outstanding, Waits};
+use super::guest::{HalfDone, Outstanding, Waits};
 use super::{Step, Warden};
 use crate::journey::Outlet;
 use forward::{Gathered, GoOn, Total};
@@ -76,8 +76,16 @@ impl Warden {
         if mask.is_some() && self.interruption(index, mask) == Interruption::OnlyInside {
             return self.wish_home(index, notification);
         }
-        let (call, landing) = match forward::gather(row, args, &memory) {
+        let known = self.guest.threads[index].half_done;
+        let nr = i64::from(notification.nr);
+        let done = known.filter(|known| (known.nr, known.args, known.rip) == (nr, args, notification.rip));
+        if done.is_some() {
+            self.guest.threads[index].half_done = None;
+        }
+        let done = done.map_or(0, |known| known.done);
+        let (call, landing) = match forward::gather_from(row, args, &memory, done) {
             Gathered::Call { call, landing } => (call, landing),
+            Gathered::GoHome(_) if done > 0 => return self.answer(index, notification.id, done as i64),
             Gathered::GoHome(_) => return self.wish_home(index, notification),
         };
         let mut call = call;
@@ -100,9 +108,11 @@ impl Warden {
         let outstanding = Outstanding {
             row,
             args,
+            rip: notification.rip,
             call,
             landing,
-            done: 0,
+            done,
+            seen: 0,
             since,
             timeout,
             mask,
@@ -123,12 +133,13 @@ impl Warden {
     }
 
     /// Sends the call of a thread and lets the thread wait for it.
-    fn send_call(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>) -> Step {
+    fn send_call(&mut self, index: usize, notification: u64, mut outstanding: Box<Outstanding>) -> Step {
         let member = self.guest.member_mut(index);
         member.forwarded += 1;
         member.carried_bytes += outstanding.call.input.len() as u64;
         let thread = &mut self.guest.threads[index];
         thread.seq = thread.seq.wrapping_add(1);
+        outstanding.seen = thread.signals_seen;
         let mut call = outstanding.call.clone();
         let input = std::mem::take(&mut call.input);
         let header =
@@ -223,6 +234,11 @@ impl Warden {
         }
         let memory = self.guest.member(index).memory;
         let landed = outstanding.landing.land(ret, data, &memory);
+        let disturbed = outstanding.cancelled || outstanding.seen != self.guest.threads[index].signals_seen;
+        if disturbed && outstanding.landing.is_half_done(landed) {
+            let moved = Box::new(Outstanding { done: outstanding.done + landed as u64, ..*outstanding });
+            return self.half_done(index, notification, moved);
+        }
         let (done, chunk) = (outstanding.done, outstanding.landing.chunk());
         let full =
             chunk.filter(|chunk| landed > 0 && landed as u64 == chunk.asked && chunk.wanted > chunk.asked);
@@ -236,6 +252,25 @@ impl Warden {
             }
             None if done > 0 && landed < 0 => self.answer(index, notification, done as i64),
             None => self.answer(index, notification, if landed < 0 { landed } else { landed + done as i64 }),
+        }
+    }
+
+    /// A call has given a part because the warden or a signal interrupted it. Only a signal that the program handles is a
+    /// reason to answer that; what was interrupted for another one gives the rest.
+    fn half_done(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>) -> Step {
+        match self.interruption(index, outstanding.mask) {
+            Interruption::Handled => self.answer(index, notification, outstanding.done as i64),
+            Interruption::None if !self.leaves(index) => {
+                let outstanding = Box::new(Outstanding { cancelled: false, ..*outstanding });
+                self.next_chunk(index, notification, outstanding)
+            }
+            // It is made again where the thread is then; at home nobody could add up what it gives.
+            _ => {
+                let Outstanding { row, args, rip, done, .. } = *outstanding;
+                self.guest.threads[index].half_done =
+                    Some(HalfDone { nr: i64::from(row.nr), args, rip, done });
+                self.answer_restart(index, notification, RESTART_ALWAYS)
+            }
         }
     }
 
@@ -260,9 +295,11 @@ impl Warden {
                 let question = Outstanding {
                     row,
                     args,
+                    rip: outstanding.rip,
                     call,
                     landing,
                     done: 0,
+                    seen: 0,
                     since: outstanding.since,
                     timeout: None,
                     mask: None,
@@ -302,6 +339,12 @@ impl Warden {
     ) -> Step {
         let interruption = self.interruption(index, outstanding.mask);
         if outstanding.done > 0 {
+            // On the way home a file shall still be given all of it, which it takes without waiting.
+            let can_go_on = self.onward.is_some() || ret != RESTART_ALWAYS;
+            let leaves = self.leaves(index) && interruption != Interruption::Handled;
+            if leaves && can_go_on && outstanding.landing.gives() {
+                return self.half_done(index, notification, outstanding);
+            }
             // What has begun goes on, unless it really waits and has to give way.
             let gives_way = interruption == Interruption::Handled || self.leaves(index);
             return if ret != RESTART_ALWAYS && gives_way {

@@ -14,6 +14,8 @@ use wire::{Call, session};
 pub(super) struct Outstanding {
     pub(super) row: &'static Row,
     pub(super) args: [u64; 6],
+    /// Address behind its instruction.
+    pub(super) rip: u64,
     pub(super) call: Call,
     pub(super) landing: Landing,
     /// Bytes that earlier chunks have moved.
@@ -25,6 +27,8 @@ pub(super) struct Outstanding {
     pub(super) mask: Option<u64>,
     /// It was begun before the last move: the kernel's code for its interruption then.
     pub(super) remade: Option<i64>,
+    /// Signals of its slot that had been seen when it was sent.
+    pub(super) seen: u32,
     /// It has been told to give up.
     pub(super) cancelled: bool,
     /// It asks, for another call, whether the descriptor can be positioned.
@@ -108,6 +112,17 @@ impl Sleep {
     }
 }
 
+/// A call that has given a part of its payload, and is to be made again for the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HalfDone {
+    pub(super) nr: i64,
+    pub(super) args: [u64; 6],
+    /// Address behind its instruction.
+    pub(super) rip: u64,
+    /// Bytes that have been given.
+    pub(super) done: u64,
+}
+
 /// A thread of the guest. Its index is its slot.
 #[derive(Debug)]
 pub(super) struct Thread {
@@ -133,6 +148,8 @@ pub(super) struct Thread {
     pub(super) remade: Option<(i64, i64)>,
     /// What is left of the timeout of the call that it will make next.
     pub(super) left: Option<(i64, Duration)>,
+    /// The call that it will make again to give the rest of what it gives.
+    pub(super) half_done: Option<HalfDone>,
 }
 
 impl Thread {
@@ -151,6 +168,7 @@ impl Thread {
             sleep: None,
             remade: None,
             left: None,
+            half_done: None,
         }
     }
 }
