@@ -92,6 +92,9 @@ pub const GUESTS: &[Guest] = &[
 /// it is not for every world.
 pub const HALF_DONE: Guest = steps("halfdone", &["{guests}/halfdone"], &["cc"]);
 
+/// A guest with handlers that run while its call is half done.
+pub const HALF_JUMP: Guest = steps("halfjump", &["{guests}/halfjump"], &["cc"]);
+
 /// The kinds of blocked calls that the guest `restarts` knows.
 pub const RESTARTS: &[&str] = &[
     "nanosleep",

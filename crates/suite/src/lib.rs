@@ -31,7 +31,7 @@ mod workload;
 mod workshop;
 mod world;
 
-pub use catalog::{Feed, GUESTS, Guest, HALF_DONE, RESTARTS, guest, restart};
+pub use catalog::{Feed, GUESTS, Guest, HALF_DONE, HALF_JUMP, RESTARTS, guest, restart};
 pub use cluster::Cluster;
 pub use counting::Counting;
 pub use crowd::{Crowd, is_even};

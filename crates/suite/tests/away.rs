@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use suite::{Cluster, HALF_DONE, Input, Place, Run, SOON, Stop, guest, main as run, trial};
+use suite::{Cluster, HALF_DONE, HALF_JUMP, Input, Place, Run, SOON, Stop, guest, main as run, trial};
 
 fn main() -> ExitCode {
     run(vec![
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         trial("half-done-writes-come-home", &["cc"], || {
             half_done_writes(&[Stop::N2, Stop::Home], Count::Any)
         }),
+        trial("half-done-writes-heed-handlers", &["cc"], half_done_writes_heed_handlers),
         trial("moves-in-the-middle-of-vfork", &["cc"], moves_in_the_middle_of_vfork),
     ])
 }
@@ -177,6 +178,34 @@ fn half_done_writes(way: &[Stop], count: Count) -> Result<()> {
     let output = String::from_utf8_lossy(&run.finish(0)?).into_owned();
     ensure!(output.contains("every byte came once"), "{output}");
     ensure!(count == Count::Any || !output.contains("short"), "{way:?}: {output}");
+    Ok(())
+}
+
+/// A call that is half done, is stopped, and finds a signal that the program handles when it goes on: it answers its part. If
+/// the handler leaves for good, the same call at the same place is another one.
+fn half_done_writes_heed_handlers() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    for (signal, says) in [("USR1", "1 jumps, 0 short"), ("USR2", "0 jumps, 1 short")] {
+        let mut run = Run::start(place, &HALF_JUMP)?;
+        let pid = number_after(&run, "writer ")?;
+        wait_until("it waits", || {
+            Ok(place.must(&format!("cat /proc/{pid}/syscall"))?.starts_with("1 "))
+        })?;
+        let moved = place.migrate(pid, "n2")?;
+        moved.map_err(|refusal| anyhow::anyhow!("to n2: {}", refusal.text.trim()))?;
+        // Nothing but the part that it gave at home is done: the deputy waits for room.
+        wait_until("its deputy waits", || {
+            Ok(place.must(&format!("cat /proc/{pid}/syscall"))?.starts_with("1 "))
+        })?;
+        place.must(&format!("kill -TSTP {pid}"))?;
+        wait_until("it is stopped", || Ok(state(place, pid)?.starts_with('T')))?;
+        place.must(&format!("kill -{signal} {pid} && kill -CONT {pid}"))?;
+        wait_until("its deputy waits again", || {
+            Ok(place.must(&format!("cat /proc/{pid}/syscall"))?.starts_with("1 "))
+        })?;
+        let output = String::from_utf8_lossy(&run.finish(0)?).into_owned();
+        ensure!(output.contains(says), "{signal}: {output}");
+    }
     Ok(())
 }
 

@@ -4,7 +4,8 @@
 //! dropped. After the word a guest that cannot be served is dropped too: its sender has let go of it.
 
 use super::connections::{self, Guestbook, Wanted};
-use super::guest::{Guest, HalfDone, Sleep, Thread};
+use super::guest::{Guest, Sleep, Thread};
+use super::half_done::HalfDone;
 use super::reception::Reception;
 use super::wall::Wall;
 use crate::Setup;
@@ -432,8 +433,7 @@ fn thread(of: i32, tid: i32, image: &image::Thread) -> Thread {
         thread.remade = Some((nr, code));
     }
     if let Resume::Rest { done } = image.resume {
-        let args = [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];
-        thread.half_done = Some(HalfDone { nr, args, rip: registers.rip, done });
+        thread.half_done = Some(HalfDone::of(registers, done));
     }
     let Resume::Timed { left_ns } = image.resume else { return thread };
     let left = Duration::from_nanos(left_ns);

@@ -1,6 +1,7 @@
 //! The guest's calls: from its notification to the deputy and back.
 
-use super::guest::{HalfDone, Outstanding, Waits};
+use super::guest::{Outstanding, Waits};
+use super::half_done::HalfDone;
 use super::{Step, Warden};
 use crate::journey::Outlet;
 use forward::{Gathered, GoOn, Total};
@@ -44,6 +45,7 @@ impl Warden {
             return self.answer_raw(notification.id, Verdict::Return(ENOSYS));
         };
         self.guest.threads[index].sleep = None;
+        self.expect_half_done(index, &notification);
         if let Waits::Delivery(labour) = &mut self.guest.threads[index].waits {
             // A signal came first and the call is made again: the stop that was asked for is still to come.
             labour.notification = notification.id;
@@ -76,13 +78,7 @@ impl Warden {
         if mask.is_some() && self.interruption(index, mask) == Interruption::OnlyInside {
             return self.wish_home(index, notification);
         }
-        let known = self.guest.threads[index].half_done;
-        let nr = i64::from(notification.nr);
-        let done = known.filter(|known| (known.nr, known.args, known.rip) == (nr, args, notification.rip));
-        if done.is_some() {
-            self.guest.threads[index].half_done = None;
-        }
-        let done = done.map_or(0, |known| known.done);
+        let done = self.guest.threads[index].half_done.take().map_or(0, |half_done| half_done.done);
         let (call, landing) = match forward::gather_from(row, args, &memory, done) {
             Gathered::Call { call, landing } => (call, landing),
             Gathered::GoHome(_) if done > 0 => return self.answer(index, notification.id, done as i64),
@@ -237,7 +233,7 @@ impl Warden {
         let disturbed = outstanding.cancelled || outstanding.seen != self.guest.threads[index].signals_seen;
         if disturbed && outstanding.landing.is_half_done(landed) {
             let moved = Box::new(Outstanding { done: outstanding.done + landed as u64, ..*outstanding });
-            return self.half_done(index, notification, moved);
+            return self.give_way(index, notification, moved);
         }
         let (done, chunk) = (outstanding.done, outstanding.landing.chunk());
         let full =
@@ -245,9 +241,11 @@ impl Warden {
         match full {
             Some(chunk) => {
                 let moved = Box::new(Outstanding { done: done + landed as u64, ..*outstanding });
+                // What was to interrupt it came just too late, and would not interrupt the next chunk.
+                let gives_way = disturbed && self.must_give_way(index, moved.mask);
                 match chunk.go_on {
-                    GoOn::Always => self.next_chunk(index, notification, moved),
-                    GoOn::IfSeekable => self.ask_position(index, notification, moved),
+                    GoOn::Always if !gives_way => self.next_chunk(index, notification, moved),
+                    GoOn::Always | GoOn::IfSeekable => self.ask_position(index, notification, moved),
                 }
             }
             None if done > 0 && landed < 0 => self.answer(index, notification, done as i64),
@@ -255,15 +253,18 @@ impl Warden {
         }
     }
 
-    /// A call has given a part because the warden or a signal interrupted it. Only a signal that the program handles is a
-    /// reason to answer that; what was interrupted for another one gives the rest.
-    fn half_done(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>) -> Step {
+    /// Whether a call that is half done and would wait for more has to end, or to be made again.
+    fn must_give_way(&self, index: usize, mask: Option<u64>) -> bool {
+        self.leaves(index) || self.interruption(index, mask) != Interruption::None
+    }
+
+    /// A call has given a part, and would wait for more if the warden or a signal did not interrupt it. Only a signal that
+    /// the program handles is a reason to answer that part; what was interrupted for anything else gives the rest.
+    fn give_way(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>) -> Step {
         match self.interruption(index, outstanding.mask) {
             Interruption::Handled => self.answer(index, notification, outstanding.done as i64),
-            Interruption::None if !self.leaves(index) => {
-                let outstanding = Box::new(Outstanding { cancelled: false, ..*outstanding });
-                self.next_chunk(index, notification, outstanding)
-            }
+            _ if !outstanding.landing.gives() => self.answer(index, notification, outstanding.done as i64),
+            Interruption::None if !self.leaves(index) => self.next_chunk(index, notification, outstanding),
             // It is made again where the thread is then; at home nobody could add up what it gives.
             _ => {
                 let Outstanding { row, args, rip, done, .. } = *outstanding;
@@ -278,7 +279,8 @@ impl Warden {
         let Outstanding { row, args, done, .. } = *outstanding;
         match forward::gather_from(row, args, &self.guest.member(index).memory, done) {
             Gathered::Call { call, landing } => {
-                self.send_call(index, notification, Box::new(Outstanding { call, landing, ..*outstanding }))
+                let next = Outstanding { call, landing, cancelled: false, ..*outstanding };
+                self.send_call(index, notification, Box::new(next))
             }
             Gathered::GoHome(_) => self.answer(index, notification, done as i64),
         }
@@ -325,7 +327,7 @@ impl Warden {
             RESTART_BY_HANDLER | RESTART_ALWAYS | EINTR => self.ask_position(index, notification, original),
             // A file answers at once, so even a move waits for the rest of it.
             0.. => self.next_chunk(index, notification, original),
-            _ => self.answer(index, notification, original.done as i64),
+            _ => self.give_way(index, notification, original),
         }
     }
 
@@ -339,18 +341,13 @@ impl Warden {
     ) -> Step {
         let interruption = self.interruption(index, outstanding.mask);
         if outstanding.done > 0 {
-            // On the way home a file shall still be given all of it, which it takes without waiting.
-            let can_go_on = self.onward.is_some() || ret != RESTART_ALWAYS;
-            let leaves = self.leaves(index) && interruption != Interruption::Handled;
-            if leaves && can_go_on && outstanding.landing.gives() {
-                return self.half_done(index, notification, outstanding);
-            }
-            // What has begun goes on, unless it really waits and has to give way.
-            let gives_way = interruption == Interruption::Handled || self.leaves(index);
-            return if ret != RESTART_ALWAYS && gives_way {
-                self.answer(index, notification, outstanding.done as i64)
-            } else {
-                self.send_again(index, notification, outstanding)
+            return match ret {
+                _ if !self.must_give_way(index, outstanding.mask) => {
+                    self.send_again(index, notification, outstanding)
+                }
+                // It has not begun: what takes all without waiting shall still be given it.
+                RESTART_ALWAYS => self.ask_position(index, notification, outstanding),
+                _ => self.give_way(index, notification, outstanding),
             };
         }
         let code = code_after(ret, outstanding.remade);

@@ -1,5 +1,6 @@
 //! The guests of a family: their threads and what each of them is about.
 
+use super::half_done::HalfDone;
 use super::memory::GuestMemory;
 use forward::{Landing, Timeout};
 use image::{Process, SigAction, Siginfo};
@@ -112,17 +113,6 @@ impl Sleep {
     }
 }
 
-/// A call that has given a part of its payload, and is to be made again for the rest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct HalfDone {
-    pub(super) nr: i64,
-    pub(super) args: [u64; 6],
-    /// Address behind its instruction.
-    pub(super) rip: u64,
-    /// Bytes that have been given.
-    pub(super) done: u64,
-}
-
 /// A thread of the guest. Its index is its slot.
 #[derive(Debug)]
 pub(super) struct Thread {
@@ -170,6 +160,11 @@ impl Thread {
             left: None,
             half_done: None,
         }
+    }
+
+    /// A handler runs: whatever call comes next is another one, also if it looks the same.
+    pub(super) fn forget_its_call(&mut self) {
+        (self.remade, self.left, self.half_done) = (None, None, None);
     }
 }
 

@@ -4,7 +4,8 @@
 //! captured and sent. It stays here, stopped, until the keeper says that it lives elsewhere, or that it is to go on: the
 //! warden is the [`Giver`], and the word is the keeper's. If the keeper is lost meanwhile, the guest must not go on.
 
-use super::guest::{HalfDone, Waits};
+use super::guest::Waits;
+use super::half_done::HalfDone;
 use super::signals::is_directed;
 use super::{Step, Warden};
 use crate::fault::{self, Point};
@@ -383,14 +384,9 @@ fn make_again(thread: &mut image::Thread, nr: i64, left: Duration) {
 
 /// A call that is half done gives the rest on the next host. At home it must answer what it has given until now.
 fn give_the_rest(thread: &mut image::Thread, half_done: HalfDone, goes_on: bool) {
-    let registers = &mut thread.registers;
-    let made_again = (-514..=-512).contains(&(registers.rax as i64));
-    if !made_again || (registers.orig_rax as i64, registers.rip) != (half_done.nr, half_done.rip) {
-        return;
-    }
-    if goes_on {
+    if !goes_on {
+        half_done.answer(&mut thread.registers);
+    } else if half_done.make_again(&mut thread.registers) {
         thread.resume = Resume::Rest { done: half_done.done };
-    } else {
-        (registers.rax, registers.orig_rax) = (half_done.done, u64::MAX);
     }
 }
