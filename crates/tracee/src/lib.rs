@@ -3,6 +3,7 @@
 //! Mechanism only: each function does one step to another process and says in what state it leaves it. Who calls them
 //! in what order, and what is told to the other node meanwhile, is the keeper's and the warden's business.
 
+pub mod begin;
 pub mod birth;
 pub mod body;
 pub mod capture;

@@ -440,7 +440,7 @@ fn thread(of: i32, tid: i32, image: &image::Thread) -> Thread {
     if rebuild::is_parked(nr, Target::Body) {
         thread.sleep = Some(Sleep::new(nr, left, Some((registers.rip, registers.rsp))));
     } else {
-        thread.left = Some((nr, left));
+        thread.ends = Instant::now().checked_add(left).map(|end| (nr, end));
     }
     thread
 }

@@ -91,13 +91,14 @@ impl Warden {
                 status.map_or(0, |status| (status.blocked | status.ignored) & wire::TERMINAL_SIGNALS);
         }
         let timeout = forward::timeout(row, &args, &memory);
-        let left = self.guest.threads[index].left.take();
+        let ends = self.guest.threads[index].ends.take();
         let remade =
             self.guest.threads[index].remade.take().filter(|(nr, _)| *nr == i64::from(notification.nr));
         let mut since = Instant::now();
-        if let (Some((nr, left)), Some(Total::Finite(total))) = (left, timeout.map(|timeout| timeout.total))
+        if let (Some((nr, end)), Some(Total::Finite(total))) = (ends, timeout.map(|timeout| timeout.total))
             && nr == i64::from(notification.nr)
         {
+            let left = end.saturating_duration_since(since);
             since = since.checked_sub(total.saturating_sub(left)).unwrap_or(since);
             forward::with_remaining(&mut call, row, left);
         }
@@ -378,7 +379,8 @@ impl Warden {
     /// The guest makes the call again by itself, with what is left of its time.
     fn restart(&mut self, index: usize, notification: u64, outstanding: &Outstanding, code: i64) -> Step {
         let nr = i64::from(outstanding.row.nr);
-        self.guest.threads[index].left = left_of(outstanding).map(|left| (nr, left));
+        let end = left_of(outstanding).and_then(|left| Instant::now().checked_add(left));
+        self.guest.threads[index].ends = end.map(|end| (nr, end));
         self.answer_restart(index, notification, code)
     }
 

@@ -96,7 +96,8 @@ pub(super) fn welcome(identity: &Identity, socket: TcpStream) -> Result<Guestboo
     let (hello, _) = session::decode::<Hello>(&frame.payload)?;
     if hello.version != session::VERSION {
         let (theirs, ours) = (hello.version, session::VERSION);
-        let message = format!("the host speaks version {ours} of the protocol, and this node version {theirs}");
+        let message =
+            format!("the host speaks version {ours} of the protocol, and this node version {theirs}");
         let refusal = session::Refusal { reasons: model::Reasons::default(), message };
         sender.put(Kind::Refused, &[&session::encode(&refusal)])?;
         return Err(Error::Unexpected { got: hello.version, wanted: "another version of the protocol" });

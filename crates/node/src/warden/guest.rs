@@ -136,8 +136,8 @@ pub(super) struct Thread {
     pub(super) sleep: Option<Sleep>,
     /// The call that it will make again because the move interrupted it, and the kernel's code for its interruption.
     pub(super) remade: Option<(i64, i64)>,
-    /// What is left of the timeout of the call that it will make next.
-    pub(super) left: Option<(i64, Duration)>,
+    /// When the time of the call that it will make again is over.
+    pub(super) ends: Option<(i64, Instant)>,
     /// The call that it will make again to give the rest of what it gives.
     pub(super) half_done: Option<HalfDone>,
 }
@@ -157,14 +157,14 @@ impl Thread {
             stash: Vec::new(),
             sleep: None,
             remade: None,
-            left: None,
+            ends: None,
             half_done: None,
         }
     }
 
     /// A handler runs: whatever call comes next is another one, also if it looks the same.
     pub(super) fn forget_its_call(&mut self) {
-        (self.remade, self.left, self.half_done) = (None, None, None);
+        (self.remade, self.ends, self.half_done) = (None, None, None);
     }
 }
 

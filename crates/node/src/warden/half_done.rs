@@ -32,8 +32,7 @@ impl HalfDone {
 
     /// Whether this is its repetition.
     fn is(&self, notification: &Notification) -> bool {
-        (self.nr, self.args, self.rip)
-            == (i64::from(notification.nr), notification.args, notification.rip)
+        (self.nr, self.args, self.rip) == (i64::from(notification.nr), notification.args, notification.rip)
     }
 
     /// Whether a thread with these registers is about to make it again: the kernel has still to restart it, or has set it
@@ -134,7 +133,11 @@ mod tests {
             assert_eq!(WRITE.answer(&mut answered), expected, "{what}");
             assert_eq!(WRITE.make_again(&mut again), expected, "{what}");
             if expected {
-                assert_eq!((answered.rax, answered.orig_rax, answered.rip), (4096, u64::MAX, 0x1002), "{what}");
+                assert_eq!(
+                    (answered.rax, answered.orig_rax, answered.rip),
+                    (4096, u64::MAX, 0x1002),
+                    "{what}"
+                );
                 assert_eq!((again.rax as i64, again.orig_rax, again.rip), (-513, 1, 0x1002), "{what}");
             } else {
                 assert_eq!((answered, again), (registers, registers), "{what}");

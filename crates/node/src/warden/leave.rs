@@ -306,8 +306,8 @@ impl Warden {
             let stash = self.guest.threads[index].stash.clone();
             let pending: Vec<Siginfo> = thread.pending.iter().map(|info| self.reveal(*info)).collect();
             thread.pending = stash.into_iter().chain(pending).collect();
-            if let Some((nr, left)) = self.guest.threads[index].left {
-                make_again(thread, nr, left);
+            if let Some((nr, end)) = self.guest.threads[index].ends {
+                make_again(thread, nr, end.saturating_duration_since(Instant::now()));
             }
             if let Some(half_done) = self.guest.threads[index].half_done {
                 give_the_rest(thread, half_done, goes_on);
