@@ -1,6 +1,6 @@
 """Waits with every relative timeout that the kernel knows, all at once, each in a thread of its own.
 
-usage: waits.py SECONDS
+usage: waits.py SECONDS KIND...
 
 Prints for how long each of them has waited.
 """
@@ -13,8 +13,8 @@ import time
 
 seconds = int(sys.argv[1])
 libc = ctypes.CDLL(None, use_errno=True)
-POLL, NANOSLEEP, FUTEX, CLOCK_NANOSLEEP = 7, 35, 202, 230
-FUTEX_WAIT_PRIVATE, CLOCK_MONOTONIC = 128, 1
+POLL, NANOSLEEP, SIGTIMEDWAIT, FUTEX, SEMTIMEDOP, CLOCK_NANOSLEEP, EPOLL_PWAIT2 = 7, 35, 128, 202, 220, 230, 441
+FUTEX_WAIT_PRIVATE, CLOCK_MONOTONIC, IPC_PRIVATE, IPC_RMID = 128, 1, 0, 0
 read_end, write_end = os.pipe()
 
 
@@ -41,6 +41,19 @@ def epoll():
     poll.poll(seconds)
 
 
+def epoll_of_nanoseconds():
+    poll, event = select.epoll(), ctypes.create_string_buffer(12)
+    poll.register(read_end, select.EPOLLIN)
+    libc.syscall(EPOLL_PWAIT2, poll.fileno(), event, 1, span(), None, 8)
+
+
+def semaphore():
+    number = libc.semget(IPC_PRIVATE, 1, 0o600)
+    operation = (ctypes.c_short * 3)(0, -1, 0)
+    libc.syscall(SEMTIMEDOP, number, operation, 1, span())
+    libc.semctl(number, 0, IPC_RMID)
+
+
 waits = {
     "poll": lambda: libc.syscall(POLL, ctypes.byref(Pollfd(read_end, 1, 0)), 1, seconds * 1000),
     "nanosleep": lambda: libc.syscall(NANOSLEEP, span(), None),
@@ -49,6 +62,9 @@ waits = {
     "futex": lambda: libc.syscall(FUTEX, ctypes.byref(ctypes.c_int(0)), FUTEX_WAIT_PRIVATE, 0, span(), None, 0),
     "select": lambda: select.select([read_end], [], [], seconds),
     "epoll": epoll,
+    "epoll-pwait2": epoll_of_nanoseconds,
+    "semtimedop": semaphore,
+    "sigtimedwait": lambda: libc.syscall(SIGTIMEDWAIT, ctypes.byref(ctypes.c_ulong(1 << 11)), None, span(), 8),
     "event": lambda: threading.Event().wait(seconds),
 }
 lines = []
@@ -60,7 +76,7 @@ def wait(name, call):
     lines.append(f"{name} {round((time.monotonic() - began) * 1000)} ms")
 
 
-threads = [threading.Thread(target=wait, args=pair) for pair in waits.items()]
+threads = [threading.Thread(target=wait, args=(kind, waits[kind])) for kind in sys.argv[2:]]
 for thread in threads:
     thread.start()
 print("ready", flush=True)

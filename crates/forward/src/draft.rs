@@ -47,6 +47,8 @@ pub(crate) struct Draft {
     /// Bytes of the payload that earlier chunks have moved.
     pub(crate) done: u64,
     pub(crate) chunk: Option<Chunk>,
+    /// Bytes of payload that the call gives away.
+    pub(crate) gives: u64,
     pointers: [Option<Place>; 6],
     relocations: Vec<(u32, Place)>,
     input: Vec<u8>,
@@ -170,7 +172,7 @@ impl Draft {
             call.outs.push(Out { offset: offset(place), len, when });
             targets.push(target);
         }
-        let landing = Landing::new(call.outs.clone(), targets, self.chunk);
+        let landing = Landing::new(call.outs.iter().copied().zip(targets).collect(), self.chunk, self.gives);
         Ok((call, landing))
     }
 }

@@ -54,6 +54,10 @@ pub fn gather_from(row: &Row, args: [u64; 6], memory: &impl Memory, done: u64) -
     let mut named = [0; 6];
     named[..row.args.len()].copy_from_slice(&args[..row.args.len()]);
     let mut draft = Draft::new(named, done);
+    if row.name == "sendfile" {
+        draft.args[3] = named[3].saturating_sub(done);
+        draft.gives = draft.args[3];
+    }
     let drafted = (0..row.args.len()).try_for_each(|index| argument(&mut draft, row, index, memory));
     match drafted.and_then(|()| check_chunk(&mut draft, row, &args)).and_then(|()| draft.finish(row.nr)) {
         Ok((call, landing)) => Gathered::Call { call, landing },

@@ -7,9 +7,11 @@ use wire::{Out, OutLen, When, is_error};
 /// Where the data of a call's answer goes: known when the call is gathered, used when its answer is here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Landing {
-    outs: Vec<Out>,
-    targets: Vec<Target>,
+    /// What comes back, and where it goes.
+    outs: Vec<(Out, Target)>,
     chunk: Option<Chunk>,
+    /// Bytes of payload that the call gives away; 0 if it is not of that kind.
+    gives: u64,
 }
 
 /// A payload larger than one message: the call asks for its beginning only.
@@ -98,13 +100,24 @@ impl Target {
 }
 
 impl Landing {
-    pub(crate) fn new(outs: Vec<Out>, targets: Vec<Target>, chunk: Option<Chunk>) -> Landing {
-        Landing { outs, targets, chunk }
+    pub(crate) fn new(outs: Vec<(Out, Target)>, chunk: Option<Chunk>, gives: u64) -> Landing {
+        Landing { outs, chunk, gives }
     }
 
     /// Whether the call moves only the beginning of what the guest wants moved.
     pub fn chunk(&self) -> Option<Chunk> {
         self.chunk
+    }
+
+    /// Whether it gives payload away that can be given in parts.
+    pub fn gives(&self) -> bool {
+        self.gives > 0
+    }
+
+    /// Whether the call gave away only a part of what it carried, which an interruption makes it do: the rest can be
+    /// given by [`crate::gather_from`].
+    pub fn is_half_done(&self, landed: i64) -> bool {
+        landed > 0 && landed.cast_unsigned() < self.gives
     }
 
     /// Writes the answer's data into the guest's memory and returns the call's result for the guest.
@@ -116,7 +129,7 @@ impl Landing {
         let mut words: Vec<(u32, &[u8])> = Vec::new();
         let mut result = ret;
         let mut stopped = false;
-        for (out, target) in self.outs.iter().zip(&self.targets) {
+        for (out, target) in &self.outs {
             if !out.returns(ret) {
                 continue;
             }

@@ -47,7 +47,7 @@ pub(crate) fn one(draft: &mut Draft, index: usize, way: Way, memory: &impl Memor
     draft.point(index, place);
     header_parts(draft, &header, place, address, way, CHUNK_BYTES, Counted::ByResult, memory)?;
     let speaks = u64_at(&header, NAME as usize) != 0 || u64_at(&header, CONTROL as usize) != 0;
-    if way == Way::Send && draft.chunk.is_some() && speaks {
+    if way == Way::Send && draft.chunk.is_some() && draft.done == 0 && speaks {
         return Err(Stop("its message is very long"));
     }
     Ok(())
@@ -80,6 +80,7 @@ pub(crate) fn many(
         let offset = number as u32 * ENTRY_BYTES;
         let (place, address) = (place.plus(offset), address.saturating_add(u64::from(offset)));
         let used = header_parts(draft, entry, place, address, way, budget, Counted::InEntry(number), memory)?;
+        draft.gives = 0;
         if draft.chunk.take().is_some() {
             return Err(Stop("its messages are very long"));
         }
@@ -120,7 +121,12 @@ fn header_parts(
     let name = if (name_len as i32) < 0 { Part { len: 0, ..name } } else { name };
     if way == Way::Send {
         name.send(draft, place, memory)?;
-        control.send(draft, place, memory)?;
+        if draft.done == 0 {
+            control.send(draft, place, memory)?;
+        } else {
+            // It went with the first byte.
+            draft.patch(place, CONTROL, &[0; 16]);
+        }
     } else {
         comes_back(draft, place, address, counted, least);
         let Place::Input(at) = place else { return Ok(0) };

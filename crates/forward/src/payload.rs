@@ -30,6 +30,7 @@ pub(crate) fn send(draft: &mut Draft, index: usize, len: usize, memory: &impl Me
         draft.chunk = Some(Chunk { asked, wanted, go_on: GoOn::Always });
     }
     draft.args[len] = data.len() as u64;
+    draft.gives = data.len() as u64;
     let place = draft.input(&data)?;
     draft.point(index, place);
     Ok(())
@@ -170,6 +171,7 @@ fn pack_data(draft: &mut Draft, elements: &[(u64, u64)], memory: &impl Memory) -
     if data.len() < elements.iter().map(|&(_, len)| len as usize).sum() {
         draft.chunk = None;
     }
+    draft.gives = data.len() as u64;
     let base = draft.input(&data)?;
     let place = array(draft, base, &parts)?;
     Ok(Packed {

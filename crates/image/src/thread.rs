@@ -62,6 +62,14 @@ pub enum Resume {
         /// Nanoseconds left; 0 if the time has come.
         left_ns: u64,
     },
+    /// By making a call again that has given away a part of its payload already, and now gives the rest.
+    ///
+    /// The registers are those of a thread whose call is made again whatever comes: its number in `orig_rax`, and -513 in
+    /// `rax`.
+    Rest {
+        /// Bytes that have been given.
+        done: u64,
+    },
 }
 
 /// A thread.

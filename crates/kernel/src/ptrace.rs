@@ -23,8 +23,13 @@ pub const OPTION_TRACECLONE: usize = libc::PTRACE_O_TRACECLONE as usize;
 pub const OPTION_TRACEFORK: usize = libc::PTRACE_O_TRACEFORK as usize;
 /// As above, for `CLONE_VFORK`.
 pub const OPTION_TRACEVFORK: usize = libc::PTRACE_O_TRACEVFORK as usize;
+/// Stops at the beginning and end of a call are told as [`CALL`].
+pub const OPTION_TRACESYSGOOD: usize = libc::PTRACE_O_TRACESYSGOOD as usize;
 /// Seccomp filters are suspended.
 pub const OPTION_SUSPEND_SECCOMP: usize = libc::PTRACE_O_SUSPEND_SECCOMP as usize;
+
+/// The number in [`Wait::Signal`] that stands for the beginning or end of a call.
+pub const CALL: i32 = libc::SIGTRAP | 0x80;
 
 /// Where a thread's registration for restartable sequences is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +79,11 @@ pub fn interrupt(tid: i32) -> Result<(), Errno> {
 /// Lets a stopped thread go on, with `signal` delivered if it is not 0.
 pub fn resume(tid: i32, signal: i32) -> Result<(), Errno> {
     call(libc::PTRACE_CONT, tid, 0, signal as usize)
+}
+
+/// Lets a stopped thread go on until its next call begins, or the call that it is in ends.
+pub fn resume_to_call(tid: i32) -> Result<(), Errno> {
+    call(libc::PTRACE_SYSCALL, tid, 0, 0)
 }
 
 /// Lets a thread in a group stop stay stopped, and tell of its end.

@@ -88,6 +88,13 @@ pub const GUESTS: &[Guest] = &[
     steps("bash", &["bash", "{guests}/compute.sh"], &["bash"]),
 ];
 
+/// A guest whose calls are half done until it finishes. A move home in the middle shows (see the limits in README.md), so
+/// it is not for every world.
+pub const HALF_DONE: Guest = steps("halfdone", &["{guests}/halfdone"], &["cc"]);
+
+/// A guest with handlers that run while its call is half done.
+pub const HALF_JUMP: Guest = steps("halfjump", &["{guests}/halfjump"], &["cc"]);
+
 /// The kinds of blocked calls that the guest `restarts` knows.
 pub const RESTARTS: &[&str] = &[
     "nanosleep",

@@ -32,7 +32,7 @@ mod workload;
 mod workshop;
 mod world;
 
-pub use catalog::{Feed, GUESTS, Guest, RESTARTS, guest, restart};
+pub use catalog::{Feed, GUESTS, Guest, HALF_DONE, HALF_JUMP, RESTARTS, guest, restart};
 pub use cluster::Cluster;
 pub use counting::Counting;
 pub use crowd::{Crowd, is_even};

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A file under some mapping, open for reading.
@@ -23,7 +23,7 @@ pub struct MappedFile {
     /// Its length, bytes.
     pub length: u64,
     /// Itself.
-    pub file: Rc<File>,
+    pub file: Arc<File>,
 }
 
 /// What makes a file the same one as before, without reading it again.
@@ -79,7 +79,7 @@ impl Files {
             length += got as u64;
         }
         let id = FileId(*hasher.finalize().as_bytes());
-        let known = MappedFile { id, length, file: Rc::new(file) };
+        let known = MappedFile { id, length, file: Arc::new(file) };
         if fingerprint.is_settled(began) {
             self.by_fingerprint.insert(fingerprint, known.clone());
         }
@@ -90,7 +90,7 @@ impl Files {
     /// Takes in an open file whose content is known already.
     pub fn assume(&mut self, id: FileId, file: File) -> std::io::Result<()> {
         let data = file.metadata()?;
-        let known = MappedFile { id, length: data.len(), file: Rc::new(file) };
+        let known = MappedFile { id, length: data.len(), file: Arc::new(file) };
         self.by_fingerprint.insert(Fingerprint::of(&data), known.clone());
         self.by_id.insert(id, known);
         Ok(())

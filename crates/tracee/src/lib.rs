@@ -3,6 +3,7 @@
 //! Mechanism only: each function does one step to another process and says in what state it leaves it. Who calls them
 //! in what order, and what is told to the other node meanwhile, is the keeper's and the warden's business.
 
+pub mod begin;
 pub mod birth;
 pub mod body;
 pub mod capture;
@@ -19,6 +20,7 @@ pub mod pages;
 pub mod pass;
 pub mod rebuild;
 pub mod registers;
+mod rest;
 pub mod restart;
 pub mod stop;
 mod unwind;

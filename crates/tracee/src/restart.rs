@@ -7,8 +7,10 @@
 //! |---|---|---|
 //! | -512, -513, -514 | read, wait4, ppoll, select, ... | left as it is: the kernel there decides by its pending signals |
 //! | -516 | nanosleep, poll, futex with a relative timeout | made again with the time left |
+//! | more than 0 | write, writev, sendto, sendmsg, sendfile that gave a part | the rest is given elsewhere, and both are added up |
 //! | -EINTR | epoll_wait, rt_sigtimedwait, recv with SO_RCVTIMEO | made again if only the freeze interrupted it |
 
+use crate::rest;
 use image::{Registers, Resume};
 use kernel::memory;
 
@@ -61,6 +63,10 @@ pub fn settle(pid: i32, registers: &mut Registers, waiting: Waiting, signals: bo
         }
         (EINTR, Some(nr)) if !signals && is_interrupted_by_anything(nr) => {
             interrupted(pid, registers, nr, waiting)
+        }
+        (1.., Some(nr)) if !signals && rest::is_half_done(pid, registers, nr, registers.rax) => {
+            registers.rax = ERESTARTNOINTR as u64;
+            Resume::Rest { done: ret.cast_unsigned() }
         }
         _ => {
             registers.orig_rax = u64::MAX;
@@ -218,7 +224,7 @@ mod tests {
         };
         let most_is_left = |resume| match resume {
             Resume::Timed { left_ns } => (50_000_000_000..=60_000_000_000).contains(&left_ns),
-            Resume::Plain => false,
+            Resume::Plain | Resume::Rest { .. } => false,
         };
         assert!(most_is_left(settled(libc::SYS_restart_syscall, waiting)));
         assert_eq!(settled(libc::SYS_poll, waiting), Resume::Timed { left_ns: 4_000_000_000 });

@@ -103,6 +103,11 @@ impl Stopped {
         &self.tids
     }
 
+    /// A thread of it is somebody else's to let go of.
+    pub fn give_up(&mut self, tid: i32) {
+        self.tids.retain(|&known| known != tid);
+    }
+
     /// Gives up the guard: the threads stay stopped.
     pub fn into_tids(mut self) -> Vec<i32> {
         std::mem::take(&mut self.tids)

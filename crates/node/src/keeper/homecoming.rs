@@ -22,6 +22,7 @@ use model::{Destination, Reason, ReasonCode, Reasons};
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
+use tracee::begin::{self, Begun};
 use tracee::inject::{self, Injector};
 use tracee::layout::Files;
 use tracee::pages::Sink;
@@ -38,6 +39,31 @@ impl Keeper {
     pub(super) fn come_home(&mut self, pid: i32, asker: &mut Asker, reception: &Reception) -> Result<Trip> {
         let begun = Instant::now();
         self.refuse_if_held(pid, Destination::Home)?;
+        // Threads that sleep in a wait that was begun for them are let go of when the thread that traces them ends.
+        let taken = std::thread::scope(|scope| {
+            let tracer = std::thread::Builder::new().name("tracer".into());
+            let tracer = tracer.spawn_scoped(scope, || self.take_back(pid, asker, reception));
+            let tracer = tracer.map_err(Error::io("starting a thread"))?;
+            tracer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        let TakenBack { freeze, bytes, parked, asleep } = taken?;
+        wait_until_untraced(&asleep);
+        let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
+        let _ = away.calls.send(Kind::Release, &[]);
+        let _ = fault::at(&self.setup.config.paths, Point::KeeperReleased);
+        if let Some(member) = self.members.get_mut(&pid) {
+            member.is_back(away.calls.traffic(pid), parked);
+        }
+        away.calls.release(pid);
+        if self.members.values().all(|member| member.is_home) {
+            self.come_away();
+        }
+        Ok(Trip { freeze, total: begun.elapsed(), bytes })
+    }
+
+    /// Makes the deputy the process again, and lets it run. On failure it goes on where it is, or is ended where nobody
+    /// could tell how far it is.
+    fn take_back(&mut self, pid: i32, asker: &mut Asker, reception: &Reception) -> Result<TakenBack> {
         let Place::Away(away) = &mut self.place else {
             return Err(super::depart::refusal(model::ReasonCode::SameNode.into()));
         };
@@ -59,23 +85,16 @@ impl Keeper {
                 fill(&mut taker, away, still, (&self.files, paths), asker)
             });
         match filled {
-            Ok((bytes, parked)) => {
+            Ok(Filled { bytes, mut parked, times }) => {
                 reception.is_home(pid, self.setup.config.node.id);
+                let asleep = begin_waits(stopped.as_mut(), &times, &mut parked);
                 // Once it is let go it may have this CPU for a while.
                 let freeze = frozen_at.elapsed();
                 drop(stopped.take());
                 // It is whole, and needs nobody.
                 held::forget(paths, pid);
-                let _ = away.calls.send(Kind::Release, &[]);
-                let _ = fault::at(paths, Point::KeeperReleased);
-                if let Some(member) = self.members.get_mut(&pid) {
-                    member.is_back(away.calls.traffic(pid), parked);
-                }
-                away.calls.release(pid);
-                if self.members.values().all(|member| member.is_home) {
-                    self.come_away();
-                }
-                Ok(Trip { freeze, total: begun.elapsed(), bytes })
+                asleep.iter().for_each(|&tid| begin::let_go(tid));
+                Ok(TakenBack { freeze, bytes, parked, asleep })
             }
             Err(error) => {
                 match taker.fail() {
@@ -91,6 +110,47 @@ impl Keeper {
                 Err(error)
             }
         }
+    }
+}
+
+/// What a process that is home again leaves to be done.
+struct TakenBack {
+    /// How long it stood still.
+    freeze: Duration,
+    /// Length of what came.
+    bytes: u64,
+    /// Those of its threads whose waits were begun for them.
+    parked: Vec<Parked>,
+    /// Those among them that were asleep, and traced, when it was let go.
+    asleep: Vec<i32>,
+}
+
+/// Begins the waits whose times are in these places, for threads of a process that is whole and stands still. Those that
+/// sleep are not part of what is stopped any more.
+fn begin_waits(stopped: Option<&mut Stopped>, times: &[(i32, u64)], parked: &mut [Parked]) -> Vec<i32> {
+    let Some(stopped) = stopped else { return Vec::new() };
+    let mut asleep = Vec::new();
+    for &(tid, address) in times {
+        let Some(parked) = parked.iter_mut().find(|parked| parked.is_of(tid)) else { continue };
+        match begin::begin(tid, address, parked.left_ns()) {
+            Ok(Begun::Sleeps) => {
+                parked.sleeps(stopped.pid());
+                stopped.give_up(tid);
+                asleep.push(tid);
+            }
+            Ok(Begun::LetGo) => stopped.give_up(tid),
+            Err(error) => tracing::debug!(tid, %error, "its wait begins anew"),
+        }
+    }
+    asleep
+}
+
+/// The end of a tracer's thread is seen by others a little before that of its tracing.
+fn wait_until_untraced(tids: &[i32]) {
+    let deadline = Instant::now() + STOP_PATIENCE;
+    let traced = |tid: &i32| procinfo::status(*tid).is_ok_and(|status| status.tracer != 0);
+    while tids.iter().any(traced) && Instant::now() < deadline {
+        std::thread::yield_now();
     }
 }
 
@@ -224,7 +284,7 @@ fn fill(
     stopped: &Stopped,
     (files, paths): (&Files, &Paths),
     asker: &mut Asker,
-) -> Result<(u64, Vec<Parked>)> {
+) -> Result<Filled> {
     let mut inlet = &away.notices;
     let image = receive_image(&mut inlet)?;
     let pid = stopped.pid();
@@ -237,8 +297,7 @@ fn fill(
     let (injector, descriptors) = enter(away, &image, files, pid)?;
     taker.step(TakerInput::Word)?;
     fault::at(paths, Point::KeeperTaken)?;
-    let Rebuilt { bytes, registers, parked } =
-        rebuild_in(&injector, &image, &descriptors, &tids, &mut inlet, asker)?;
+    let (filled, registers) = rebuild_in(&injector, &image, &descriptors, &tids, &mut inlet, asker)?;
     let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
     let own = (injector.base(), injector.base() + inject::AREA_BYTES);
     let theirs: Vec<_> =
@@ -255,7 +314,7 @@ fn fill(
     }
     fault::at(paths, Point::KeeperFilled)?;
     taker.step(TakerInput::Complete)?;
-    Ok((bytes, parked))
+    Ok(filled)
 }
 
 fn receive_image(inlet: &mut impl Inlet) -> Result<Process> {
@@ -296,15 +355,17 @@ fn enter(away: &Away, image: &Process, files: &Files, pid: i32) -> Result<(Injec
     given
 }
 
-struct Rebuilt {
+/// What was put into the deputy.
+struct Filled {
     /// Length of what came.
     bytes: u64,
-    /// With which each thread is to go on.
-    registers: Vec<ptrace::Registers>,
-    /// Those whose waits were begun for them.
+    /// Threads whose waits were begun for them.
     parked: Vec<Parked>,
+    /// Threads whose waits are still to be begun, and the places of their times in memory.
+    times: Vec<(i32, u64)>,
 }
 
+/// The process but for its registers, and those with which each thread is to go on.
 fn rebuild_in(
     injector: &Injector,
     image: &Process,
@@ -312,7 +373,7 @@ fn rebuild_in(
     tids: &[i32],
     inlet: &mut &super::away::Notices,
     asker: &mut Asker,
-) -> Result<Rebuilt> {
+) -> Result<(Filled, Vec<ptrace::Registers>)> {
     let pid = injector.pid();
     rebuild::layout(injector, image, descriptors, Target::Deputy)?;
     close_descriptors(injector, descriptors)?;
@@ -332,15 +393,16 @@ fn rebuild_in(
     }
     rebuild::threads(injector, tids, image)?;
     let mut registers = Vec::with_capacity(tids.len());
-    let mut parked = Vec::new();
+    let (mut parked, mut times) = (Vec::new(), Vec::new());
     for (thread, &tid) in image.threads.iter().zip(tids) {
         let prepared = rebuild::prepare_registers(injector, tid, thread, Target::Deputy)?;
         if let image::Resume::Timed { left_ns } = thread.resume {
             parked.push(Parked::new(tid, &prepared, left_ns));
+            times.extend(begin::place(&thread.registers).map(|address| (tid, address)));
         }
         registers.push(prepared);
     }
-    Ok(Rebuilt { bytes: sink.written(), registers, parked })
+    Ok((Filled { bytes: sink.written(), parked, times }, registers))
 }
 
 fn close_descriptors(injector: &Injector, descriptors: &HashMap<FileId, i32>) -> Result<()> {

@@ -29,7 +29,8 @@ struct Desk {
 /// The keeper's side.
 pub(super) struct Reception {
     desk: Arc<Mutex<Desk>>,
-    orders: Receiver<Order>,
+    /// Only whoever serves the process takes one.
+    orders: Mutex<Receiver<Order>>,
     wake: OwnedFd,
     listener: UnixListener,
 }
@@ -62,7 +63,7 @@ impl Reception {
         };
         let thread = std::thread::Builder::new().name("reception".into());
         thread.spawn(receive).map_err(Error::system("start a thread"))?;
-        Ok(Reception { desk, orders, wake, listener })
+        Ok(Reception { desk, orders: Mutex::new(orders), wake, listener })
     }
 
     /// Becomes readable when an order may be there.
@@ -74,7 +75,7 @@ impl Reception {
     pub(super) fn order(&self) -> Option<Order> {
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.wake, &mut count);
-        self.orders.try_recv().ok()
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).try_recv().ok()
     }
 
     /// What is told from now on.

@@ -3,7 +3,6 @@
 //! Nobody saw their calls begin, and the kernel does not tell a blocked call's deadline. But the scheduler shows when a
 //! thread last ran, which is when it began to wait. The clock it uses is its own, one per CPU: it is compared with that
 //! of this thread, taken on the same CPU. Measured: late by less than a millisecond mostly, never early.
-
 //!
 //! A wait that began away, or before an earlier journey, is longer than that: what is left of it is begun here when it comes
 //! home ([`Parked`]), by the kernel, which shows neither its deadline nor its beginning. So that is noted down.
@@ -39,6 +38,10 @@ pub(crate) struct Parked {
     since_ns: u64,
     /// When its time is over.
     deadline_ns: u64,
+    /// How often it had been taken off a CPU when it slept in the call itself; `None` if it goes on by `restart_syscall`,
+    /// which tells by itself that it is still that wait.
+    #[serde(default)]
+    switches: Option<u64>,
 }
 
 impl Parked {
@@ -47,22 +50,58 @@ impl Parked {
         let since_ns = restart::now_ns();
         let deadline_ns = since_ns.saturating_add(left_ns);
         let nr = registers.orig_rax.cast_signed();
-        Parked { tid, nr, stack: registers.rsp, instruction: registers.rip, since_ns, deadline_ns }
+        let (stack, instruction) = (registers.rsp, registers.rip);
+        Parked { tid, nr, stack, instruction, since_ns, deadline_ns, switches: None }
+    }
+
+    /// How much of its time is left.
+    pub(super) fn left_ns(&self) -> u64 {
+        self.deadline_ns.saturating_sub(restart::now_ns())
+    }
+
+    /// Whether this is about a thread.
+    pub(super) fn is_of(&self, tid: i32) -> bool {
+        self.tid == tid
+    }
+
+    /// It sleeps in the call itself now.
+    pub(super) fn sleeps(&mut self, pid: i32) {
+        // Answered only when it is off its CPU: until then it would not be counted.
+        if self.is_there(pid, self.nr) {
+            self.switches = switches(pid, self.tid);
+        }
     }
 
     /// Whether the thread is in that wait still, in which it has been for `waited_ns`.
     fn waits_still(&self, pid: i32, waited_ns: u64) -> bool {
-        let began = restart::now_ns().saturating_sub(waited_ns);
+        match self.switches {
+            Some(_) => self.is_there(pid, self.nr) && switches(pid, self.tid) == self.switches,
+            None => {
+                let began = restart::now_ns().saturating_sub(waited_ns);
+                self.is_there(pid, SYS_restart_syscall) && began <= self.since_ns + UNDER_WAY_NS
+            }
+        }
+    }
+
+    /// Whether the thread waits in call `nr` at that place.
+    fn is_there(&self, pid: i32, nr: i64) -> bool {
         let text = fs::read_to_string(format!("/proc/{pid}/task/{}/syscall", self.tid)).unwrap_or_default();
         // The number, six arguments, the stack pointer and the instruction pointer: proc(5).
         let words: Vec<&str> = text.split_whitespace().collect();
         let [number, .., stack, instruction] = words.as_slice() else { return false };
         let hexadecimal = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok();
-        number.parse() == Ok(SYS_restart_syscall)
+        number.parse() == Ok(nr)
             && hexadecimal(stack) == Some(self.stack)
             && hexadecimal(instruction) == Some(self.instruction)
-            && began <= self.since_ns + UNDER_WAY_NS
     }
+}
+
+/// How often a thread has been taken off a CPU, or has left it by itself. One that sleeps and has slept all the time keeps
+/// its number.
+fn switches(pid: i32, tid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
+    let count = |line: &str| line.split_once("voluntary_ctxt_switches:")?.1.trim().parse::<u64>().ok();
+    text.lines().filter_map(count).reduce(|sum, more| sum + more)
 }
 
 /// Since when each thread that sleeps now has been doing so, and until when those that are parked.
@@ -75,7 +114,8 @@ pub(super) fn observe(pid: i32, parked: &[Parked]) -> BTreeMap<i32, Waiting> {
             let known = known.filter(|parked| parked.waits_still(pid, waited_ns));
             let (nr, deadline_ns) = (known.map(|parked| parked.nr), known.map(|parked| parked.deadline_ns));
             let waited_ns = Some(waited_ns);
-            waiting.insert(tid, Waiting { waited_ns, nr, deadline_ns, is_watched: false });
+            let is_watched = known.is_some_and(|parked| parked.switches.is_some());
+            waiting.insert(tid, Waiting { waited_ns, nr, deadline_ns, is_watched });
         }
     }
     if let Some(before) = before {

@@ -5,6 +5,7 @@
 
 use super::connections::{self, Guestbook, Wanted};
 use super::guest::{Guest, Sleep, Thread};
+use super::half_done::HalfDone;
 use super::reception::Reception;
 use super::wall::Wall;
 use crate::Setup;
@@ -440,12 +441,15 @@ fn thread(of: i32, tid: i32, image: &image::Thread) -> Thread {
     if nr >= 0 && (-514..=-512).contains(&code) {
         thread.remade = Some((nr, code));
     }
+    if let Resume::Rest { done } = image.resume {
+        thread.half_done = Some(HalfDone::of(registers, done));
+    }
     let Resume::Timed { left_ns } = image.resume else { return thread };
     let left = Duration::from_nanos(left_ns);
     if rebuild::is_parked(nr, Target::Body) {
         thread.sleep = Some(Sleep::new(nr, left, Some((registers.rip, registers.rsp))));
     } else {
-        thread.left = Some((nr, left));
+        thread.ends = Instant::now().checked_add(left).map(|end| (nr, end));
     }
     thread
 }

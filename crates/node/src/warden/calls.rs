@@ -1,6 +1,7 @@
 //! The guest's calls: from its notification to the deputy and back.
 
 use super::guest::{Outstanding, Waits};
+use super::half_done::HalfDone;
 use super::{Step, Warden};
 use crate::journey::Outlet;
 use forward::{Gathered, GoOn, Total};
@@ -44,6 +45,7 @@ impl Warden {
             return self.answer_raw(notification.id, Verdict::Return(ENOSYS));
         };
         self.guest.threads[index].sleep = None;
+        self.expect_half_done(index, &notification);
         if let Waits::Delivery(labour) = &mut self.guest.threads[index].waits {
             // A signal came first and the call is made again: the stop that was asked for is still to come.
             labour.notification = notification.id;
@@ -76,8 +78,10 @@ impl Warden {
         if mask.is_some() && self.interruption(index, mask) == Interruption::OnlyInside {
             return self.wish_home(index, notification);
         }
-        let (call, landing) = match forward::gather(row, args, &memory) {
+        let done = self.guest.threads[index].half_done.take().map_or(0, |half_done| half_done.done);
+        let (call, landing) = match forward::gather_from(row, args, &memory, done) {
             Gathered::Call { call, landing } => (call, landing),
+            Gathered::GoHome(_) if done > 0 => return self.answer(index, notification.id, done as i64),
             Gathered::GoHome(_) => return self.wish_home(index, notification),
         };
         let mut call = call;
@@ -87,22 +91,25 @@ impl Warden {
                 status.map_or(0, |status| (status.blocked | status.ignored) & wire::TERMINAL_SIGNALS);
         }
         let timeout = forward::timeout(row, &args, &memory);
-        let left = self.guest.threads[index].left.take();
+        let ends = self.guest.threads[index].ends.take();
         let remade =
             self.guest.threads[index].remade.take().filter(|(nr, _)| *nr == i64::from(notification.nr));
         let mut since = Instant::now();
-        if let (Some((nr, left)), Some(Total::Finite(total))) = (left, timeout.map(|timeout| timeout.total))
+        if let (Some((nr, end)), Some(Total::Finite(total))) = (ends, timeout.map(|timeout| timeout.total))
             && nr == i64::from(notification.nr)
         {
+            let left = end.saturating_duration_since(since);
             since = since.checked_sub(total.saturating_sub(left)).unwrap_or(since);
             forward::with_remaining(&mut call, row, left);
         }
         let outstanding = Outstanding {
             row,
             args,
+            rip: notification.rip,
             call,
             landing,
-            done: 0,
+            done,
+            seen: 0,
             since,
             timeout,
             mask,
@@ -123,12 +130,13 @@ impl Warden {
     }
 
     /// Sends the call of a thread and lets the thread wait for it.
-    fn send_call(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>) -> Step {
+    fn send_call(&mut self, index: usize, notification: u64, mut outstanding: Box<Outstanding>) -> Step {
         let member = self.guest.member_mut(index);
         member.forwarded += 1;
         member.carried_bytes += outstanding.call.input.len() as u64;
         let thread = &mut self.guest.threads[index];
         thread.seq = thread.seq.wrapping_add(1);
+        outstanding.seen = thread.signals_seen;
         let mut call = outstanding.call.clone();
         let input = std::mem::take(&mut call.input);
         let header =
@@ -223,15 +231,22 @@ impl Warden {
         }
         let memory = self.guest.member(index).memory;
         let landed = outstanding.landing.land(ret, data, &memory);
+        let disturbed = outstanding.cancelled || outstanding.seen != self.guest.threads[index].signals_seen;
+        if disturbed && outstanding.landing.is_half_done(landed) {
+            let moved = Box::new(Outstanding { done: outstanding.done + landed as u64, ..*outstanding });
+            return self.give_way(index, notification, moved);
+        }
         let (done, chunk) = (outstanding.done, outstanding.landing.chunk());
         let full =
             chunk.filter(|chunk| landed > 0 && landed as u64 == chunk.asked && chunk.wanted > chunk.asked);
         match full {
             Some(chunk) => {
                 let moved = Box::new(Outstanding { done: done + landed as u64, ..*outstanding });
+                // What was to interrupt it came just too late, and would not interrupt the next chunk.
+                let gives_way = disturbed && self.must_give_way(index, moved.mask);
                 match chunk.go_on {
-                    GoOn::Always => self.next_chunk(index, notification, moved),
-                    GoOn::IfSeekable => self.ask_position(index, notification, moved),
+                    GoOn::Always if !gives_way => self.next_chunk(index, notification, moved),
+                    GoOn::Always | GoOn::IfSeekable => self.ask_position(index, notification, moved),
                 }
             }
             None if done > 0 && landed < 0 => self.answer(index, notification, done as i64),
@@ -239,11 +254,34 @@ impl Warden {
         }
     }
 
+    /// Whether a call that is half done and would wait for more has to end, or to be made again.
+    fn must_give_way(&self, index: usize, mask: Option<u64>) -> bool {
+        self.leaves(index) || self.interruption(index, mask) != Interruption::None
+    }
+
+    /// A call has given a part, and would wait for more if the warden or a signal did not interrupt it. Only a signal that
+    /// the program handles is a reason to answer that part; what was interrupted for anything else gives the rest.
+    fn give_way(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>) -> Step {
+        match self.interruption(index, outstanding.mask) {
+            Interruption::Handled => self.answer(index, notification, outstanding.done as i64),
+            _ if !outstanding.landing.gives() => self.answer(index, notification, outstanding.done as i64),
+            Interruption::None if !self.leaves(index) => self.next_chunk(index, notification, outstanding),
+            // It is made again where the thread is then; at home nobody could add up what it gives.
+            _ => {
+                let Outstanding { row, args, rip, done, .. } = *outstanding;
+                self.guest.threads[index].half_done =
+                    Some(HalfDone { nr: i64::from(row.nr), args, rip, done });
+                self.answer_restart(index, notification, RESTART_ALWAYS)
+            }
+        }
+    }
+
     fn next_chunk(&mut self, index: usize, notification: u64, outstanding: Box<Outstanding>) -> Step {
         let Outstanding { row, args, done, .. } = *outstanding;
         match forward::gather_from(row, args, &self.guest.member(index).memory, done) {
             Gathered::Call { call, landing } => {
-                self.send_call(index, notification, Box::new(Outstanding { call, landing, ..*outstanding }))
+                let next = Outstanding { call, landing, cancelled: false, ..*outstanding };
+                self.send_call(index, notification, Box::new(next))
             }
             Gathered::GoHome(_) => self.answer(index, notification, done as i64),
         }
@@ -260,9 +298,11 @@ impl Warden {
                 let question = Outstanding {
                     row,
                     args,
+                    rip: outstanding.rip,
                     call,
                     landing,
                     done: 0,
+                    seen: 0,
                     since: outstanding.since,
                     timeout: None,
                     mask: None,
@@ -288,7 +328,7 @@ impl Warden {
             RESTART_BY_HANDLER | RESTART_ALWAYS | EINTR => self.ask_position(index, notification, original),
             // A file answers at once, so even a move waits for the rest of it.
             0.. => self.next_chunk(index, notification, original),
-            _ => self.answer(index, notification, original.done as i64),
+            _ => self.give_way(index, notification, original),
         }
     }
 
@@ -302,12 +342,13 @@ impl Warden {
     ) -> Step {
         let interruption = self.interruption(index, outstanding.mask);
         if outstanding.done > 0 {
-            // What has begun goes on, unless it really waits and has to give way.
-            let gives_way = interruption == Interruption::Handled || self.leaves(index);
-            return if ret != RESTART_ALWAYS && gives_way {
-                self.answer(index, notification, outstanding.done as i64)
-            } else {
-                self.send_again(index, notification, outstanding)
+            return match ret {
+                _ if !self.must_give_way(index, outstanding.mask) => {
+                    self.send_again(index, notification, outstanding)
+                }
+                // It has not begun: what takes all without waiting shall still be given it.
+                RESTART_ALWAYS => self.ask_position(index, notification, outstanding),
+                _ => self.give_way(index, notification, outstanding),
             };
         }
         let code = code_after(ret, outstanding.remade);
@@ -338,7 +379,8 @@ impl Warden {
     /// The guest makes the call again by itself, with what is left of its time.
     fn restart(&mut self, index: usize, notification: u64, outstanding: &Outstanding, code: i64) -> Step {
         let nr = i64::from(outstanding.row.nr);
-        self.guest.threads[index].left = left_of(outstanding).map(|left| (nr, left));
+        let end = left_of(outstanding).and_then(|left| Instant::now().checked_add(left));
+        self.guest.threads[index].ends = end.map(|end| (nr, end));
         self.answer_restart(index, notification, code)
     }
 

@@ -1,6 +1,6 @@
 //! Connections of the session, handed over by the daemon.
 
-use crate::journey::{Error, Result, transfer::expect};
+use crate::journey::{Error, Outlet, Result, transfer::expect};
 use control::{AgentRequest, Event, FailureKind, WardenStatus};
 use model::NodeId;
 use model::limits::{CONTROL_LINE_BYTES_MAX, HANDSHAKE_SECONDS};
@@ -89,12 +89,17 @@ pub(super) struct Guestbook {
 pub(super) fn welcome(identity: &Identity, socket: TcpStream) -> Result<Guestbook> {
     let channel = Channel::accept(identity, socket, Duration::from_secs(HANDSHAKE_SECONDS))?;
     let peer = channel.peer();
-    let (sender, mut receiver) = channel.split();
+    let (mut sender, mut receiver) = channel.split();
     receiver.set_timeout(Some(PATIENCE))?;
     let frame = expect(&mut receiver, Kind::Hello, "a greeting")?;
     receiver.set_timeout(None)?;
     let (hello, _) = session::decode::<Hello>(&frame.payload)?;
     if hello.version != session::VERSION {
+        let (theirs, ours) = (hello.version, session::VERSION);
+        let message =
+            format!("the host speaks version {ours} of the protocol, and this node version {theirs}");
+        let refusal = session::Refusal { reasons: model::Reasons::default(), message };
+        sender.put(Kind::Refused, &[&session::encode(&refusal)])?;
         return Err(Error::Unexpected { got: hello.version, wanted: "another version of the protocol" });
     }
     Ok(Guestbook { peer, hello, sender, receiver })

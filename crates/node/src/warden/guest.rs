@@ -1,5 +1,6 @@
 //! The guests of a family: their threads and what each of them is about.
 
+use super::half_done::HalfDone;
 use super::memory::GuestMemory;
 use forward::{Landing, Timeout};
 use image::{Process, SigAction, Siginfo};
@@ -14,6 +15,8 @@ use wire::{Call, session};
 pub(super) struct Outstanding {
     pub(super) row: &'static Row,
     pub(super) args: [u64; 6],
+    /// Address behind its instruction.
+    pub(super) rip: u64,
     pub(super) call: Call,
     pub(super) landing: Landing,
     /// Bytes that earlier chunks have moved.
@@ -25,6 +28,8 @@ pub(super) struct Outstanding {
     pub(super) mask: Option<u64>,
     /// It was begun before the last move: the kernel's code for its interruption then.
     pub(super) remade: Option<i64>,
+    /// Signals of its slot that had been seen when it was sent.
+    pub(super) seen: u32,
     /// It has been told to give up.
     pub(super) cancelled: bool,
     /// It asks, for another call, whether the descriptor can be positioned.
@@ -131,8 +136,10 @@ pub(super) struct Thread {
     pub(super) sleep: Option<Sleep>,
     /// The call that it will make again because the move interrupted it, and the kernel's code for its interruption.
     pub(super) remade: Option<(i64, i64)>,
-    /// What is left of the timeout of the call that it will make next.
-    pub(super) left: Option<(i64, Duration)>,
+    /// When the time of the call that it will make again is over.
+    pub(super) ends: Option<(i64, Instant)>,
+    /// The call that it will make again to give the rest of what it gives.
+    pub(super) half_done: Option<HalfDone>,
 }
 
 impl Thread {
@@ -150,8 +157,14 @@ impl Thread {
             stash: Vec::new(),
             sleep: None,
             remade: None,
-            left: None,
+            ends: None,
+            half_done: None,
         }
+    }
+
+    /// A handler runs: whatever call comes next is another one, also if it looks the same.
+    pub(super) fn forget_its_call(&mut self) {
+        (self.remade, self.ends, self.half_done) = (None, None, None);
     }
 }
 

@@ -5,6 +5,7 @@
 //! warden is the [`Giver`], and the word is the keeper's. If the keeper is lost meanwhile, the guest must not go on.
 
 use super::guest::Waits;
+use super::half_done::HalfDone;
 use super::signals::is_directed;
 use super::{Step, Warden};
 use crate::fault::{self, Point};
@@ -214,7 +215,7 @@ impl Warden {
         };
         let mut onward = self.onward.take();
         let here = self.guest.members.get(&leaving.pid).map_or(0, |member| member.pid);
-        let captured = self.capture(&mut leaving);
+        let captured = self.capture(&mut leaving, onward.is_some());
         let captured = captured
             .and_then(|image| fault::at(&self.setup.config.paths, Point::WardenCaptured).map(|()| image));
         let sent = captured.and_then(|image| match &mut onward {
@@ -236,7 +237,7 @@ impl Warden {
         }
     }
 
-    fn capture(&mut self, leaving: &mut Leaving) -> Result<Process> {
+    fn capture(&mut self, leaving: &mut Leaving, goes_on: bool) -> Result<Process> {
         let slots = self.guest.threads.of(leaving.pid);
         let pid = self.guest.members.get(&leaving.pid).ok_or(Error::Ending)?.pid;
         let failed = |what: &'static str, pid: i32| move |errno| tracee::Error::Kernel { what, pid, errno };
@@ -265,7 +266,7 @@ impl Warden {
         let leader = snapshots.first().ok_or(tracee::Error::Gone(pid))?;
         let injector = Injector::enter(pid, leader.registers(), instruction, base)?;
         let late = std::mem::take(&mut leaving.late);
-        let image = self.describe(&injector, &snapshots, layout, (&slots, late));
+        let image = self.describe(&injector, &snapshots, layout, (&slots, late), goes_on);
         leaving.captured = Some(Captured { injector, snapshots, instruction });
         image
     }
@@ -276,6 +277,7 @@ impl Warden {
         snapshots: &[Snapshot],
         layout: layout::Layout,
         (slots, late): (&[usize], Vec<(usize, Siginfo)>),
+        goes_on: bool,
     ) -> Result<Process> {
         let mut known = Known::default();
         let mut waiting = BTreeMap::new();
@@ -304,8 +306,11 @@ impl Warden {
             let stash = self.guest.threads[index].stash.clone();
             let pending: Vec<Siginfo> = thread.pending.iter().map(|info| self.reveal(*info)).collect();
             thread.pending = stash.into_iter().chain(pending).collect();
-            if let Some((nr, left)) = self.guest.threads[index].left {
-                make_again(thread, nr, left);
+            if let Some((nr, end)) = self.guest.threads[index].ends {
+                make_again(thread, nr, end.saturating_duration_since(Instant::now()));
+            }
+            if let Some(half_done) = self.guest.threads[index].half_done {
+                give_the_rest(thread, half_done, goes_on);
             }
         }
         for (index, info) in late {
@@ -374,5 +379,14 @@ fn make_again(thread: &mut image::Thread, nr: i64, left: Duration) {
     if registers.orig_rax as i64 == nr && (-514..=-512).contains(&(registers.rax as i64)) {
         registers.rax = RESTART_WITHOUT_HANDLER as u64;
         thread.resume = Resume::Timed { left_ns: u64::try_from(left.as_nanos()).unwrap_or(u64::MAX) };
+    }
+}
+
+/// A call that is half done gives the rest on the next host. At home it must answer what it has given until now.
+fn give_the_rest(thread: &mut image::Thread, half_done: HalfDone, goes_on: bool) {
+    if !goes_on {
+        half_done.answer(&mut thread.registers);
+    } else if half_done.make_again(&mut thread.registers) {
+        thread.resume = Resume::Rest { done: half_done.done };
     }
 }

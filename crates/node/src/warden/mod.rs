@@ -14,6 +14,7 @@ mod births;
 mod calls;
 mod connections;
 mod guest;
+mod half_done;
 mod leave;
 mod lookout;
 mod memory;

@@ -216,6 +216,9 @@ impl Warden {
         };
         match what {
             None | Some(Default::Ignore) => {
+                if what.is_none() {
+                    self.leave_half_done(index)?;
+                }
                 let set = ptrace::set_siginfo(tid, &siginfo_bytes(&info));
                 if let Err(errno) = set
                     && errno != kernel::Errno::ESRCH

@@ -60,7 +60,7 @@ impl Warden {
     fn sleep(&mut self, index: usize, notification: &Notification, row: &Row) -> Step {
         let timeout = forward::timeout(row, &notification.args, &self.guest.member(index).memory);
         let thread = &mut self.guest.threads[index];
-        thread.left = None;
+        thread.ends = None;
         if let Some(forward::Timeout { total: forward::Total::Finite(total), .. }) = timeout {
             thread.sleep = Some(Sleep::new(i64::from(notification.nr), total, None));
         }
