@@ -14,7 +14,8 @@
 //! own; only a family of one moves on directly.
 //!
 //! Four threads: this one owns the processes by ptrace and does the moving; two carry their calls ([`calls::Calls`]); one
-//! answers the daemon ([`Reception`]). Files stay with this thread.
+//! answers the daemon ([`Reception`]). Files stay with this thread. A process is taken home by one more, which lives as long
+//! as that takes ([`tracee::begin`] says why).
 
 mod away;
 mod births;
