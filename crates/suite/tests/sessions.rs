@@ -177,13 +177,14 @@ fn orphaned(travels: bool) -> Result<String> {
     actor.noted("hung up")?;
     actor.noted("continued")?;
     actor.is_stopped(false)?;
+    // Until its terminal is closed it would be told something else there.
+    drop(run.end(SOON)?);
     actor.go("n3")?;
     actor.order("read")?;
     actor.noted("read: ")?;
     let mut noted = actor.leave()?.lines().map(str::to_owned).collect::<Vec<_>>();
     // Both signals come at once; which handler runs first is chance.
     noted.sort();
-    drop(run.end(SOON)?);
     Ok(noted.join("\n"))
 }
 
