@@ -413,10 +413,12 @@ mod tests {
         panic!("three threads compute, at most {most} were seen");
     }
 
-    /// The promise is 0.2 % of a CPU. What is asserted leaves room for builds without optimisation and for other CPUs.
+    /// The promise is 0.2 % of a CPU. What is asserted leaves room for builds without optimisation and for other CPUs. The
+    /// machine's own processes are looked at as well, however many there are.
     #[test]
     fn three_hundred_sleepers_cost_next_to_nothing() {
         const ROUNDS: u32 = 10;
+        const FOR_EACH_PROCESS: Duration = Duration::from_micros(33);
         let _sleepers = Children::start(300, "sleep", &["1000"]);
         let mut meter = Meter::new(SPEED_STANDARD).unwrap();
         let nobody = HashSet::new();
@@ -428,7 +430,8 @@ mod tests {
             meter.measure(&nobody, &mut |_| Party::Own).unwrap();
         }
         let each = (thread_cpu_time() - start) / ROUNDS;
-        println!("a look at {} processes takes {each:?} of CPU time", meter.processes().count());
-        assert!(each < Duration::from_millis(10), "{each:?}");
+        let count = meter.processes().count() as u32;
+        println!("a look at {count} processes takes {each:?} of CPU time");
+        assert!(each < FOR_EACH_PROCESS * count, "{each:?} for {count} processes");
     }
 }
