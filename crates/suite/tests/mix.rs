@@ -10,7 +10,7 @@ use suite::{MIX, Ordeals, Workload, is_long, main as run, trial};
 /// Moves of a long run, at least.
 const MOVES_LONG: u64 = 10_000;
 /// How much a round of a long run does, in terms of a short one.
-const SIZE_LONG: u32 = 8;
+const SIZE_LONG: u32 = 4;
 /// What chance is made of; each further round takes the next number.
 const SEED: u64 = 20;
 
