@@ -58,6 +58,7 @@ pub const GUESTS: &[Guest] = &[
     steps("files", &["{guests}/files", "{scratch}"], &["cc"]),
     steps("pipes", &["{guests}/pipes"], &["cc"]),
     Guest { exit: 128 + 15, ..steps("signals", &["{guests}/signals"], &["cc"]) },
+    steps("interrupts", &["{guests}/interrupts"], &["cc"]),
     steps("registers", &["{guests}/registers"], &["cc"]),
     steps("threads64", &["{guests}/threads64"], &["cc"]),
     steps("family", &["{guests}/family"], &["cc"]),

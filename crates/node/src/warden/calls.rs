@@ -45,6 +45,7 @@ impl Warden {
             return self.answer_raw(notification.id, Verdict::Return(ENOSYS));
         };
         self.guest.threads[index].sleep = None;
+        self.guest.threads[index].given_up = false;
         self.expect_half_done(index, &notification);
         if let Waits::Delivery(labour) = &mut self.guest.threads[index].waits {
             // A signal came first and the call is made again: the stop that was asked for is still to come.
@@ -388,6 +389,7 @@ impl Warden {
     /// another thread may take the signal first: so the thread is made to stop.
     pub(super) fn answer_restart(&mut self, index: usize, notification: u64, code: i64) -> Step {
         self.interrupt(index)?;
+        self.guest.threads[index].given_up = code != RESTART_ALWAYS;
         self.answer(index, notification, code)
     }
 

@@ -136,6 +136,8 @@ pub(super) struct Thread {
     pub(super) sleep: Option<Sleep>,
     /// The call that it will make again because the move interrupted it, and the kernel's code for its interruption.
     pub(super) remade: Option<(i64, i64)>,
+    /// It was told that its call was interrupted: what a handler then means for it is its kernel's to say.
+    pub(super) given_up: bool,
     /// When the time of the call that it will make again is over.
     pub(super) ends: Option<(i64, Instant)>,
     /// The call that it will make again to give the rest of what it gives.
@@ -157,6 +159,7 @@ impl Thread {
             stash: Vec::new(),
             sleep: None,
             remade: None,
+            given_up: false,
             ends: None,
             half_done: None,
         }

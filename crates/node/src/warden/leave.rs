@@ -306,6 +306,7 @@ impl Warden {
             let stash = self.guest.threads[index].stash.clone();
             let pending: Vec<Siginfo> = thread.pending.iter().map(|info| self.reveal(*info)).collect();
             thread.pending = stash.into_iter().chain(pending).collect();
+            super::unheard::make_again(&mut thread.registers, &self.guest.threads[index]);
             if let Some((nr, end)) = self.guest.threads[index].ends {
                 make_again(thread, nr, end.saturating_duration_since(Instant::now()));
             }

@@ -22,6 +22,7 @@ mod reception;
 mod signals;
 mod special;
 mod threads;
+mod unheard;
 mod wall;
 
 use crate::journey::cache::{Cache, Incoming};

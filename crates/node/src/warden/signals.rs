@@ -217,6 +217,7 @@ impl Warden {
         match what {
             None | Some(Default::Ignore) => {
                 if what.is_none() {
+                    self.make_unheard_again(index)?;
                     self.leave_half_done(index)?;
                 }
                 let set = ptrace::set_siginfo(tid, &siginfo_bytes(&info));

@@ -7,7 +7,9 @@
 //! The window is what makes restarts exact. The handler has `SA_RESTART`, so when a signal interrupts the call, the
 //! kernel itself has put the saved instruction pointer back on the `syscall` instruction exactly when the call was
 //! restartable. Found there, it is moved to `window_cancel`, which answers [`stub_abi::INTERRUPTED`]; found behind it,
-//! the call had its result (also `EINTR`), and that is the answer.
+//! the call had its result (also `EINTR`), and that is the answer. Found before it, or there before the call was begun, it is
+//! moved to `window_unbegun`, which answers [`stub_abi::NOT_EXECUTED`]: such a call must not be told that it was interrupted,
+//! for many never are. Whether it was begun, `rcx` tells: the instruction itself has put its return address there.
 #![no_std]
 #![no_main]
 
@@ -64,6 +66,9 @@ window_start:
     mov r10, [r11+32]
     mov r8,  [r11+40]
     mov r9,  [r11+48]
+.globl window_call
+.hidden window_call
+window_call:
     syscall
 .globl window_end
 .hidden window_end
@@ -82,6 +87,11 @@ window_end:
 .hidden window_cancel
 window_cancel:
     mov rax, -512
+    jmp window_end
+.globl window_unbegun
+.hidden window_unbegun
+window_unbegun:
+    mov rax, -513
     jmp window_end
 .balign 8
 full_mask: .quad -1
@@ -152,6 +162,7 @@ const FUTEX_WAKE: u64 = 1;
 const FUTEX2_SIZE_U32: u64 = 2;
 const SIGKILL: u64 = 9;
 /// Saved instruction pointer and signal mask in the `ucontext` of x86-64, in words.
+const UC_RCX: usize = 5 + 14;
 const UC_RIP: usize = 5 + 16;
 const UC_SIGMASK: usize = 37;
 
@@ -171,15 +182,28 @@ fn syscall(nr: u64, args: [u64; 6]) -> i64 {
     ret
 }
 
-/// Addresses of the window's three marks, without a table that would need relocating.
-fn window_marks() -> (u64, u64, u64) {
-    let (start, end, cancel): (u64, u64, u64);
-    // SAFETY: `lea` only computes addresses.
-    unsafe {
-        asm!("lea {0}, [rip+window_start]", "lea {1}, [rip+window_end]", "lea {2}, [rip+window_cancel]",
-             out(reg) start, out(reg) end, out(reg) cancel, options(nomem, nostack));
+/// Addresses in the window.
+struct Marks {
+    start: u64,
+    call: u64,
+    end: u64,
+    cancel: u64,
+    unbegun: u64,
+}
+
+impl Marks {
+    /// Without a table that would need relocating.
+    fn new() -> Marks {
+        let (start, call, end, cancel, unbegun): (u64, u64, u64, u64, u64);
+        // SAFETY: `lea` only computes addresses.
+        unsafe {
+            asm!("lea {0}, [rip+window_start]", "lea {1}, [rip+window_call]", "lea {2}, [rip+window_end]",
+                 "lea {3}, [rip+window_cancel]", "lea {4}, [rip+window_unbegun]",
+                 out(reg) start, out(reg) call, out(reg) end, out(reg) cancel, out(reg) unbegun,
+                 options(nomem, nostack));
+        }
+        Marks { start, call, end, cancel, unbegun }
     }
-    (start, end, cancel)
 }
 
 /// Runs `count` calls one after another; an argument may stand for an earlier result.
@@ -240,12 +264,14 @@ unsafe extern "C" fn handler(signal: i32, info: *const u64, context: *mut u64) {
         slot.signal_head.store(head.wrapping_add(1), SeqCst);
         ring_bell(slot);
     }
-    let (start, end, cancel) = window_marks();
+    let marks = Marks::new();
     // SAFETY: the kernel's ucontext is writable and has these words.
     unsafe {
         let rip = context.add(UC_RIP);
-        if (start..end).contains(&rip.read()) {
-            rip.write(cancel);
+        let at = rip.read();
+        if (marks.start..marks.end).contains(&at) {
+            let begun = at == marks.call && context.add(UC_RCX).read() == marks.end;
+            rip.write(if begun { marks.cancel } else { marks.unbegun });
         }
         context.add(UC_SIGMASK).write(u64::MAX);
     }

@@ -26,13 +26,7 @@ const fn in_ci(entry: Entry) -> Entry {
 pub(super) const ENTRIES: &[Entry] = &[
     in_ci(module("test_os", &[])),
     in_ci(module("test_posix", &[])),
-    module(
-        "test_signal",
-        &[LeftOut {
-            tests: &["*.test_sigtimedwait_timeout"],
-            why: "a fault of ours: each move begins the wait anew, and moved more often than its timeout of a second it never ends",
-        }],
-    ),
+    module("test_signal", &[]),
     module("test_subprocess", &[]),
     module("test_threading", &[]),
     in_ci(module("test_thread", &[])),
