@@ -54,10 +54,6 @@ pub fn gather_from(row: &Row, args: [u64; 6], memory: &impl Memory, done: u64) -
     let mut named = [0; 6];
     named[..row.args.len()].copy_from_slice(&args[..row.args.len()]);
     let mut draft = Draft::new(named, done);
-    if row.name == "sendfile" {
-        draft.args[3] = named[3].saturating_sub(done);
-        draft.gives = draft.args[3];
-    }
     let drafted = (0..row.args.len()).try_for_each(|index| argument(&mut draft, row, index, memory));
     match drafted.and_then(|()| check_chunk(&mut draft, row, &args)).and_then(|()| draft.finish(row.nr)) {
         Ok((call, landing)) => Gathered::Call { call, landing },
@@ -109,12 +105,17 @@ fn carry(draft: &mut Draft, index: usize, arg: Arg, memory: &impl Memory) -> Res
             }
             return Ok(());
         }
+        Arg::Gives => {
+            draft.gives = address.saturating_sub(draft.done);
+            draft.args[index] = draft.gives;
+            return Ok(());
+        }
         // NULL and addresses of the kernel mean the same at home.
         _ if address == 0 || address >= ADDRESSES_END => return Ok(()),
         _ => {}
     }
     match arg {
-        Arg::Value | Arg::Fd | Arg::Operand(_) | Arg::Offset => Ok(()),
+        Arg::Value | Arg::Fd | Arg::Operand(_) | Arg::Offset | Arg::Gives => Ok(()),
         // Mostly carried with its output already. Without one the kernel may still write it: no pointer of the guest
         // may reach the deputy as it is.
         Arg::Length if draft.is_carried(index) => Ok(()),

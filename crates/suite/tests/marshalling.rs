@@ -251,7 +251,7 @@ fn line(row: &Row, name: String, command: Option<&command::Command>, seed: u64) 
 /// An argument in the guest's words.
 fn word(arg: Arg) -> String {
     match arg {
-        Arg::Value => "value".to_owned(),
+        Arg::Value | Arg::Gives => "value".to_owned(),
         Arg::Fd => "fd".to_owned(),
         Arg::Offset => "offset".to_owned(),
         Arg::Path | Arg::Text => "path".to_owned(),

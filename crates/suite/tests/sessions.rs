@@ -49,15 +49,7 @@ impl Actor {
 
     /// Waits until it has noted this.
     fn noted(&self, text: &str) -> Result<String> {
-        let began = Instant::now();
-        loop {
-            let said = self.results()?;
-            if said.contains(text) {
-                return Ok(said);
-            }
-            ensure!(began.elapsed() < SOON, "it never noted '{text}', only:\n{said}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        looked_for(&format!("'{text}' in its notes"), || self.results(), |said| said.contains(text))
     }
 
     fn order(&self, order: &str) -> Result<()> {
@@ -75,15 +67,9 @@ impl Actor {
 
     /// Waits until `ps` at home shows it stopped, or running.
     fn is_stopped(&self, wanted: bool) -> Result<()> {
-        let began = Instant::now();
-        loop {
-            let state = self.place.must(&format!("ps -o state= -p {}", self.pid))?;
-            if state.trim().starts_with('T') == wanted {
-                return Ok(());
-            }
-            ensure!(began.elapsed() < SOON, "ps shows {state}, stopped is {wanted}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let state = || self.place.must(&format!("ps -o state= -p {}", self.pid));
+        let is_so = |state: &str| state.trim().starts_with('T') == wanted;
+        looked_for(&format!("a state of which stopped is {wanted}"), state, is_so).map(drop)
     }
 
     /// Ends it; everything that it noted, but for its pid.
@@ -91,6 +77,19 @@ impl Actor {
         self.order("quit")?;
         let said = self.noted("quit")?;
         Ok(said.lines().filter(|line| !line.starts_with("pid ")).map(|line| format!("{line}\n")).collect())
+    }
+}
+
+/// Looks until what is seen is so.
+fn looked_for(what: &str, look: impl Fn() -> Result<String>, is_so: impl Fn(&str) -> bool) -> Result<String> {
+    let began = Instant::now();
+    loop {
+        let seen = look()?;
+        if is_so(&seen) {
+            return Ok(seen);
+        }
+        ensure!(began.elapsed() < SOON, "{what} was never seen, only:\n{seen}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -11,6 +11,8 @@ pub enum Arg {
     Fd,
     /// A position in a file that goes with the payload of this call; -1 where the call knows a current position.
     Offset,
+    /// A number of bytes to be given away, from nothing that travels with the call.
+    Gives,
     /// A path, with its NUL.
     Path,
     /// Another string, with its NUL.

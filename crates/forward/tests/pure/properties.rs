@@ -74,7 +74,10 @@ fn is_harmless(word: u64) -> bool {
 /// Pointers in a call: marked arguments and relocated words. Nothing else may be an address of the guest.
 fn check_pointers(row: &Row, call: &Call) {
     for (index, arg) in row.args.iter().enumerate() {
-        let plain = matches!(arg, Arg::Value | Arg::Fd | Arg::Offset | Arg::Operand(_) | Arg::Timeout(..));
+        let plain = matches!(
+            arg,
+            Arg::Value | Arg::Fd | Arg::Offset | Arg::Gives | Arg::Operand(_) | Arg::Timeout(..)
+        );
         let marked = call.pointers & (1 << index) != 0;
         assert!(plain || marked || is_harmless(call.args[index]), "{} {index}: {:x?}", row.name, call.args);
         if !marked {

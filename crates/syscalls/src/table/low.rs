@@ -51,7 +51,7 @@ pub(super) static ROWS: [Row; 170] = table! {
     38 setitimer (Value, In(32), Out(32)) [Signals] => GoHome, when REAL_TIMER => Home,
         "the others count CPU time";
     39 getpid () => Local, "pids are the same in the guest's namespace";
-    40 sendfile (Fd, Fd, InOutAlways(8), Value) => HomeBlocking;
+    40 sendfile (Fd, Fd, InOutAlways(8), Gives) => HomeBlocking;
     41 socket (Value, Value, Value) [Descriptors] => Home;
     42 connect (Fd, array(2, 1), Value) => HomeBlocking;
     43 accept (Fd, Address(2), Length) [Descriptors] => HomeBlocking;
