@@ -102,8 +102,17 @@ impl Node {
             om().args(["init", "--listen", &node.address.to_string(), "--name", name, "--directory"])
                 .arg(&node.directory),
         );
+        node.move_by_order_alone();
         node.start();
         node
+    }
+
+    /// The daemon shares a machine, and its processes, with whoever runs the test: none of them is moved unless a test asks.
+    fn move_by_order_alone(&self) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        let quiet = text.replace("# automatic = true\n", "automatic = false\n");
+        assert_ne!(quiet, text, "a new configuration shows the setting");
+        std::fs::write(self.config(), quiet).unwrap();
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -214,6 +223,7 @@ impl Node {
             om().args(["join", &token, "--listen", &node.address.to_string(), "--directory"])
                 .arg(&node.directory),
         );
+        node.move_by_order_alone();
         node.start();
         node
     }
