@@ -7,7 +7,7 @@
 
 use control::{AgentRequest, Request, Sake};
 use image::{
-    Advice, Area, Backing, Clocks, FileId, Kind, MmFields, Process, Registers, Resume, Rseq, Thread,
+    Advice, Area, Backing, Clocks, FileId, Kind, MmFields, Object, Process, Registers, Resume, Rseq, Thread,
 };
 use model::{Destination, NodeId, ProcessId, Session};
 use std::error::Error;
@@ -61,18 +61,23 @@ fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ("wire_balance", "refused", wire::balance::encode(&refused(node))?),
         ("wire_session", "hello", framed(Frame::Hello, session::encode(&hello()))),
         ("wire_session", "files", framed(Frame::Files, session::encode(&session::Files(vec![entry, entry])))),
-        ("wire_session", "pages", framed(Frame::Pages, session::encode(&session::Pages(vec![(0x1000, 0x2000)])))),
+        ("wire_session", "pages", framed(Frame::Pages, session::encode(&session::Pages { object: None, ranges: vec![(0x1000, 0x2000)] }))),
         ("wire_session", "commit", framed(Frame::Commit, session::encode(&commit()))),
         ("wire_session", "birth", framed(Frame::Birth, session::encode(&birth()))),
         ("wire_session", "call", framed(Frame::Call, session::encode(&header))),
         ("wire_session", "wish", framed(Frame::Wish, session::encode(&session::WishOf { pid: 4711, wish: session::Wish::Call { nr: 59 } }))),
         (
             "wire_session",
+            "pages-of-an-object",
+            framed(Frame::Pages, session::encode(&session::Pages { object: Some(1), ranges: vec![(0x1000, 0x2000)] })),
+        ),
+        (
+            "wire_session",
             "move-on",
             framed(Frame::MoveOn, session::encode(&session::MoveOn { node, address, session: Session([3; 16]) })),
         ),
         ("wire_call", "recv", [vec![0; 9], postcard::to_stdvec(&call())?].concat()),
-        ("image", "two-areas", postcard::to_stdvec(&process(id))?),
+        ("image", "three-areas", postcard::to_stdvec(&process(id))?),
         ("control_lines", "leave", line(&Request::Leave)),
         ("control_lines", "rotate-key", line(&Request::RotateKey)),
         ("control_lines", "migrate", line(&Request::Migrate { pid: 5, to: Destination::Node(node) })),
@@ -232,7 +237,12 @@ fn process(id: FileId) -> Process {
         areas: vec![
             area(0x40_0000, 0x40_1000, Backing::File { id, offset: 0 }),
             area(0x7f00_0000_0000, 0x7f00_0000_3000, Backing::Anonymous),
+            Area {
+                shared: true,
+                ..area(0x7f00_0000_3000, 0x7f00_0000_4000, Backing::Object { index: 0, offset: 4096 })
+            },
         ],
+        objects: vec![Object { length: 0x4000 }],
         vdso: (0x7fff_0000_0000, 0x6000),
         vdso_hash: [1; 32],
         threads: vec![Thread {

@@ -12,6 +12,12 @@ for thread in threads:
     thread.start()
 
 word = mmap.mmap(-1, 4096, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
+held, hold = os.pipe()
+sharer = os.fork()
+if sharer == 0:
+    os.close(hold)
+    os.read(held, 1)
+    os._exit(0)
 with open(sys.argv[1], "w+b") as file:
     file.truncate(4096)
     shared = mmap.mmap(file.fileno(), 4096)
@@ -26,6 +32,8 @@ print("ready", flush=True)
 
 sys.stdin.readline()
 word.close()
+os.close(hold)
+os.waitpid(sharer, 0)
 shared.close()
 os.close(signals)
 if libc.munlock(ctypes.c_void_p(address), 4096) != 0:

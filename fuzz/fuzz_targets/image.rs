@@ -13,5 +13,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     assert!(image.pid > 1 && image.threads[0].tid == image.pid && image.actions.len() == 64);
     assert!(image.areas.iter().all(|area| area.start < area.end && area.end <= TASK_END));
     assert!(image.areas.windows(2).all(|pair| pair[0].end <= pair[1].start));
+    for area in &image.areas {
+        if let image::Backing::Object { index, offset } = area.backing {
+            assert!((index as usize) < image.objects.len() && offset + area.length() <= TASK_END && area.shared);
+        }
+    }
     assert!(image.vdso.0 + image.vdso.1 <= TASK_END);
 });

@@ -1,10 +1,10 @@
-//! Pages from elsewhere: they go into the areas of their image, and nowhere else.
+//! Pages from elsewhere: they go into the areas and objects of their image, and nowhere else.
 #![no_main]
 #![forbid(unsafe_code)]
 
-use image::{Advice, Area, Backing, FileId, Kind, MmFields, Process};
+use image::{Advice, Area, Backing, Kind, Object, Process};
 
-fn image(areas: &[(u16, u16)]) -> Process {
+fn image(areas: &[(u16, u16)], objects: &[u16]) -> Process {
     let mut from = 0u64;
     let areas = areas.iter().map(|&(gap, pages)| {
         let start = from + u64::from(gap) * 4096;
@@ -22,39 +22,34 @@ fn image(areas: &[(u16, u16)]) -> Process {
         }
     });
     Process {
-        pid: 2,
-        uid: 0,
-        gid: 0,
-        mm: MmFields::default(),
-        auxv: Vec::new(),
-        executable: FileId([0; 32]),
         areas: areas.collect(),
-        vdso: (0, 0),
-        vdso_hash: [0; 32],
-        threads: Vec::new(),
-        actions: Vec::new(),
-        pending: Vec::new(),
-        personality: 0,
-        clocks: image::Clocks::default(),
-        shown: image::Shown::default(),
-        limits: [(0, 0); 3],
+        objects: objects.iter().map(|&pages| Object { length: (u64::from(pages) + 1) * 4096 }).collect(),
+        ..Process::default()
     }
 }
 
-libfuzzer_sys::fuzz_target!(|input: (Vec<(u16, u16)>, Vec<(u64, u16)>, &[u8])| {
-    let (areas, ranges, raw) = input;
-    let image = image(&areas);
+type Input<'a> = (Vec<(u16, u16)>, Vec<u16>, Option<u32>, Vec<(u64, u16)>, &'a [u8]);
+
+libfuzzer_sys::fuzz_target!(|input: Input<'_>| {
+    let (areas, objects, object, ranges, raw) = input;
+    let image = image(&areas, &objects);
     let mut frames = vec![raw.to_vec()];
     // One that is well-formed, so that the areas are what decides.
     let ranges: Vec<(u64, u64)> = ranges.iter().map(|&(start, length)| (start, u64::from(length))).collect();
     let total: u64 = ranges.iter().map(|(_, length)| length).sum();
     if total < 1 << 20 {
-        let mut frame = wire::session::encode(&wire::session::Pages(ranges));
+        let mut frame = wire::session::encode(&wire::session::Pages { object, ranges });
         frame.resize(frame.len() + total as usize, 0);
         frames.push(frame);
     }
     for frame in frames {
-        for (start, length) in node::fuzz::pages(&frame, &image).unwrap_or_default() {
+        let pages = node::fuzz::pages(&frame, &image).unwrap_or_default();
+        let object = pages.object.map(|index| image.objects[index as usize]);
+        for (start, length) in pages.ranges {
+            if let Some(object) = object {
+                assert!(start <= object.length && length <= object.length - start);
+                continue;
+            }
             let mut at = start;
             while at < start + length {
                 let area = image.areas.iter().find(|area| area.start <= at && at < area.end);

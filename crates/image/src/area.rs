@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The content of a file, whatever its name: BLAKE3 of its bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileId(pub [u8; 32]);
 
 impl fmt::Display for FileId {
@@ -31,6 +31,21 @@ pub enum Backing {
         /// Offset of the area's start in it, bytes.
         offset: u64,
     },
+    /// Shared memory of no file, which this process alone has.
+    Object {
+        /// Which of [`crate::Process::objects`].
+        index: u32,
+        /// Offset of the area's start in it, bytes.
+        offset: u64,
+    },
+}
+
+/// Shared memory of no file: the kernel keeps its pages apart from the areas that map it. They may map a part of it, or
+/// some of it twice, and may reach beyond its end, where there is nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// Length, bytes.
+    pub length: u64,
 }
 
 /// How an area came to be, where that is more than its backing.
@@ -69,7 +84,7 @@ pub struct Area {
     pub end: u64,
     /// `PROT_*`.
     pub protection: u8,
-    /// Mapped shared. Only read-only mappings of unchanging files are; they are rebuilt shared too.
+    /// Mapped shared. Only read-only mappings of unchanging files are, and objects; they are rebuilt shared too.
     pub shared: bool,
     /// What lies under it.
     pub backing: Backing,
@@ -93,7 +108,7 @@ impl Area {
     pub fn file(&self) -> Option<FileId> {
         match &self.backing {
             Backing::File { id, .. } => Some(*id),
-            Backing::Anonymous => None,
+            Backing::Anonymous | Backing::Object { .. } => None,
         }
     }
 }

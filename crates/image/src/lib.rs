@@ -8,6 +8,6 @@ mod area;
 mod process;
 mod thread;
 
-pub use area::{Advice, Area, Backing, FileId, Kind};
+pub use area::{Advice, Area, Backing, FileId, Kind, Object};
 pub use process::{Clocks, MmFields, Process, Shown, SigAction};
 pub use thread::{Registers, Resume, Rseq, Siginfo, Thread};

@@ -1,6 +1,6 @@
 //! The process as a whole.
 
-use crate::{Area, FileId, Siginfo, Thread};
+use crate::{Area, FileId, Object, Siginfo, Thread};
 use serde::{Deserialize, Serialize};
 
 /// One signal's action: the kernel's `sigaction` in words (handler, flags, restorer, mask).
@@ -45,7 +45,7 @@ pub struct Shown {
 }
 
 /// A frozen process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Thread-group id at home.
     pub pid: i32,
@@ -61,6 +61,8 @@ pub struct Process {
     pub executable: FileId,
     /// Its areas in ascending order, without those the kernel provides.
     pub areas: Vec<Area>,
+    /// The shared memory of no file under some of them.
+    pub objects: Vec<Object>,
     /// Start of the kernel's data pages before the vDSO, 0 if it has none; and the length from there to its end.
     pub vdso: (u64, u64),
     /// BLAKE3 of the vDSO's code: a host must have the same.

@@ -37,7 +37,10 @@ fn origin(code: Code) -> (&'static str, &'static str) {
         Code::IoUring => ("a descriptor or mapping of it", "it closes and unmaps the rings"),
         Code::Aio => ("a mapping of it", "it destroys its contexts (`io_destroy`)"),
         Code::Userfaultfd => ("a descriptor of it, or the flags of a mapping", "it closes the descriptor"),
-        Code::SharedMemory => ("a mapping of it that is shared, of no file on a disk", "it unmaps it"),
+        Code::SharedMemory => (
+            "a shared mapping of no file on a disk that another process maps too, or that has a name or a descriptor (memfd, System V, /dev/shm)",
+            "it unmaps it; or the others that map it have ended",
+        ),
         Code::SharedMapping => (
             "a shared mapping of a file that it, or another process, has open for writing",
             "it unmaps it, or the writers close the file",

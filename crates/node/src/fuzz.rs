@@ -8,10 +8,9 @@ pub fn image(payload: &[u8]) -> Option<Process> {
     ImageParts::default().take(payload).ok().flatten()
 }
 
-/// Whether pages of this frame may be written to a process of this image; the ranges if so.
-pub fn pages(payload: &[u8], image: &Process) -> Option<Vec<(u64, u64)>> {
-    let (ranges, _) = crate::journey::transfer::read_pages(payload, &image.areas).ok()?;
-    Some(ranges.iter().map(|range| (range.start, range.length)).collect())
+/// Whether pages of this frame may be written to a process of this image, and where if so.
+pub fn pages(payload: &[u8], image: &Process) -> Option<wire::session::Pages> {
+    Some(crate::journey::transfer::read_pages(payload, image).ok()?.0)
 }
 
 /// The lines of a tool or an agent.

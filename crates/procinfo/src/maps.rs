@@ -42,10 +42,36 @@ impl Mapping {
         self.end - self.start
     }
 
+    /// Shared memory of no file: what `mmap` with `MAP_SHARED | MAP_ANONYMOUS`, or of `/dev/zero`, makes. Its device and
+    /// inode tell it from any other.
+    pub fn is_shared_anonymous(&self) -> bool {
+        self.shared
+            && self.inode != 0
+            && (self.path == SHARED_ANONYMOUS || self.path.starts_with(SHARED_ANONYMOUS_NAMED))
+    }
+
     /// One of the areas that the kernel itself provides.
     pub fn is_special(&self) -> bool {
         self.path == "[vdso]" || self.path.starts_with("[vvar") || self.path == "[vsyscall]"
     }
+}
+
+/// How the kernel names shared memory of no file.
+const SHARED_ANONYMOUS: &str = "/dev/zero (deleted)";
+/// The same if the process has given it a name (`prctl(2)`, `PR_SET_VMA_ANON_NAME`), which nothing else of a file can have.
+const SHARED_ANONYMOUS_NAMED: &str = "[anon_shmem:";
+
+/// The mappings of shared memory of no file that a process has, ascending. For most there are none, which takes a look at
+/// the text and no more.
+pub fn shared_anonymous(pid: i32) -> io::Result<Vec<Mapping>> {
+    let text = std::fs::read(format!("/proc/{pid}/maps"))?;
+    let text = String::from_utf8_lossy(&text);
+    if ![SHARED_ANONYMOUS, SHARED_ANONYMOUS_NAMED].iter().any(|name| text.contains(name)) {
+        return Ok(Vec::new());
+    }
+    let mut mappings = parse_maps(text.as_bytes())?;
+    mappings.retain(Mapping::is_shared_anonymous);
+    Ok(mappings)
 }
 
 /// The mappings of a process, ascending.
@@ -124,6 +150,24 @@ mod tests {
         assert_eq!(mapping.path, "/a b/c (deleted)");
         assert!(parse("nonsense").is_err());
         assert!(parse("8f00-7f00 r-xp 00001000 fe:00 77 /a").is_err());
+    }
+
+    #[test]
+    fn shared_memory_of_no_file_is_told_from_files_and_from_what_is_private() {
+        for (line, is_shared) in [
+            ("7f00-8f00 rw-s 00000000 00:01 1036 /dev/zero (deleted)", true),
+            ("7f00-8f00 ---s 00004000 00:01 1036 /dev/zero (deleted)", true),
+            ("7f00-8f00 rw-s 00000000 00:01 1036 [anon_shmem:some name]", true),
+            ("7f00-8f00 rw-p 00000000 00:00 0 [anon:some name]", false),
+            ("7f00-8f00 rw-p 00000000 00:01 1036 /dev/zero (deleted)", false),
+            ("7f00-8f00 rw-p 00000000 00:05 4 /dev/zero", false),
+            ("7f00-8f00 rw-s 00000000 00:01 7 /SYSV00000000 (deleted)", false),
+            ("7f00-8f00 rw-s 00000000 00:01 8 /memfd:/dev/zero (deleted)", false),
+            ("7f00-8f00 rw-s 00000000 00:1a 9 /dev/shm/x", false),
+            ("7f00-8f00 rw-p 00000000 00:00 0", false),
+        ] {
+            assert_eq!(parse(line).unwrap().is_shared_anonymous(), is_shared, "{line}");
+        }
     }
 
     #[test]

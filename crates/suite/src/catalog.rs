@@ -64,6 +64,7 @@ pub const GUESTS: &[Guest] = &[
     steps("family", &["{guests}/family"], &["cc"]),
     steps("vforks", &["{guests}/vforks"], &["cc"]),
     steps("memory", &["{guests}/memory"], &["cc"]),
+    steps("sharedmem", &["{guests}/sharedmem"], &["cc"]),
     steps(
         "maps",
         &["{python}", "{guests}/maps.py", "{scratch}"],

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         }),
         trial("half-done-writes-heed-handlers", &["cc"], half_done_writes_heed_handlers),
         trial("moves-in-the-middle-of-vfork", &["cc"], moves_in_the_middle_of_vfork),
+        trial("forks-with-shared-memory-at-home", &["cc"], forks_with_shared_memory_at_home),
     ])
 }
 
@@ -84,6 +85,25 @@ fn killed_by(signal: &str, number: i32) -> Result<()> {
     place.must(&format!("kill -{signal} {}", run.pid))?;
     let (status, _) = run.end(SOON)?;
     ensure!(status == 128 + number, "it ended with {status}");
+    Ok(())
+}
+
+/// A child would share the memory: so it is made at home, and as long as it lives both stay there.
+fn forks_with_shared_memory_at_home() -> Result<()> {
+    let cluster = Cluster::shared()?;
+    let (place, home) = (cluster.home(), cluster.number("n1")?);
+    let words = [format!("{}/sharedmem", place.guests()?), "rest".to_owned()];
+    let mut run = Run::command(place, &words, Input::Pipes, String::new())?;
+    let mut at = run.expect("ready", 0)?;
+    for stop in [Stop::N2, Stop::N3, Stop::N2] {
+        run.go(stop)?;
+        run.send(b"fork\n")?;
+        at = run.expect("changed", at)?;
+        ensure!(place.whereabouts(run.pid)? == home, "it has forked away");
+    }
+    run.go(Stop::N2)?;
+    run.go(Stop::Home)?;
+    run.finish(0)?;
     Ok(())
 }
 

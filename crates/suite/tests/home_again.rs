@@ -18,6 +18,7 @@ const STEADY: &str =
 const WAITING: &[(&str, &[&str], &[&str])] = &[
     ("c", &["cc"], &["{guests}/quiet"]),
     ("threads", &["cc"], &["{guests}/threads64"]),
+    ("shared-memory", &["cc"], &["{guests}/sharedmem", "rest"]),
     (
         "python",
         &["python3"],
@@ -74,7 +75,8 @@ fn portrait(place: Place<'_>, pid: i32) -> Result<String> {
         format!(
             "for t in /proc/{pid}/task/*; do echo ${{t##*/}}; cat $t/comm; grep -vE '{RESTLESS}' $t/status; done"
         ),
-        format!("sed 's/^/maps /' /proc/{pid}/maps"),
+        // Shared memory of no file is made anew, and the kernel gives it another number.
+        format!("sed -E 's/^/maps /; s/[0-9]+( +.dev.zero .deleted.)$/N\\1/' /proc/{pid}/maps"),
         format!("grep -E '^VmFlags|-' /proc/{pid}/smaps | grep VmFlags | sed 's/ sd\\b//g' | sort | uniq -c"),
         format!("ls -l /proc/{pid}/fd | awk '{{print $1, $9, $10, $11}}'"),
         format!("for f in /proc/{pid}/fdinfo/*; do echo $f; grep -E '^(pos|flags|mnt_id)' $f; done"),

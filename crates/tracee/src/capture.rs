@@ -116,6 +116,7 @@ pub fn capture(
         auxv: std::fs::read(format!("/proc/{pid}/auxv")).map_err(Error::io("reading auxv", pid))?,
         executable: layout.executable,
         areas: layout.areas,
+        objects: layout.objects,
         vdso: layout.vdso,
         vdso_hash: layout.vdso_hash,
         threads,

@@ -1,5 +1,6 @@
 //! Every reason why a process of this node cannot move now, as far as can be seen without stopping it.
 
+use crate::sharers::Look;
 use kernel::Errno;
 use kernel::process::{Lease, set_lease};
 use model::limits::{THREADS_MAX, VMAS_MAX};
@@ -27,12 +28,14 @@ const CONFINING_FLAGS: [(&str, ReasonCode); 8] = [
 ];
 
 /// Descriptors that confine a process, by what their links in `/proc/PID/fd` begin with.
-const CONFINING_LINKS: [(&str, ReasonCode); 5] = [
+const CONFINING_LINKS: [(&str, ReasonCode); 6] = [
     ("anon_inode:[io_uring]", ReasonCode::IoUring),
     ("anon_inode:[userfaultfd]", ReasonCode::Userfaultfd),
     ("anon_inode:[signalfd]", ReasonCode::Signalfd),
     ("anon_inode:[perf_event]", ReasonCode::DeviceMapping),
     ("/dev/kvm", ReasonCode::DeviceMapping),
+    // Shared memory that was opened by its link in `/proc/PID/map_files`.
+    ("/dev/zero (deleted)", ReasonCode::SharedMemory),
 ];
 
 /// Reasons of one kind that are told one by one; of more, only their number is.
@@ -129,6 +132,7 @@ fn from_mappings(pid: i32, reasons: &mut Vec<Reason>) {
             reasons.push(reason);
         }
     }
+    reasons.extend(Look::default().reasons(pid, &mappings));
 }
 
 fn from_mapping(pid: i32, mapping: &Mapping) -> Option<Reason> {
@@ -148,10 +152,8 @@ fn from_mapping(pid: i32, mapping: &Mapping) -> Option<Reason> {
     if mapping.path.starts_with("/secretmem") {
         return Some(Reason::new(ReasonCode::SecretMemory, place()));
     }
-    if mapping.inode != 0 && !mapping.shared {
-        return None;
-    }
-    if !mapping.shared {
+    // Whether it is shared with anybody is looked for once for all of them.
+    if !mapping.shared || mapping.is_shared_anonymous() {
         return None;
     }
     let nameless =

@@ -4,7 +4,7 @@
 //! only the list of areas is read again, and what has appeared meanwhile is looked up then.
 
 use crate::error::{Error, Result};
-use image::{Advice, Area, Backing, FileId, Kind};
+use image::{Advice, Area, Backing, FileId, Kind, Object};
 use kernel::memory;
 use model::{Reason, ReasonCode, Reasons};
 use procinfo::Mapping;
@@ -112,6 +112,8 @@ impl Files {
 pub struct Layout {
     /// Areas in ascending order, without those the kernel provides.
     pub areas: Vec<Area>,
+    /// The shared memory of no file under them.
+    pub objects: Vec<Object>,
     /// Start and length of what the kernel provides around its vDSO.
     pub vdso: (u64, u64),
     /// BLAKE3 of the vDSO's code.
@@ -140,15 +142,24 @@ pub fn refresh(pid: i32, before: &[Mapping]) -> Result<Vec<Mapping>> {
     if complete { Ok(now) } else { procinfo::maps_with_flags(pid).map_err(Error::io("reading smaps", pid)) }
 }
 
+/// The layout of a process that runs, without its objects: a program may make shared memory and let it go all the time, and
+/// what has gone since the mappings were read is no reason against a move.
+pub fn read_early(pid: i32, mappings: &[Mapping], files: &mut Files) -> Result<Layout> {
+    let lasting: Vec<Mapping> =
+        mappings.iter().filter(|mapping| !mapping.is_shared_anonymous()).cloned().collect();
+    read(pid, &lasting, files)
+}
+
 /// The layout of a process with these mappings.
 pub fn read(pid: i32, mappings: &[Mapping], files: &mut Files) -> Result<Layout> {
     let mut areas = Vec::with_capacity(mappings.len());
+    let mut objects = Objects::default();
     let mut reasons = Vec::new();
     for mapping in mappings {
         if mapping.is_special() {
             continue;
         }
-        match area(pid, mapping, files) {
+        match area(pid, mapping, files, &mut objects) {
             Ok(area) => areas.push(area),
             Err(reason) => reasons.push(reason),
         }
@@ -159,17 +170,47 @@ pub fn read(pid: i32, mappings: &[Mapping], files: &mut Files) -> Result<Layout>
         return Err(Error::Refused(Reasons(reasons)));
     }
     let (vdso, vdso_hash) = vdso(pid, mappings)?;
-    Ok(Layout { areas, vdso, vdso_hash, executable })
+    Ok(Layout { areas, objects: objects.found, vdso, vdso_hash, executable })
 }
 
-fn area(pid: i32, mapping: &Mapping, files: &mut Files) -> std::result::Result<Area, Reason> {
+/// The objects that have been met, by device and inode.
+#[derive(Default)]
+struct Objects {
+    indices: HashMap<(String, u64), u32>,
+    found: Vec<Object>,
+}
+
+impl Objects {
+    fn index(&mut self, pid: i32, mapping: &Mapping) -> std::io::Result<u32> {
+        let id = (mapping.device.clone(), mapping.inode);
+        if let Some(&index) = self.indices.get(&id) {
+            return Ok(index);
+        }
+        let index = self.found.len() as u32;
+        self.found.push(Object { length: std::fs::metadata(link(pid, mapping))?.len() });
+        self.indices.insert(id, index);
+        Ok(index)
+    }
+}
+
+fn link(pid: i32, mapping: &Mapping) -> String {
+    format!("/proc/{pid}/map_files/{}", mapping.file_name())
+}
+
+fn area(
+    pid: i32,
+    mapping: &Mapping,
+    files: &mut Files,
+    objects: &mut Objects,
+) -> std::result::Result<Area, Reason> {
+    let unreadable = |error| Reason::new(ReasonCode::Unreadable, format!("{}: {error}", mapping.path));
     let backing = if mapping.inode == 0 {
         Backing::Anonymous
+    } else if mapping.is_shared_anonymous() {
+        let index = objects.index(pid, mapping).map_err(unreadable)?;
+        Backing::Object { index, offset: mapping.offset }
     } else {
-        let path = format!("/proc/{pid}/map_files/{}", mapping.file_name());
-        let known = File::open(path).and_then(|file| files.learn(file));
-        let known = known
-            .map_err(|error| Reason::new(ReasonCode::Unreadable, format!("{}: {error}", mapping.path)))?;
+        let known = File::open(link(pid, mapping)).and_then(|file| files.learn(file)).map_err(unreadable)?;
         Backing::File { id: known.id, offset: mapping.offset }
     };
     Ok(describe(mapping, backing))

@@ -1,9 +1,12 @@
 //! The pages of a process: finding, reading and writing them.
 
 use crate::error::{Error, Result};
-use image::Area;
+use image::{Backing, Process};
 use kernel::memory::{self, Forced, Range};
 use kernel::pagemap::Pagemap;
+use rustix::fs::{SeekFrom, seek};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 const PAGE: usize = 4096;
 /// Ranges in one batch: half of what the kernel takes, as two lists share a call's memory.
@@ -12,17 +15,30 @@ const RANGES: usize = 512;
 /// Pages that travel together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageBatch {
-    /// Where they belong, page-aligned.
+    /// The object that they are pages of; none if they are the process's own.
+    pub object: Option<u32>,
+    /// Where they belong, page-aligned: addresses in the process, or offsets in the object.
     pub ranges: Vec<Range>,
     /// Their bytes, one range after another.
     pub bytes: Vec<u8>,
+}
+
+/// A stretch of pages, in the process or in an object.
+#[derive(Debug)]
+struct Run {
+    object: Option<u32>,
+    range: Range,
 }
 
 /// The pages of a stopped process that exist nowhere else.
 #[derive(Debug)]
 pub struct Source {
     pid: i32,
-    runs: Vec<Range>,
+    runs: Vec<Run>,
+    /// Through which the objects of its image are read.
+    windows: Vec<(u64, u64)>,
+    /// The object that was read last: there may be more of them than files that may be open.
+    open: Option<(u32, File)>,
     /// Position: index of the run, bytes of it done.
     at: (usize, u64),
     total: u64,
@@ -30,16 +46,24 @@ pub struct Source {
 }
 
 impl Source {
-    /// Finds the pages of the private areas.
-    pub fn scan(pid: i32, areas: &[Area]) -> Result<Source> {
+    /// Finds the pages of the private areas, and those of the objects: an object's pages are its own, whoever wrote them
+    /// and whatever the process has in its page tables.
+    pub fn scan(pid: i32, image: &Process) -> Result<Source> {
         let pagemap = Pagemap::open(pid).map_err(Error::io("opening the pagemap", pid))?;
         let mut runs = Vec::new();
-        for area in areas.iter().filter(|area| !area.shared) {
+        for area in image.areas.iter().filter(|area| !area.shared) {
             let found = pagemap.anonymous(area.start, area.end);
-            runs.extend(found.map_err(Error::kernel("scanning the pages", pid))?);
+            let found = found.map_err(Error::kernel("scanning the pages", pid))?;
+            runs.extend(found.into_iter().map(|range| Run { object: None, range }));
         }
-        let total = runs.iter().map(|run| run.length).sum();
-        Ok(Source { pid, runs, at: (0, 0), total, forced: None })
+        let windows = windows(image);
+        for (&window, index) in windows.iter().zip(0..) {
+            let object = open_object(pid, window)?;
+            let found = written(&object).map_err(Error::io("scanning shared memory", pid))?;
+            runs.extend(found.into_iter().map(|range| Run { object: Some(index), range }));
+        }
+        let total = runs.iter().map(|run| run.range.length).sum();
+        Ok(Source { pid, runs, windows, open: None, at: (0, 0), total, forced: None })
     }
 
     /// All bytes, also those already read.
@@ -50,24 +74,46 @@ impl Source {
     /// Reads the next batch of at most `bytes` into `batch`; `false` when there is none.
     pub fn next(&mut self, bytes: usize, batch: &mut PageBatch) -> Result<bool> {
         batch.ranges.clear();
+        batch.object = self.runs.get(self.at.0).and_then(|run| run.object);
         let mut room = bytes as u64;
         while room > 0 && batch.ranges.len() < RANGES {
             let (index, done) = self.at;
-            let Some(run) = self.runs.get(index) else { break };
-            let length = (run.length - done).min(room);
-            batch.ranges.push(Range { start: run.start + done, length });
+            let Some(Run { range, .. }) = self.runs.get(index).filter(|run| run.object == batch.object)
+            else {
+                break;
+            };
+            let length = (range.length - done).min(room);
+            batch.ranges.push(Range { start: range.start + done, length });
             room -= length;
-            self.at = if done + length == run.length { (index + 1, 0) } else { (index, done + length) };
+            self.at = if done + length == range.length { (index + 1, 0) } else { (index, done + length) };
         }
         let wanted = bytes - room as usize;
         batch.bytes.resize(wanted, 0);
         if wanted == 0 {
             return Ok(false);
         }
-        if memory::read(self.pid, &batch.ranges, &mut batch.bytes) != Ok(wanted) {
-            self.read_forced(batch)?;
+        match batch.object {
+            Some(index) => self.read_object(index, batch)?,
+            None if memory::read(self.pid, &batch.ranges, &mut batch.bytes) == Ok(wanted) => {}
+            None => self.read_forced(batch)?,
         }
         Ok(true)
+    }
+
+    fn read_object(&mut self, index: u32, batch: &mut PageBatch) -> Result<()> {
+        let object = match self.open.take() {
+            Some((open, object)) if open == index => object,
+            _ => open_object(self.pid, self.windows.get(index as usize).copied().unwrap_or_default())?,
+        };
+        let mut rest = &mut batch.bytes[..];
+        for range in &batch.ranges {
+            let (bytes, behind) = rest.split_at_mut(range.length as usize);
+            let read = object.read_exact_at(bytes, range.start);
+            read.map_err(Error::io("reading shared memory", self.pid))?;
+            rest = behind;
+        }
+        self.open = Some((index, object));
+        Ok(())
     }
 
     /// Pages that the process itself may not read, such as those of a guarded stack.
@@ -83,6 +129,39 @@ impl Source {
             at += bytes.len();
         }
         Ok(())
+    }
+}
+
+/// For each object start and end of an area that shows some of it.
+fn windows(image: &Process) -> Vec<(u64, u64)> {
+    let mut windows = vec![(0, 0); image.objects.len()];
+    for area in &image.areas {
+        if let Backing::Object { index, .. } = area.backing
+            && let Some(window) = windows.get_mut(index as usize)
+        {
+            *window = (area.start, area.end);
+        }
+    }
+    windows
+}
+
+fn open_object(pid: i32, (start, end): (u64, u64)) -> Result<File> {
+    let opened = File::open(format!("/proc/{pid}/map_files/{start:x}-{end:x}"));
+    opened.map_err(Error::io("opening shared memory", pid))
+}
+
+/// The stretches of an object that are there: in memory or swapped out. The others are zero.
+fn written(object: &File) -> std::io::Result<Vec<Range>> {
+    let mut runs = Vec::new();
+    let mut at = 0;
+    loop {
+        let start = match seek(object, SeekFrom::Data(at)) {
+            // Nothing is behind it.
+            Err(rustix::io::Errno::NXIO) => return Ok(runs),
+            found => found?,
+        };
+        at = seek(object, SeekFrom::Hole(start))?;
+        runs.push(Range { start, length: at - start });
     }
 }
 

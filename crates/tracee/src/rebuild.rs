@@ -2,12 +2,13 @@
 //!
 //! The same code fills a fresh body on a host and the hollow deputy at home; what differs is [`Target`].
 //!
-//! Order, each step proven necessary: drop everything · place the vDSO · map the areas · tell the kernel the bounds ·
-//! (pages) · per thread: clear_tid, rseq, robust list, alternate stack · actions · registers.
+//! Order, each step proven necessary: drop everything · place the vDSO · make the objects · map the areas · tell the kernel
+//! the bounds · (pages) · place the objects' areas · per thread: clear_tid, rseq, robust list, alternate stack · actions · registers.
 
 use crate::capture::siginfo_bytes;
 use crate::error::{Error, Result};
 use crate::inject::{Batch, Injector, TASK_END, inside};
+use crate::objects::{self, Stage};
 use crate::{registers, restart};
 use image::{Advice, Area, Backing, FileId, Kind, Process, Resume, Thread};
 use kernel::process::mm_map_bytes;
@@ -31,7 +32,8 @@ pub enum Target {
     Deputy,
 }
 
-/// Drops everything but the injector's area and maps the image's areas. `files` are descriptors inside the process.
+/// Drops everything but the injector's area and maps the image's areas. `files` are descriptors inside the process. The
+/// objects wait at the stages that are returned for their pages, and then for [`objects::settle`].
 ///
 /// On failure the target is of no use any more.
 pub fn layout(
@@ -39,11 +41,11 @@ pub fn layout(
     image: &Process,
     files: &HashMap<FileId, i32>,
     target: Target,
-) -> Result<()> {
+) -> Result<Vec<Stage>> {
     let pid = injector.pid();
     let (base, end) = (injector.base(), injector.base() + crate::inject::AREA_BYTES);
     let mut batch = injector.batch();
-    let mut expect: Vec<(u32, i64, &'static str)> = Vec::new();
+    let mut expect: Vec<Expected> = Vec::new();
     expect.push((batch.call(libc::SYS_munmap, &[LOWEST, base - LOWEST]), 0, "unmapping"));
     expect.push((batch.call(libc::SYS_munmap, &[end, TASK_END - end]), 0, "unmapping"));
     let (vdso, _) = image.vdso;
@@ -55,22 +57,16 @@ pub fn layout(
             "placing the vDSO",
         ));
     }
+    let stages = objects::make(injector, image, &mut batch, &mut expect)?;
     for area in &image.areas {
-        if !batch.has_room(CALLS_PER_AREA, 0) {
-            run_and_check(injector, &mut batch, &expect)?;
-            batch = injector.batch();
-            expect.clear();
-        }
-        expect.push((map(&mut batch, area, files)?, area.start as i64, "mapping"));
+        make_room(injector, &mut batch, &mut expect)?;
+        let Some(call) = map(&mut batch, area, files)? else { continue };
+        expect.push((call, area.start as i64, "mapping"));
         if mapped_as(area) != area.protection {
             let args = [area.start, area.length(), u64::from(area.protection)];
             expect.push((batch.call(libc::SYS_mprotect, &args), 0, "protecting"));
         }
-        for (bit, advice, _) in Advice::TABLE {
-            if area.advice.0 & bit != 0 {
-                batch.call(libc::SYS_madvise, &[area.start, area.length(), advice as u64]);
-            }
-        }
+        advise(&mut batch, area);
     }
     let bounds = mm_map(&mut batch, image, files, target)?;
     expect.push((bounds, 0, "setting the memory bounds"));
@@ -83,10 +79,33 @@ pub fn layout(
             "its vDSO is another one",
         )])));
     }
+    Ok(stages)
+}
+
+/// Adds the calls that give an area its settings.
+pub(crate) fn advise(batch: &mut Batch, area: &Area) {
+    for (bit, advice, _) in Advice::TABLE {
+        if area.advice.0 & bit != 0 {
+            batch.call(libc::SYS_madvise, &[area.start, area.length(), advice as u64]);
+        }
+    }
+}
+
+/// A call of a batch, what it must give, or `i64::MIN` if it just must not fail, and what it does.
+pub(crate) type Expected = (u32, i64, &'static str);
+
+/// Runs a batch that has no room for the calls of another area, and begins a new one.
+pub(crate) fn make_room(injector: &Injector, batch: &mut Batch, expect: &mut Vec<Expected>) -> Result<()> {
+    if !batch.has_room(CALLS_PER_AREA, 0) {
+        run_and_check(injector, batch, expect)?;
+        *batch = injector.batch();
+        expect.clear();
+    }
     Ok(())
 }
 
-fn run_and_check(injector: &Injector, batch: &mut Batch, expect: &[(u32, i64, &'static str)]) -> Result<()> {
+/// Runs a batch, all of whose calls must give what is expected.
+pub(crate) fn run_and_check(injector: &Injector, batch: &mut Batch, expect: &[Expected]) -> Result<()> {
     injector.run(injector.pid(), batch)?;
     for &(call, wanted, what) in expect {
         let ret = batch.ret(call);
@@ -109,9 +128,11 @@ fn mapped_as(area: &Area) -> u8 {
     }
 }
 
-fn map(batch: &mut Batch, area: &Area, files: &HashMap<FileId, i32>) -> Result<u32> {
+/// Adds the call that maps an area; that of an object comes from its stage.
+fn map(batch: &mut Batch, area: &Area, files: &HashMap<FileId, i32>) -> Result<Option<u32>> {
     let (flags, fd, offset) = match &area.backing {
         Backing::Anonymous => (libc::MAP_ANONYMOUS, u64::MAX, 0),
+        Backing::Object { .. } => return Ok(None),
         Backing::File { id, offset } => {
             let missing =
                 Error::Kernel { what: "finding a mapped file", pid: 0, errno: kernel::Errno::ENOENT };
@@ -123,7 +144,7 @@ fn map(batch: &mut Batch, area: &Area, files: &HashMap<FileId, i32>) -> Result<u
     let unreserved = if area.unreserved { libc::MAP_NORESERVE } else { 0 };
     let flags = flags | sharing | grows | unreserved | libc::MAP_FIXED;
     let args = [area.start, area.length(), u64::from(mapped_as(area)), flags as u64, fd, offset];
-    Ok(batch.call(libc::SYS_mmap, &args))
+    Ok(Some(batch.call(libc::SYS_mmap, &args)))
 }
 
 fn mm_map(batch: &mut Batch, image: &Process, files: &HashMap<FileId, i32>, target: Target) -> Result<u32> {

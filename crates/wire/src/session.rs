@@ -128,7 +128,7 @@ kinds! {
 }
 
 /// Version of this protocol.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Who opened a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,9 +182,14 @@ pub struct Part {
     pub last: bool,
 }
 
-/// Where the bytes of pages belong, as `(address, length)`.
+/// Where the bytes of pages belong.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pages(pub Vec<(u64, u64)>);
+pub struct Pages {
+    /// The object of the image that they are pages of; none if they are the process's own.
+    pub object: Option<u32>,
+    /// Start and length of each stretch: addresses in the process, or offsets in the object.
+    pub ranges: Vec<(u64, u64)>,
+}
 
 /// A remote that stands ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

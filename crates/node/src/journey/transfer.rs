@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::mpsc;
 use std::time::Duration;
 use tracee::layout::{Files, MappedFile};
+use tracee::objects::Stage;
 use tracee::pages::{PageBatch, Sink, Source, is_zero};
 use wire::session::{self, FileEntry, FilePart, Kind, Pages, Part};
 
@@ -64,7 +65,7 @@ pub(crate) fn expect(inlet: &mut impl Inlet, kind: Kind, wanted: &'static str) -
 pub(crate) fn files_of(areas: &[Area], executable: FileId, files: &Files) -> Vec<MappedFile> {
     let mapped = areas.iter().filter_map(|area| match &area.backing {
         Backing::File { id, .. } => Some(*id),
-        Backing::Anonymous => None,
+        Backing::Anonymous | Backing::Object { .. } => None,
     });
     let ids: BTreeMap<_, ()> = mapped.chain([executable]).map(|id| (id, ())).collect();
     ids.keys().filter_map(|id| files.get(id).cloned()).collect()
@@ -279,6 +280,33 @@ fn check_image(image: &Process) -> Result<()> {
         }
         from = area.end;
     }
+    check_objects(image)
+}
+
+/// Each object has an area, and its areas are what they must be to be placed.
+fn check_objects(image: &Process) -> Result<()> {
+    let page = |number: u64| number.is_multiple_of(4096);
+    let mut shown = vec![false; image.objects.len()];
+    for area in &image.areas {
+        let good = match area.backing {
+            Backing::Anonymous => !area.shared,
+            Backing::File { .. } => true,
+            Backing::Object { index, offset } => {
+                let known = shown.get_mut(index as usize).map(|shown| *shown = true).is_some();
+                let end = offset.checked_add(area.length());
+                known && area.shared && page(offset) && end.is_some_and(|end| end <= tracee::inject::TASK_END)
+            }
+        };
+        if !good {
+            return Err(session::Malformed("image: its shared areas").into());
+        }
+    }
+    let whole = |object: &image::Object| {
+        object.length > 0 && page(object.length) && object.length <= tracee::inject::TASK_END
+    };
+    if !(shown.iter().all(|shown| *shown) && image.objects.iter().all(whole)) {
+        return Err(session::Malformed("image: its objects").into());
+    }
     Ok(())
 }
 
@@ -296,9 +324,10 @@ pub(crate) fn send_pages(
     let (mut done, mut sent) = (0, 0);
     let mut put = |batch: &PageBatch| -> Result<()> {
         done += batch.bytes.len() as u64;
-        if !(is_zero(&batch.bytes) && all_anonymous(image, &batch.ranges)) {
+        if !(is_zero(&batch.bytes) && in_no_file(image, batch)) {
             let ranges = batch.ranges.iter().map(|range| (range.start, range.length)).collect();
-            out.put(Kind::Pages, &[&session::encode(&Pages(ranges)), &batch.bytes])?;
+            let pages = Pages { object: batch.object, ranges };
+            out.put(Kind::Pages, &[&session::encode(&pages), &batch.bytes])?;
             sent += batch.bytes.len() as u64;
         }
         progress(done, total)
@@ -345,9 +374,14 @@ fn has_spare_cpu() -> bool {
 
 /// Takes all pages up to their end. Another thread receives and decrypts while this one writes, where there is a CPU
 /// for it.
-pub(crate) fn receive_pages(receiver: &mut Receiver, sink: &mut Sink, areas: &[Area]) -> Result<()> {
+pub(crate) fn receive_pages(
+    receiver: &mut Receiver,
+    sink: &mut Sink,
+    image: &Process,
+    stages: &[Stage],
+) -> Result<()> {
     let take = |sink: &mut Sink, number: u16, payload: &[u8]| match Kind::new(number) {
-        Some(Kind::Pages) => take_pages(sink, payload, areas).map(|()| true),
+        Some(Kind::Pages) => take_pages(sink, payload, image, stages).map(|()| true),
         Some(Kind::PagesEnd) => Ok(false),
         _ => Err(Error::Unexpected { got: number, wanted: "pages" }),
     };
@@ -389,34 +423,50 @@ pub(crate) fn receive_pages(receiver: &mut Receiver, sink: &mut Sink, areas: &[A
     })
 }
 
-fn all_anonymous(image: &Process, ranges: &[Range]) -> bool {
-    ranges.iter().all(|range| {
-        let index = image.areas.partition_point(|area| area.end <= range.start);
-        image.areas.get(index).is_some_and(|area| area.backing == Backing::Anonymous)
-    })
+/// Whether these pages are zero where nobody writes them.
+fn in_no_file(image: &Process, batch: &PageBatch) -> bool {
+    batch.object.is_some()
+        || batch.ranges.iter().all(|range| {
+            let index = image.areas.partition_point(|area| area.end <= range.start);
+            image.areas.get(index).is_some_and(|area| area.backing == Backing::Anonymous)
+        })
 }
 
-/// Writes a batch of pages where it belongs: into areas of the image, and nowhere else.
-pub(crate) fn take_pages(sink: &mut Sink, payload: &[u8], areas: &[Area]) -> Result<()> {
-    let (ranges, bytes) = read_pages(payload, areas)?;
+/// Writes a batch of pages where it belongs: into areas and objects of the image, and nowhere else. The objects are at
+/// their `stages`.
+pub(crate) fn take_pages(sink: &mut Sink, payload: &[u8], image: &Process, stages: &[Stage]) -> Result<()> {
+    let (pages, bytes) = read_pages(payload, image)?;
+    let origin = match pages.object {
+        None => 0,
+        Some(index) => stages.get(index as usize).ok_or(session::Malformed("batch of pages"))?.start,
+    };
+    let ranges: Vec<Range> =
+        pages.ranges.iter().map(|&(start, length)| Range { start: origin + start, length }).collect();
     Ok(sink.write(&ranges, bytes)?)
 }
 
-/// The ranges of a batch of pages, and their bytes.
+/// Where a batch of pages belongs, and its bytes.
 ///
 /// The process that is filled has more than its areas: the code that fills it, which runs before there is a filter.
 /// A peer that could write there would run calls of its own in a body without one.
-pub(crate) fn read_pages<'a>(payload: &'a [u8], areas: &[Area]) -> Result<(Vec<Range>, &'a [u8])> {
+pub(crate) fn read_pages<'a>(payload: &'a [u8], image: &Process) -> Result<(Pages, &'a [u8])> {
     let (pages, bytes) = session::decode::<Pages>(payload)?;
-    let ranges: Vec<Range> = pages.0.iter().map(|&(start, length)| Range { start, length }).collect();
-    let total = ranges.iter().try_fold(0u64, |sum, range| sum.checked_add(range.length));
-    if ranges.len() > RANGES_MAX || total != Some(bytes.len() as u64) || bytes.len() > FRAME_BYTES_MAX {
+    let total = pages.ranges.iter().try_fold(0u64, |sum, (_, length)| sum.checked_add(*length));
+    if pages.ranges.len() > RANGES_MAX || total != Some(bytes.len() as u64) || bytes.len() > FRAME_BYTES_MAX {
         return Err(session::Malformed("batch of pages").into());
     }
-    if !ranges.iter().all(|range| is_within(range, areas)) {
+    let within = |&(start, length): &(u64, u64)| match pages.object {
+        None => is_within(&Range { start, length }, &image.areas),
+        Some(index) => {
+            let object = image.objects.get(index as usize);
+            let end = start.checked_add(length);
+            object.zip(end).is_some_and(|(object, end)| end <= object.length)
+        }
+    };
+    if !pages.ranges.iter().all(within) {
         return Err(session::Malformed("batch of pages: some belong to no area").into());
     }
-    Ok((ranges, bytes))
+    Ok((pages, bytes))
 }
 
 /// Whether every byte of a range is in one of the areas, which are in ascending order.
@@ -451,9 +501,14 @@ mod tests {
         }
     }
 
+    fn image(areas: Vec<Area>, objects: Vec<image::Object>) -> Process {
+        Process { areas, objects, ..Process::default() }
+    }
+
     #[test]
     fn pages_go_into_areas_and_nowhere_else() {
-        let areas = [area(0x1000, 0x3000), area(0x3000, 0x4000), area(0x8000, 0x9000)];
+        let areas = vec![area(0x1000, 0x3000), area(0x3000, 0x4000), area(0x8000, 0x9000)];
+        let image = image(areas, vec![image::Object { length: 0x2000 }]);
         let cases = [
             (0x1000, 0x1000, true),
             (0x1000, 0x3000, true),
@@ -468,13 +523,26 @@ mod tests {
             (0xffff_ffff_ffff_f000, 0x1000, false),
             (0xffff_ffff_ffff_f000, 0x2000, false),
         ];
-        for (start, length, good) in cases {
-            let mut payload = session::encode(&Pages(vec![(start, length)]));
+        let of_object = [
+            (0, 0, 0x2000, true),
+            (0, 0x1000, 0x1000, true),
+            (0, 0x1000, 0x1001, false),
+            (0, 0x2000, 1, false),
+            (0, u64::MAX, 1, false),
+            (1, 0, 0x1000, false),
+        ];
+        let own = cases.map(|(start, length, good)| (None, start, length, good));
+        let of_object = of_object.map(|(object, start, length, good)| (Some(object), start, length, good));
+        for (object, start, length, good) in own.into_iter().chain(of_object) {
+            let mut payload = session::encode(&Pages { object, ranges: vec![(start, length)] });
             payload.resize(payload.len() + length as usize, 0);
-            assert_eq!(read_pages(&payload, &areas).is_ok(), good, "{start:x} {length:x}");
+            assert_eq!(read_pages(&payload, &image).is_ok(), good, "{object:?} {start:x} {length:x}");
         }
-        let huge = session::encode(&Pages(vec![(0x1000, u64::MAX), (0x1000, 1)]));
-        assert!(read_pages(&huge, &areas).is_err());
-        assert!(read_pages(&session::encode(&Pages(vec![(0x1000, 0x1000)])), &[]).is_err());
+        let refused = |ranges| {
+            let payload = session::encode(&Pages { object: None, ranges });
+            read_pages(&payload, &image).is_err()
+        };
+        assert!(refused(vec![(0x1000, u64::MAX), (0x1000, 1)]));
+        assert!(refused(vec![(0x1000, 0x1000)]), "there are no bytes");
     }
 }

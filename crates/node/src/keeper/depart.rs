@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 use stub::Shared;
 use tracee::deputy::{self, Slots};
 use tracee::inject::{self, Injector};
-use tracee::layout;
 use tracee::pages::Source;
+use tracee::sharers::Look;
+use tracee::{layout, objects};
 use wire::peer::{Offer, PeerAnswer, PeerRequest};
 use wire::session::{self, Hello, Kind, Role, Started};
 
@@ -50,7 +51,7 @@ impl Keeper {
         let mut host = self.connect(pid, goal, session, Role::Keeper { brings: true })?;
         let (sender, receiver) = (&mut host.halves.0, &mut host.halves.1);
         let before = procinfo::maps_with_flags(pid).map_err(Error::io("reading the mappings"))?;
-        let early = layout::read(pid, &before, &mut self.files)?;
+        let early = layout::read_early(pid, &before, &mut self.files)?;
         let mut offered = files_of(&early.areas, early.executable, &self.files);
         transfer::send_files(sender, receiver, &offered, &mut |done, total| {
             asker.progress("files", done, total);
@@ -68,9 +69,11 @@ impl Keeper {
         // While the stub works in it, its keeper's death is its own.
         hold()?;
 
+        let mut look = Look::default();
+        look.refuse(pid, &before)?;
         let frozen_at = Instant::now();
         let mut frozen = Frozen::new(giver);
-        let mut image = frozen.freeze(pid, &before, waiting, &mut self.files)?;
+        let mut image = frozen.freeze(pid, (&before, look), waiting, &mut self.files)?;
         held::forget(&self.setup.config.paths, pid);
         fault::at(&self.setup.config.paths, Point::KeeperFrozen)?;
         let late: Vec<_> = files_of(&image.areas, image.executable, &self.files)
@@ -84,7 +87,7 @@ impl Keeper {
         let sent = transfer::send_image(sender, &mut image, ahead);
         transfer::heard(receiver, sent)?;
         fault::at(&self.setup.config.paths, Point::KeeperImage)?;
-        let mut source = Source::scan(pid, &image.areas)?;
+        let mut source = Source::scan(pid, &image)?;
         let sent = transfer::send_pages(sender, &mut source, &image, &mut |done, total| {
             asker.progress("memory", done, total);
             transfer::listen(receiver)
@@ -124,9 +127,9 @@ impl Keeper {
         fault::at(&self.setup.config.paths, Point::KeeperStarted)?;
         let freeze = frozen_at.elapsed();
         calls.connect(Some(line));
-        let private = image.areas.iter().filter(|area| area.backing == image::Backing::Anonymous);
+        let own = image.areas.iter().filter(|area| area.file().is_none());
         let gaps = deputy::dispensable(base, &slots, &image);
-        calls.unmap_in_time(within(private.map(|area| (area.start, area.length())), &gaps));
+        calls.unmap_in_time(within(own.map(|area| (area.start, area.length())), &gaps));
         calls.unmap_in_time(gaps);
         let notices = away::listen(pid, Arc::clone(&calls), reader)?;
         let server = {
@@ -156,7 +159,9 @@ impl Keeper {
         let (stat, status) = (procinfo::stat(pid), procinfo::status(pid));
         let (Ok(stat), Ok(status)) = (stat, status) else { return Err(Error::Ended) };
         let memory_bytes = match &self.place {
-            Place::Home => stat.resident_pages * 4096,
+            Place::Home => {
+                (stat.resident_pages * 4096).saturating_sub(status.shared_kb << 10) + objects::bytes(pid)
+            }
             Place::Away(_) => member.usage.memory_bytes,
         };
         let offer = Offer {

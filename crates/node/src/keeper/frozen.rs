@@ -20,6 +20,7 @@ use tracee::deputy::{self, Slots};
 use tracee::inject::{self, Injector};
 use tracee::layout::{self, Files};
 use tracee::restart::Waiting;
+use tracee::sharers::Look;
 use tracee::stop::Stopped;
 
 /// How long threads may take to stop.
@@ -74,11 +75,12 @@ impl<'a> Frozen<'a> {
         Frozen { giver, stopped: None, snapshots: Vec::new(), injector: None, slots: None, instruction: 0 }
     }
 
-    /// Stops the process and captures it; then it rests.
+    /// Stops the process and captures it; then it rests. What was read of it `before`, and the look at others, are a moment
+    /// old.
     pub(super) fn freeze(
         &mut self,
         pid: i32,
-        before: &[Mapping],
+        (before, mut look): (&[Mapping], Look),
         waiting: BTreeMap<i32, Waiting>,
         files: &mut Files,
     ) -> Result<Process> {
@@ -97,6 +99,7 @@ impl<'a> Frozen<'a> {
             return Err(refusal(ReasonCode::Architecture.into()));
         }
         let mappings = layout::refresh(pid, before)?;
+        look.refuse(pid, &mappings)?;
         let layout = layout::read(pid, &mappings, files)?;
         self.instruction = inject::find_instruction(pid, &mappings)?;
         let taken = mappings.iter().map(|mapping| (mapping.start, mapping.end));

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use tracee::begin::{self, Begun};
 use tracee::inject::{self, Injector};
 use tracee::layout::Files;
+use tracee::objects;
 use tracee::pages::Sink;
 use tracee::rebuild::{self, Target};
 use tracee::stop::{self, Stopped};
@@ -375,14 +376,14 @@ fn rebuild_in(
     asker: &mut Asker,
 ) -> Result<(Filled, Vec<ptrace::Registers>)> {
     let pid = injector.pid();
-    rebuild::layout(injector, image, descriptors, Target::Deputy)?;
+    let stages = rebuild::layout(injector, image, descriptors, Target::Deputy)?;
     close_descriptors(injector, descriptors)?;
     let mut sink = Sink::open(pid)?;
     loop {
         let frame = inlet.take()?;
         match Kind::new(frame.kind) {
             Some(Kind::Pages) => {
-                transfer::take_pages(&mut sink, &frame.payload, &image.areas)?;
+                transfer::take_pages(&mut sink, &frame.payload, image, &stages)?;
                 inlet.give_back(frame.payload);
             }
             Some(Kind::PagesEnd) => break,
@@ -391,6 +392,7 @@ fn rebuild_in(
         }
         asker.progress("memory", sink.written(), 0);
     }
+    objects::settle(injector, image, &stages)?;
     rebuild::threads(injector, tids, image)?;
     let mut registers = Vec::with_capacity(tids.len());
     let (mut parked, mut times) = (Vec::new(), Vec::new());

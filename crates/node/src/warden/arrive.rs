@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use tracee::body::{self, Body, FIRST_FILE, Plan};
 use tracee::clocks::Arrival;
 use tracee::inject::{self, Injector};
+use tracee::objects::{self, Stage};
 use tracee::pages::Sink;
 use tracee::rebuild::{self, Target};
 use tracee::{guest, layout};
@@ -52,6 +53,7 @@ struct Unfinished {
     injector: Injector,
     tids: Vec<i32>,
     image: Process,
+    stages: Vec<Stage>,
     sink: Sink,
     armed: bool,
 }
@@ -206,8 +208,8 @@ fn receive(
                     let body = embody(setup, session, cache, files, image, early.take())?;
                     let body = unfinished.insert(body);
                     fault::at(&setup.config.paths, Point::WardenImage)?;
-                    let received =
-                        transfer::receive_pages(&mut from.receiver, &mut body.sink, &body.image.areas);
+                    let Unfinished { sink, image, stages, .. } = &mut *body;
+                    let received = transfer::receive_pages(&mut from.receiver, sink, image, stages);
                     received.map_err(|error| cause(error, body.body.pid))?;
                     fault::at(&setup.config.paths, Point::WardenPages)?;
                     break;
@@ -330,13 +332,21 @@ fn embody(
             Empty::make(setup, session, cache, known, described, &wanted)?
         }
     };
-    let (injector, tids, sink) = furnish(&empty.body, &image, &empty.files)?;
+    let Furnished { injector, tids, stages, sink } = furnish(&empty.body, &image, &empty.files)?;
     empty.armed = false;
     let body = empty.body;
-    Ok(Unfinished { body, injector, tids, image, sink, armed: true })
+    Ok(Unfinished { body, injector, tids, image, stages, sink, armed: true })
 }
 
-fn furnish(body: &Body, image: &Process, open: &[(FileId, File)]) -> Result<(Injector, Vec<i32>, Sink)> {
+/// A body with its layout and its threads.
+struct Furnished {
+    injector: Injector,
+    tids: Vec<i32>,
+    stages: Vec<Stage>,
+    sink: Sink,
+}
+
+fn furnish(body: &Body, image: &Process, open: &[(FileId, File)]) -> Result<Furnished> {
     let pid = body.pid;
     let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
     let here = mappings.iter().map(|mapping| (mapping.start, mapping.end));
@@ -357,10 +367,10 @@ fn furnish(body: &Body, image: &Process, open: &[(FileId, File)]) -> Result<(Inj
     let instruction = inject::find_instruction(pid, &mappings)?;
     let injector = Injector::enter(pid, &registers, instruction, base)?;
     let numbers: HashMap<FileId, i32> = open.iter().map(|(id, _)| *id).zip(FIRST_FILE..).collect();
-    rebuild::layout(&injector, image, &numbers, Target::Body)?;
+    let stages = rebuild::layout(&injector, image, &numbers, Target::Body)?;
     let home_tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
     let tids = guest::make_threads(&injector, &home_tids)?;
-    Ok((injector, tids, Sink::open(pid)?))
+    Ok(Furnished { injector, tids, stages, sink: Sink::open(pid)? })
 }
 
 /// The machine's own clocks. A node may itself live in a time namespace: then those that this process sees are others.
@@ -382,8 +392,9 @@ struct Ready {
 
 /// Everything that the kernel keeps for the threads, then the wall.
 fn finish(mut unfinished: Unfinished) -> Result<Ready> {
-    let Unfinished { body, injector, tids, image, .. } = &unfinished;
+    let Unfinished { body, injector, tids, image, stages, .. } = &unfinished;
     let pid = body.pid;
+    objects::settle(injector, image, stages)?;
     rebuild::threads(injector, tids, image)?;
     let mut registers = Vec::with_capacity(tids.len());
     for (thread, &tid) in image.threads.iter().zip(tids) {

@@ -45,6 +45,13 @@ struct Wanted {
     vfork: bool,
 }
 
+impl Wanted {
+    /// The newborn gets a memory of its own, in which what is shared is shared with its maker.
+    fn shares_objects(&self) -> bool {
+        self.kind != session::Birth::Thread && self.birth.flags & VM == 0
+    }
+}
+
 impl Warden {
     /// A thread makes a thread or a process. What cannot be made here is made at home, after coming home.
     pub(super) fn conceive(&mut self, index: usize, notification: &Notification) -> Step {
@@ -52,6 +59,10 @@ impl Warden {
         let Some(wanted) = understand(notification, &memory) else {
             return self.wish_home(index, notification);
         };
+        // Two processes that share memory must be on the same node, and there is none but their home that knows of both.
+        if wanted.shares_objects() && self.guest.member(index).has_objects {
+            return self.wish_home(index, notification);
+        }
         let slot = self.guest.threads.vacancy();
         if slot >= self.guest.slots {
             return self.wish_home(index, notification);
@@ -143,9 +154,19 @@ impl Warden {
             let mut image = maker.image.clone();
             image.pid = home_tid;
             let actions = maker.actions.clone();
+            // Only on the memory of its maker.
+            let has_objects = maker.has_objects;
             let memory = super::memory::GuestMemory(tid);
-            let member =
-                Member { pid: tid, memory, actions, held: false, forwarded: 0, carried_bytes: 0, image };
+            let member = Member {
+                pid: tid,
+                memory,
+                actions,
+                has_objects,
+                held: false,
+                forwarded: 0,
+                carried_bytes: 0,
+                image,
+            };
             self.guest.members.insert(home_tid, member);
         }
         self.guest.settle(labour.slot, Thread::new(pid, tid, home_tid));

@@ -246,6 +246,8 @@ pub(super) struct Member {
     pub(super) memory: GuestMemory,
     /// Actions of signals 1 to 64, as the program set them.
     pub(super) actions: Vec<SigAction>,
+    /// It came with shared memory that it alone uses: a child would share it.
+    pub(super) has_objects: bool,
     /// It is stopped at home.
     pub(super) held: bool,
     /// Calls that went home.
@@ -282,6 +284,7 @@ impl Guest {
             pid,
             memory: GuestMemory(pid),
             actions,
+            has_objects: !image.objects.is_empty(),
             held: false,
             forwarded: 0,
             carried_bytes: 0,

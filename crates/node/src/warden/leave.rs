@@ -92,7 +92,7 @@ impl Warden {
         sender.put(Kind::Hello, &[&session::encode(&hello)])?;
         let pid = member.pid;
         let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
-        let layout = layout::read(pid, &mappings, &mut self.files)?;
+        let layout = layout::read_early(pid, &mappings, &mut self.files)?;
         let files = files_of(&layout.areas, layout.executable, &self.files);
         transfer::send_files(&mut sender, &mut receiver, &files, &mut |_, _| {})?;
         let ahead = transfer::compare_clocks(&mut sender, &mut receiver)?;
@@ -370,7 +370,7 @@ impl Warden {
 
 fn send(sender: &mut impl Outlet, mut image: Process, ahead: Clocks, pid: i32) -> Result<u64> {
     transfer::send_image(sender, &mut image, ahead)?;
-    let mut source = Source::scan(pid, &image.areas)?;
+    let mut source = Source::scan(pid, &image)?;
     transfer::send_pages(sender, &mut source, &image, &mut |_, _| Ok(()))
 }
 

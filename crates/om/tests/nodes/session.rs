@@ -5,7 +5,7 @@
 
 use crate::hostile::{authority, identity, still_answers};
 use crate::world::{self, LIMIT, Node};
-use image::{Advice, Area, Backing, Clocks, FileId, MmFields, Process, Registers, Resume, Thread};
+use image::{Advice, Area, Backing, FileId, Object, Process, Registers, Resume, Thread};
 use model::{NodeId, ProcessId, Session};
 use net::{Channel, Identity, Receiver, Route, Sender, read_preamble};
 use serde::Serialize;
@@ -135,14 +135,8 @@ fn area(start: u64, end: u64) -> Area {
 fn image() -> Process {
     Process {
         pid: 4711,
-        uid: 0,
-        gid: 0,
-        mm: MmFields::default(),
-        auxv: Vec::new(),
         executable: FILE,
         areas: vec![area(0x10_0000, 0x20_0000), area(0x20_0000, 0x30_0000)],
-        vdso: (0, 0),
-        vdso_hash: [0; 32],
         threads: vec![Thread {
             tid: 4711,
             registers: Registers::default(),
@@ -157,12 +151,24 @@ fn image() -> Process {
             name: String::new(),
         }],
         actions: vec![[0; 4]; 64],
-        pending: Vec::new(),
-        personality: 0,
-        clocks: Clocks::default(),
-        shown: image::Shown::default(),
         limits: [(u64::MAX, u64::MAX); 3],
+        ..Process::default()
     }
+}
+
+/// Pages of the process's own.
+fn pages(ranges: Vec<(u64, u64)>) -> session::Pages {
+    session::Pages { object: None, ranges }
+}
+
+/// Makes the second area one of an object that is there, spoiled.
+fn say_shared(line: &mut Line, spoil: impl FnOnce(&mut Process)) {
+    say_image(line, |image| {
+        image.objects = vec![Object { length: 0x10_0000 }];
+        image.areas[1].shared = true;
+        image.areas[1].backing = Backing::Object { index: 0, offset: 0 };
+        spoil(image);
+    });
 }
 
 fn embody() -> session::Embody {
@@ -189,7 +195,7 @@ const HOMES: &[(&str, Script)] = &[
     ("a kind that nobody knows", |line| drop(line.sender.send(999, &[b"x"]))),
     ("a call before there is a process", |line| line.say_empty(Kind::Call)),
     ("the word before there is a process", |line| line.say(Kind::Commit, &session::Commit::default(), &[])),
-    ("pages before the image", |line| line.say(Kind::Pages, &session::Pages(vec![(0, 1)]), b"x")),
+    ("pages before the image", |line| line.say(Kind::Pages, &pages(vec![(0, 1)]), b"x")),
     ("a header that is longer than its frame", |line| {
         drop(line.sender.send(Kind::Files as u16, &[&[255; 4], &[0; 9]]));
     }),
@@ -225,6 +231,23 @@ const HOMES: &[(&str, Script)] = &[
         say_image(line, |image| image.vdso = (u64::MAX, u64::MAX));
     }),
     ("an image with an action too few", |line| say_image(line, |image| image.actions.truncate(63))),
+    ("an image with shared memory of nobody", |line| {
+        say_shared(line, |image| image.areas[1].backing = Backing::Object { index: 1, offset: 0 });
+    }),
+    ("an image with shared memory that nobody has", |line| {
+        say_shared(line, |image| image.objects.push(Object { length: 4096 }));
+    }),
+    ("an image with shared memory beyond everything", |line| {
+        say_shared(line, |image| {
+            image.areas[1].backing = Backing::Object { index: 0, offset: u64::MAX - 4095 }
+        });
+    }),
+    ("an image with shared memory of endless length", |line| {
+        say_shared(line, |image| image.objects[0].length = u64::MAX - 4095);
+    }),
+    ("an image with shared memory that is none", |line| {
+        say_shared(line, |image| image.areas[1].shared = false);
+    }),
     ("an image whose files never came", |line| say_image(line, |image| image.executable = FILE)),
     ("a body for the init", |line| line.say(Kind::Embody, &session::Embody { pid: 1, ..embody() }, &[])),
     ("a body for nobody", |line| line.say(Kind::Embody, &session::Embody { pid: -5, ..embody() }, &[])),
@@ -246,7 +269,7 @@ const HOMES: &[(&str, Script)] = &[
     ("a process that could not live", |line| {
         let executable = say_file(line);
         say_image(line, |image| image.executable = executable);
-        line.say(Kind::Pages, &session::Pages(vec![(0x10_0000, 1)]), b"x");
+        line.say(Kind::Pages, &pages(vec![(0x10_0000, 1)]), b"x");
         line.say_empty(Kind::PagesEnd);
     }),
     ("nothing more", |_| {}),
