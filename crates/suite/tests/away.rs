@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         }),
         trial("half-done-writes-heed-handlers", &["cc"], half_done_writes_heed_handlers),
         trial("moves-in-the-middle-of-vfork", &["cc"], moves_in_the_middle_of_vfork),
+        trial("shared-memory-is-made-away", &["cc"], shared_memory_is_made_away),
         trial("forks-with-shared-memory-at-home", &["cc"], forks_with_shared_memory_at_home),
     ])
 }
@@ -85,6 +86,25 @@ fn killed_by(signal: &str, number: i32) -> Result<()> {
     place.must(&format!("kill -{signal} {}", run.pid))?;
     let (status, _) = run.end(SOON)?;
     ensure!(status == 128 + number, "it ended with {status}");
+    Ok(())
+}
+
+/// Rounds that make shared memory, use it and let it go do not bring a process home.
+fn shared_memory_is_made_away() -> Result<()> {
+    let cluster = Cluster::shared()?;
+    let place = cluster.home();
+    let mut run = Run::start(place, &guest("sharedmem"))?;
+    let mut at = 0;
+    for stop in [Stop::N2, Stop::N3] {
+        run.go(stop)?;
+        for _ in 0..3 {
+            run.send(b"work\n")?;
+            at = run.expect("worked", at)?;
+        }
+        ensure!(place.whereabouts(run.pid)? == cluster.number(stop.name())?, "it has come home");
+    }
+    run.go(Stop::Home)?;
+    run.finish(0)?;
     Ok(())
 }
 

@@ -246,7 +246,7 @@ pub(super) struct Member {
     pub(super) memory: GuestMemory,
     /// Actions of signals 1 to 64, as the program set them.
     pub(super) actions: Vec<SigAction>,
-    /// It came with shared memory that it alone uses: a child would share it.
+    /// It has, or may have, shared memory that it alone uses: a child would share it.
     pub(super) has_objects: bool,
     /// It is stopped at home.
     pub(super) held: bool,
@@ -331,6 +331,27 @@ impl Guest {
     pub(super) fn member_mut(&mut self, slot: usize) -> &mut Member {
         let pid = self.threads[slot].of;
         self.members.get_mut(&pid).unwrap_or_else(|| panic!("thread in slot {slot} has no process"))
+    }
+
+    /// The process of the thread in a slot, or whoever runs on the same memory, is about to make shared memory that it
+    /// alone uses. `false` if one of them is just making a process: that one would have it too.
+    pub(super) fn may_make_object(&mut self, slot: usize) -> bool {
+        let of = self.threads[slot].of;
+        let is_vfork = |thread: &Thread| matches!(thread.waits, Waits::Vfork { .. });
+        let makes = |thread: &Thread| match &thread.waits {
+            Waits::Birth(labour) | Waits::Delivery(labour) => labour.kind != session::Birth::Thread,
+            _ => false,
+        };
+        if self.threads.iter().any(|thread| thread.of == of && makes(thread)) {
+            return false;
+        }
+        // Who runs on whose memory for a moment need not be known exactly: what is noted in vain makes a process come home
+        // once too often.
+        let all = self.threads.iter().any(is_vfork);
+        for (&pid, member) in &mut self.members {
+            member.has_objects |= all || pid == of;
+        }
+        true
     }
 
     /// All threads of a process are stopped and wait for nobody.

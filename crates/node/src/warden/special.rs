@@ -11,9 +11,11 @@ use syscalls::{PrctlRoute, Row, Special};
 use wire::session::{self, Action, FileAnswer, FileRequest, Kind};
 
 const MAP_TYPE: u64 = 0x0f;
+const MAP_SHARED: u64 = 0x01;
 const MAP_PRIVATE: u64 = 0x02;
 const MAP_ANONYMOUS: u64 = 0x20;
 const MAP_HUGETLB: u64 = 0x4_0000;
+const MAP_LOCKED: u64 = 0x2000;
 
 impl Warden {
     pub(super) fn special(
@@ -97,9 +99,14 @@ impl Warden {
         Ok(self.link.put(Kind::Action, &[&session::encode(&order)])?)
     }
 
-    /// A private mapping of a file gets a copy of the file; everything else that is not plain memory goes home.
+    /// A private mapping of a file gets a copy of the file, and shared memory of no file is made here; everything else that
+    /// is not plain memory goes home.
     fn map(&mut self, index: usize, notification: &Notification) -> Step {
         let [_, _, _, flags, descriptor, _] = notification.args;
+        let kind = flags & (MAP_TYPE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_LOCKED);
+        if kind == MAP_SHARED | MAP_ANONYMOUS && self.guest.may_make_object(index) {
+            return self.answer_raw(notification.id, Verdict::Continue);
+        }
         let private = flags & MAP_TYPE == MAP_PRIVATE && flags & (MAP_ANONYMOUS | MAP_HUGETLB) == 0;
         let Ok(descriptor) = i32::try_from(descriptor as u32) else {
             return self.wish_home(index, notification);
