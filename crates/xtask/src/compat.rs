@@ -1,20 +1,17 @@
 //! `cargo xtask compat`: the tests of other projects under torture, and the tables of docs/compatibility.md.
 
-use crate::command::{cargo, command, have, must};
+use crate::apt::Apt;
+use crate::command::{cargo, command, must};
 use crate::{root, setup};
 use anyhow::{Context as _, Result, ensure};
-use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
 /// What is below this line of the page is counted; what is above it is written by hand.
 const MARK: &str = "<!-- counted -->\n";
 /// Packages of Debian whose sources have tests that no package brings, and which part of the sources is wanted.
 const SOURCES: &[(&str, &[&str])] =
     &[("perl", &["t"]), ("tcl8.6", &["tests"]), ("redis", &["tests", "redis.conf", "sentinel.conf"])];
-/// What apt is asked for: the line of a list of sources for each place from which this machine has its packages.
-const SOURCES_LINES: &str = "deb-src $(REPO_URI) $(RELEASE) $(COMPONENT)";
 
 /// Builds everything as it is shipped, fetches what is missing, runs the entries that contain one of the words (all without
 /// any), and writes the tables into the page.
@@ -44,33 +41,15 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
 }
 
 /// Fetches the sources of a package and unpacks what is wanted of them, unless that is done.
-///
-/// Nothing of the machine's apt is changed: the list of sources and what apt learns by it are in directories of ours.
 fn fetch(package: &str, wanted: &[&str]) -> Result<()> {
     let place = root::target().join("debian-sources").join(package);
     if place.is_dir() {
         return Ok(());
     }
-    ensure!(have("apt-get"), "this is no Debian");
-    let work = root::target().join("debian-fetched").join(package);
-    fs::create_dir_all(work.join("lists/partial")).context("failed to make a directory for apt")?;
-    let list = work.join("sources.list");
-    fs::write(&list, sources_lines()?).context("failed to write the list of sources")?;
-    let apt = |arguments: &[&str]| {
-        let mut apt = Command::new("apt-get");
-        apt.current_dir(&work).arg("-qq");
-        apt.args([
-            "-o",
-            &format!("Dir::Etc::sourcelist={}", list.display()),
-            "-o",
-            "Dir::Etc::sourceparts=-",
-        ]);
-        apt.args(["-o", &format!("Dir::State::lists={}", work.join("lists").display())]).args(arguments);
-        must(&mut apt)
-    };
-    apt(&["update"])?;
-    apt(&["source", "--download-only", package])?;
-    let archive = archive_in(&work)?;
+    let apt = Apt::open(&root::target().join("debian-fetched").join(package), "deb-src", false)?;
+    must(apt.command("apt-get").args(["source", "--download-only", package]))?;
+    // What the package's own authors wrote.
+    let archive = apt.fetched(|name| name.contains(".orig.tar.") && !name.ends_with(".asc"))?;
     // Under another name until it is whole.
     let half = place.with_extension("half");
     drop(fs::remove_dir_all(&half));
@@ -81,26 +60,4 @@ fn fetch(package: &str, wanted: &[&str]) -> Result<()> {
     unpack.args(["--wildcards", "--no-wildcards-match-slash"]);
     must(unpack.args(wanted.iter().map(|part| format!("*/{part}"))))?;
     fs::rename(&half, &place).with_context(|| format!("failed to make {}", place.display()))
-}
-
-/// The places of this machine's packages, as places of their sources: those of the release itself, not of its updates, whose
-/// sources not every mirror has.
-fn sources_lines() -> Result<String> {
-    let asked = ["indextargets", "--format", SOURCES_LINES, "Created-By: Packages"];
-    let told = Command::new("apt-get").args(asked).output().context("failed to start apt-get")?;
-    let told = String::from_utf8_lossy(&told.stdout).into_owned();
-    let is_release = |line: &&str| line.split(' ').nth(2).is_some_and(|release| !release.contains('-'));
-    let lines: BTreeSet<&str> = told.lines().filter(is_release).collect();
-    ensure!(!lines.is_empty(), "apt knows no place of packages");
-    Ok(lines.into_iter().map(|line| format!("{line}\n")).collect())
-}
-
-/// The archive of what the package's own authors wrote.
-fn archive_in(directory: &Path) -> Result<std::path::PathBuf> {
-    let entries = fs::read_dir(directory).context("failed to see what apt fetched")?.flatten();
-    let mut archives = entries.map(|entry| entry.path()).filter(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        name.contains(".orig.tar.") && !name.ends_with(".asc")
-    });
-    archives.next().context("apt fetched no archive")
 }

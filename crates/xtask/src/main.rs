@@ -4,12 +4,14 @@
 //! meaning of "it works". Each entry is a file of its own name.
 #![forbid(unsafe_code)]
 
+mod apt;
 mod bench;
 mod check;
 mod command;
 mod compat;
 mod demo;
 mod fuzz;
+mod kernel;
 mod leaks;
 mod root;
 mod setup;

@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: what the tests need beside Rust, on Debian 12. Installs only what is missing.
 
 use crate::command::{command, have, must};
+use crate::kernel;
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -32,12 +33,17 @@ const NEEDED: &[(&str, &str)] = &[
     ("sqlite3", "sqlite3"),
     ("stress-ng", "stress-ng"),
     ("tclsh", "tcl"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
     ("/usr/lib/python3.11/test/test_os.py", "libpython3.11-testsuite"),
 ];
 
 /// Provides everything that the tests use.
 pub(crate) fn run() -> Result<ExitCode> {
-    provide(|_| true)
+    let provided = provide(|_| true);
+    if let Err(error) = kernel::fetch() {
+        println!("setup: no second kernel: {error:#}; tests that need it will say so");
+    }
+    provided
 }
 
 /// Installs the missing packages of the wanted programs, or says which they are and why it cannot.
