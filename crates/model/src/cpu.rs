@@ -1,7 +1,8 @@
 //! What a CPU can do, as far as a program can tell.
 //!
 //! A running program has looked at its CPU once and never looks again: it may use every feature it saw, and saves its
-//! registers in areas of the size it read then. So a host is fit only if it has them all and the same size.
+//! registers in areas of the size it read then. So a host is fit only if it has them all and the same size; or, where it is
+//! known what a program can use at all ([`CpuUse`]), if it has that.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +13,61 @@ pub struct CpuProfile {
     words: [u32; WORDS],
     /// The register states that the kernel has switched on (`XGETBV 0`).
     xcr0: u64,
-    /// Bytes of a saved register state (`CPUID 0xd.0`, EBX).
+    /// Bytes of a saved register state (`CPUID 0xd.0`, EBX); 0 where they do not matter.
     xsave_size: u32,
 }
 
 const WORDS: usize = 9;
+
+/// What of a CPU a program may be using.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuUse {
+    words: [u32; WORDS],
+    /// It saves its registers itself, in areas of the size that it has read.
+    area: bool,
+}
+
+/// Features that no program can miss, because no instruction fails or does anything else without them: how fast strings are
+/// copied, what is no operation elsewhere, what the kernel switches on, what other words say already.
+pub const HARMLESS: &[&str] = &[
+    "erms",
+    "fsrm",
+    "fzrm",
+    "fsrs",
+    "fsrc",
+    "ibt",
+    "3dnowprefetch",
+    "prefetchwt1",
+    "cldemote",
+    "fxsr_opt",
+    "mmxext",
+];
+
+/// What every x86-64 CPU has.
+pub const BASIC: &[&str] =
+    &["fpu", "tsc", "cx8", "sep", "cmov", "clflush", "mmx", "fxsr", "sse", "sse2", "syscall", "lm"];
+
+/// The register states that a feature's instructions change: the beginning of its name, and bits of XCR0. Of each state all
+/// features must be here.
+///
+/// Source: Intel SDM volume 1, 13.1.
+const STATES: &[(&str, u64)] = &[
+    ("avx", 1 << 2),
+    ("fma", 1 << 2),
+    ("f16c", 1 << 2),
+    ("vaes", 1 << 2),
+    ("vpclmulqdq", 1 << 2),
+    ("xop", 1 << 2),
+    ("sha512", 1 << 2),
+    ("sm3", 1 << 2),
+    ("sm4", 1 << 2),
+    ("mpx", 0b11 << 3),
+    ("avx512", 0b111 << 5),
+    ("pku", 1 << 9),
+    ("uintr", 1 << 14),
+    ("amx", 0b11 << 17),
+    ("lwp", 1 << 62),
+];
 
 /// One feature word: its name, the bits that concern the kernel alone or differ between CPUs of one kind, and the
 /// names of the others. An unnamed bit counts too: a feature that is not yet known here may be in use.
@@ -204,7 +255,74 @@ const TABLE: [Word; WORDS] = [
     },
 ];
 
+impl CpuUse {
+    /// What any program may be using: what every CPU has, and whatever has no name here, for nobody knows how it is used.
+    pub fn least() -> CpuUse {
+        let mut words = [0; WORDS];
+        for (mask, word) in words.iter_mut().zip(&TABLE) {
+            let told = |name: &str| !BASIC.contains(&name);
+            let named = word.features.iter().filter(|(_, name)| told(name)).map(|(bit, _)| 1 << bit);
+            *mask = !(word.ignored | named.fold(0, |all: u32, bit: u32| all | bit));
+        }
+        CpuUse { words, area: false }
+    }
+
+    /// It may be using this feature too. A name that is not known is an error of the caller's, and everything is taken to
+    /// be used.
+    pub fn add(&mut self, name: &str) {
+        let mut known = false;
+        for (mask, word) in self.words.iter_mut().zip(&TABLE) {
+            for (bit, _) in word.features.iter().filter(|(_, other)| *other == name) {
+                *mask |= 1 << bit;
+                known = true;
+            }
+        }
+        if !known {
+            *self = CpuUse { words: [u32::MAX; WORDS], area: true };
+        }
+    }
+
+    /// It may be saving its registers in areas of a size that it has read.
+    pub fn add_register_area(&mut self) {
+        self.area = true;
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let bit =
+            |word: &Word| word.features.iter().find(|(_, other)| *other == name).map(|(bit, _)| 1 << bit);
+        self.words.iter().zip(&TABLE).any(|(mask, word)| bit(word).is_some_and(|bit: u32| mask & bit != 0))
+    }
+
+    /// The bits of XCR0 that nothing of this changes.
+    fn untouched(&self) -> u64 {
+        let names = || TABLE.iter().flat_map(|word| word.features).map(|(_, name)| *name);
+        let of = |name: &str| {
+            let states = STATES.iter().filter(|(beginning, _)| name.starts_with(beginning));
+            states.fold(0, |all, (_, states)| all | states)
+        };
+        let all = names().fold(0, |all, name| all | of(name));
+        let touched = names().filter(|name| self.has(name)).fold(0, |all, name| all | of(name));
+        all & !touched
+    }
+}
+
+/// The names of all features that are told apart.
+pub fn feature_names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().flat_map(|word| word.features).map(|(_, name)| *name)
+}
+
 impl CpuProfile {
+    /// As much of this CPU as a program may be using: what a host of that program must have.
+    #[must_use]
+    pub fn as_used(&self, used: &CpuUse) -> CpuProfile {
+        let mut words = self.words;
+        for (value, mask) in words.iter_mut().zip(used.words) {
+            *value &= mask;
+        }
+        let xsave_size = if used.area { self.xsave_size } else { 0 };
+        CpuProfile { words, xcr0: self.xcr0 & !used.untouched(), xsave_size }
+    }
+
     /// A profile from the raw words `[1 ecx, 1 edx, 7.0 ebx, 7.0 ecx, 7.0 edx, 7.1 eax, 0xd.1 eax, 0x80000001 ecx,
     /// 0x80000001 edx]`, `XCR0` and the size of a saved register state.
     pub fn new(raw: [u32; WORDS], xcr0: u64, xsave_size: u32) -> CpuProfile {
@@ -231,7 +349,7 @@ impl CpuProfile {
         if states != 0 {
             missing.push(format!("register states {states:#x}"));
         }
-        if self.xsave_size != needed.xsave_size {
+        if needed.xsave_size != 0 && self.xsave_size != needed.xsave_size {
             missing
                 .push(format!("register area of {} bytes (it has {})", needed.xsave_size, self.xsave_size));
         }
@@ -265,6 +383,46 @@ mod tests {
     #[test]
     fn the_register_area_must_be_equal() {
         assert_eq!(profile(0, 0, 2696).missing_for(&profile(0, 0, 832)).len(), 1);
+    }
+
+    #[test]
+    fn only_what_is_used_must_be_there() {
+        // AVX, AVX2 and AVX-512; SHA, which the small one lacks.
+        let big = CpuProfile::new([1 << 28, 0, 1 << 5 | 1 << 16 | 1 << 29, 0, 0, 0, 0, 0, 0], 0xe7, 2432);
+        let small = CpuProfile::new([1 << 28, 0, 1 << 5, 0, 0, 0, 0, 0, 0], 7, 832);
+        let mut used = CpuUse::least();
+        assert_eq!(small.missing_for(&big.as_used(&used)), [""; 0]);
+        used.add("avx2");
+        assert_eq!(small.missing_for(&big.as_used(&used)), [""; 0]);
+        used.add("sha");
+        assert_eq!(small.missing_for(&big.as_used(&used)), ["sha"]);
+        used.add("avx512f");
+        used.add_register_area();
+        assert_eq!(small.missing_for(&big.as_used(&used)).len(), 4);
+        // It is the size that must be the same: also on a CPU that has more.
+        let mut copies = CpuUse::least();
+        copies.add_register_area();
+        assert_eq!(big.missing_for(&small.as_used(&copies)).len(), 1);
+    }
+
+    #[test]
+    fn what_has_no_name_may_always_be_used() {
+        let unnamed = CpuProfile::new([0, 0, 0, 0, 1 << 24 | 1 << 22, 1 << 31, 0, 0, 0], 1 << 40, 0);
+        let missing = CpuProfile::default().missing_for(&unnamed.as_used(&CpuUse::least()));
+        assert_eq!(missing, ["bit 31 of cpuid 7.1 eax", "register states 0x10000000000"]);
+        let mut wrong = CpuUse::least();
+        wrong.add("no such feature");
+        assert_eq!(unnamed.as_used(&wrong), unnamed);
+    }
+
+    #[test]
+    fn lists_name_features_that_exist() {
+        for name in HARMLESS.iter().chain(BASIC) {
+            assert!(feature_names().any(|known| known == *name), "{name}");
+        }
+        for (beginning, _) in STATES {
+            assert!(feature_names().any(|known| known.starts_with(beginning)), "{beginning}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod mask;
 mod reason;
 mod stay;
 
-pub use cpu::CpuProfile;
+pub use cpu::{BASIC, CpuProfile, CpuUse, HARMLESS, feature_names};
 pub use decay::{Decay, DecayRates};
 pub use ids::{Destination, NodeId, ParseIdError, ProcessId, Reservation, Session, is_node_name};
 pub use line::one_line;

@@ -1,6 +1,7 @@
 //! Whether a process may move to a node, with all reasons against it. Nothing here disturbs anybody.
 
 use crate::Setup;
+use crate::cpu_use;
 use crate::machine;
 use crate::process::Process;
 use control::WardenStatus;
@@ -63,12 +64,29 @@ pub fn of_process(
 }
 
 /// Reasons that lie in the node it is to go to, as far as that node says by itself; an offer may bring more.
-pub fn of_node(info: &NodeInfo, own: &model::CpuProfile, process: &Process) -> Vec<Reason> {
+///
+/// What a process may be using of this node's CPU is looked up only where the node's CPU is not fit for all of it, and the
+/// process is at home: of one that is away its keeper knows, and offers accordingly.
+pub fn of_node(
+    info: &NodeInfo,
+    own: &model::CpuProfile,
+    process: &Process,
+    whereabouts: Whereabouts,
+) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if !info.accepts {
         reasons.push(ReasonCode::Refused.into());
     }
-    let missing = info.cpu.missing_for(own);
+    let mut missing = info.cpu.missing_for(own);
+    if !missing.is_empty() {
+        missing = match whereabouts {
+            Whereabouts::Away => Vec::new(),
+            Whereabouts::Home => match cpu_use::needed_by(process.id.pid, own) {
+                Some(needed) => info.cpu.missing_for(&needed),
+                None => missing,
+            },
+        };
+    }
     if !missing.is_empty() {
         reasons.push(Reason::new(ReasonCode::CpuFeatures, missing.join(", ")));
     }

@@ -13,6 +13,7 @@ pub mod cgroup;
 pub mod cluster;
 pub mod config;
 pub mod counts;
+mod cpu_use;
 pub mod daemon;
 mod decay;
 pub mod discovery;

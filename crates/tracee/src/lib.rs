@@ -8,6 +8,7 @@ pub mod birth;
 pub mod body;
 pub mod capture;
 pub mod clocks;
+mod code;
 mod constraints;
 pub mod deputy;
 mod errand;
@@ -28,5 +29,6 @@ pub mod stop;
 mod unwind;
 pub mod vdso;
 
+pub use code::whole_code;
 pub use constraints::constraints;
 pub use error::{Error, Result};

@@ -90,7 +90,7 @@ pub struct Offer {
     pub threads: u32,
     /// Resident memory, bytes.
     pub memory_bytes: u64,
-    /// The CPU it may have looked at.
+    /// What it may be using of its home's CPU.
     pub cpu: CpuProfile,
     /// Kernel release of its home.
     pub kernel: String,

@@ -247,8 +247,8 @@ impl Daemon {
             Destination::Node(node) => node,
         };
         let status = self.keeper_status(&process);
-        let mut reasons =
-            eligibility::of_process(&self.setup, &process, self.whereabouts(status.as_ref()), &self.guests());
+        let whereabouts = self.whereabouts(status.as_ref());
+        let mut reasons = eligibility::of_process(&self.setup, &process, whereabouts, &self.guests());
         if status.as_ref().map_or(self.own(), |status| status.node) == wanted {
             reasons.push(ReasonCode::SameNode.into());
         }
@@ -259,7 +259,7 @@ impl Daemon {
         let request = if wanted == self.own() {
             AgentRequest::BringHome { pid, sake }
         } else {
-            match self.fit(wanted, &process) {
+            match self.fit(wanted, &process, whereabouts) {
                 Ok(address) => AgentRequest::MoveTo { pid, node: wanted, address, reservation, sake },
                 Err(more) => {
                     reasons.extend(more);
@@ -292,14 +292,19 @@ impl Daemon {
     }
 
     /// Whether a node exists, lives and could take the process; its address.
-    fn fit(&self, node: NodeId, process: &Process) -> Result<std::net::SocketAddr, Vec<Reason>> {
+    fn fit(
+        &self,
+        node: NodeId,
+        process: &Process,
+        whereabouts: Whereabouts,
+    ) -> Result<std::net::SocketAddr, Vec<Reason>> {
         let peer = self
             .peer(node)
             .ok_or_else(|| vec![Reason::new(ReasonCode::UnknownNode, format!("node {node}"))])?;
         let dead = |error: Error| vec![Reason::new(ReasonCode::DeadNode, format!("failed to {error}"))];
         let address = peer.resolve().map_err(dead)?;
         let (info, _) = peers::info(&self.setup, address, node, PEER_ANSWER).map_err(dead)?;
-        let reasons = eligibility::of_node(&info, &self.cpu, process);
+        let reasons = eligibility::of_node(&info, &self.cpu, process, whereabouts);
         if reasons.is_empty() { Ok(address) } else { Err(reasons) }
     }
 

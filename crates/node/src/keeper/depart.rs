@@ -11,9 +11,9 @@ use crate::fault::{self, Point};
 use crate::journey::transfer::{self, expect, files_of};
 use crate::journey::{Error, Outlet, Result, line};
 use crate::rules::standing;
-use crate::{held, machine, peers};
+use crate::{cpu_use, held, machine, peers};
 use migration::{Giver, GiverInput, Word};
-use model::{Reason, ReasonCode, Reasons, Session};
+use model::{CpuProfile, Reason, ReasonCode, Reasons, Session};
 use net::{Channel, Dial, Line, Reader, Receiver, Route, Sender};
 use procinfo::Mapping;
 use std::sync::Arc;
@@ -152,8 +152,36 @@ impl Keeper {
         Ok(Trip { freeze, total: begun.elapsed(), bytes })
     }
 
-    /// Asks a node to take the process.
-    pub(super) fn offer(&self, pid: i32, goal: Goal) -> Result<Session> {
+    /// Asks a node to take the process; for all of this node's CPU first, and where that is too much, for what the process
+    /// may be using of it.
+    pub(super) fn offer(&mut self, pid: i32, goal: Goal) -> Result<Session> {
+        let own = kernel::cpu::profile();
+        if let Place::Away(_) = &self.place {
+            let cpu = self.needed.clone().unwrap_or(own);
+            return self.offer_for(pid, goal, cpu)?.map_err(refused);
+        }
+        self.needed = None;
+        let refusal = match self.offer_for(pid, goal, own.clone())? {
+            Ok(session) => return Ok(session),
+            Err(refusal) => refusal,
+        };
+        let needed = match refusal.0.iter().any(|reason| reason.code == ReasonCode::CpuFeatures) {
+            true => cpu_use::needed_by(pid, &own),
+            false => None,
+        };
+        let Some(needed) = needed else { return Err(refused(refusal)) };
+        let session = self.offer_for(pid, goal, needed.clone())?.map_err(refused)?;
+        self.needed = Some(needed);
+        Ok(session)
+    }
+
+    /// The node's answer to an offer.
+    fn offer_for(
+        &self,
+        pid: i32,
+        goal: Goal,
+        cpu: CpuProfile,
+    ) -> Result<std::result::Result<Session, Reasons>> {
         let Goal { node, address, reservation } = goal;
         let member = self.members.get(&pid).ok_or(Error::Ended)?;
         let (stat, status) = (procinfo::stat(pid), procinfo::status(pid));
@@ -171,14 +199,14 @@ impl Keeper {
             uid: status.uids[1],
             threads: procinfo::threads(pid).map_or(1, |tids| tids.len() as u32),
             memory_bytes,
-            cpu: kernel::cpu::profile(),
+            cpu,
             kernel: machine::kernel(),
             reservation,
             bonds: standing::bonds(&self.setup.config.paths, member.process()),
         };
         match peers::ask(&self.setup, address, node, &PeerRequest::Offer(offer), ASK_PATIENCE) {
-            Ok(PeerAnswer::Accepted { session }) => Ok(session),
-            Ok(PeerAnswer::Refused(reasons)) => Err(tracee::Error::Refused(reasons).into()),
+            Ok(PeerAnswer::Accepted { session }) => Ok(Ok(session)),
+            Ok(PeerAnswer::Refused(reasons)) => Ok(Err(reasons)),
             Ok(_) => Err(Error::Unexpected { got: 0, wanted: "an answer to an offer" }),
             Err(error) => Err(refusal(Reason::new(ReasonCode::DeadNode, format!("node {node}: {error}")))),
         }
@@ -225,11 +253,15 @@ pub(super) fn no_room() -> Error {
 }
 
 pub(super) fn refusal(reason: Reason) -> Error {
-    tracee::Error::Refused(Reasons(vec![reason])).into()
+    refused(Reasons(vec![reason]))
+}
+
+fn refused(reasons: Reasons) -> Error {
+    tracee::Error::Refused(reasons).into()
 }
 
 fn refuse_if(reasons: Vec<Reason>) -> Result<()> {
-    if reasons.is_empty() { Ok(()) } else { Err(tracee::Error::Refused(Reasons(reasons)).into()) }
+    if reasons.is_empty() { Ok(()) } else { Err(refused(Reasons(reasons))) }
 }
 
 /// Makes the slots, clear of the program and of the stub: as many as a family may ever need, if its address space has

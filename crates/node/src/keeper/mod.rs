@@ -93,6 +93,8 @@ struct Keeper {
     travelled: bool,
     /// A host that none of them is at any more, and that has not been taken leave of.
     left: Option<Box<Away>>,
+    /// What hosts must have of this node's CPU, if less than all of it was asked for when the family left home.
+    needed: Option<model::CpuProfile>,
 }
 
 /// Serves a process and its descendants until all are at home for good or ended.
@@ -110,6 +112,7 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
         members: BTreeMap::from([(process.pid, first)]),
         travelled: false,
         left: None,
+        needed: None,
         setup,
     };
     let reception = Reception::open(listener, keeper.setup.config.node.id, keeper.statuses())?;

@@ -4,7 +4,7 @@ use super::Finding;
 use super::tree::Tree;
 
 const WORDS: &[&str] = &["model", "syscalls", "image", "wire", "control", "stub-abi"];
-const CORE: &[&str] = &["migration", "forward", "balance", "membership"];
+const CORE: &[&str] = &["migration", "forward", "balance", "membership", "instructions"];
 const KERNEL_EDGE: &[&str] = &["kernel", "procinfo", "stub", "tracee"];
 
 /// The crates of a tier, and the lists from which each of them may take.

@@ -126,7 +126,7 @@ mod tests {
     fn a_crowd_of_classes_has_a_bound() {
         let mut kinds = Kinds::default();
         let pairs =
-            (0..2 * CLASSES_MAX as u32).map(|area| kinds.learn(profile(1, area)).len()).sum::<usize>();
+            (1..=2 * CLASSES_MAX as u32).map(|area| kinds.learn(profile(1, area)).len()).sum::<usize>();
         assert_eq!((kinds.profiles.len(), pairs), (CLASSES_MAX, 0));
         assert_eq!(kinds.wants(Instant::now(), std::iter::once((node(1), 3))), None);
     }
