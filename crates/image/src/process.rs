@@ -65,8 +65,8 @@ pub struct Process {
     pub objects: Vec<Object>,
     /// Start of the kernel's data pages before the vDSO, 0 if it has none; and the length from there to its end.
     pub vdso: (u64, u64),
-    /// BLAKE3 of the vDSO's code: a host must have the same.
-    pub vdso_hash: [u8; 32],
+    /// The vDSO's code, at the end of that: a host whose own is another puts it there in its stead.
+    pub vdso_code: Vec<u8>,
     /// Threads, the leader first.
     pub threads: Vec<Thread>,
     /// Actions of signals 1 to 64.

@@ -79,7 +79,7 @@ pub struct Thread {
     pub tid: i32,
     /// General registers, ready to go on with.
     pub registers: Registers,
-    /// Extended state, uncompacted XSAVE format.
+    /// Extended state in the portable form of `kernel::xstate`: every CPU lays it out in its own way.
     pub extended: Vec<u8>,
     /// Blocked signals.
     pub mask: u64,

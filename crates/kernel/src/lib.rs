@@ -12,6 +12,7 @@ pub mod proc_events;
 pub mod process;
 pub mod ptrace;
 pub mod signal;
+pub mod xstate;
 
 pub use nix::errno::Errno;
 

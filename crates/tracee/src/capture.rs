@@ -10,6 +10,7 @@ use crate::inject::{Injector, inside};
 use crate::layout::Layout;
 use crate::registers;
 use crate::restart::{self, Waiting};
+use crate::stand_in::StandIn;
 use image::{Clocks, MmFields, Process, Rseq, Shown, SigAction, Siginfo, Thread};
 use kernel::ptrace::{self, RawSiginfo, Registers};
 use kernel::{memory, process};
@@ -65,6 +66,8 @@ pub struct Known {
     pub waiting: BTreeMap<i32, Waiting>,
     /// Tids at home by tid here; empty if they are the same.
     pub home_tids: BTreeMap<i32, i32>,
+    /// What stands here for the vDSO of its home, if not this kernel's own.
+    pub stand_in: Option<StandIn>,
 }
 
 /// Captures everything but the pages.
@@ -118,7 +121,7 @@ pub fn capture(
         areas: layout.areas,
         objects: layout.objects,
         vdso: layout.vdso,
-        vdso_hash: layout.vdso_hash,
+        vdso_code: layout.vdso_code,
         threads,
         actions: facts.actions,
         pending: shared,
@@ -214,12 +217,15 @@ fn thread(injector: &Injector, snapshot: &Snapshot, shared: &[Siginfo], known: &
     let mut image = registers::from_raw(&snapshot.registers);
     let waiting = known.waiting.get(&tid).copied().unwrap_or_default();
     let resume = restart::settle(pid, &mut image, waiting, deliverable);
+    if let Some(stand_in) = &known.stand_in {
+        stand_in.settle(pid, &mut image.rip, &mut image.rsp)?;
+    }
     leave_critical_section(pid, rseq.pointer, &mut image.rip);
     let alternate = batch.bytes(stack, 24);
     Ok(Thread {
         tid: known.home_tids.get(&tid).copied().unwrap_or(tid),
         registers: image,
-        extended: snapshot.extended.clone(),
+        extended: registers::extended_to_portable(tid, &snapshot.extended)?,
         mask: snapshot.mask,
         rseq: (rseq.pointer != 0).then_some(Rseq {
             pointer: rseq.pointer,

@@ -116,8 +116,8 @@ pub struct Layout {
     pub objects: Vec<Object>,
     /// Start and length of what the kernel provides around its vDSO.
     pub vdso: (u64, u64),
-    /// BLAKE3 of the vDSO's code.
-    pub vdso_hash: [u8; 32],
+    /// The vDSO's code, at the end of that.
+    pub vdso_code: Vec<u8>,
     /// The executable.
     pub executable: FileId,
 }
@@ -169,8 +169,8 @@ pub fn read(pid: i32, mappings: &[Mapping], files: &mut Files) -> Result<Layout>
     if !reasons.is_empty() {
         return Err(Error::Refused(Reasons(reasons)));
     }
-    let (vdso, vdso_hash) = vdso(pid, mappings)?;
-    Ok(Layout { areas, objects: objects.found, vdso, vdso_hash, executable })
+    let (vdso, vdso_code) = vdso(pid, mappings)?;
+    Ok(Layout { areas, objects: objects.found, vdso, vdso_code, executable })
 }
 
 /// The objects that have been met, by device and inode.
@@ -233,15 +233,30 @@ pub fn describe(mapping: &Mapping, backing: Backing) -> Area {
     }
 }
 
-/// Start and length of the kernel's own areas around the vDSO, and the hash of its code.
-pub fn vdso(pid: i32, mappings: &[Mapping]) -> Result<((u64, u64), [u8; 32])> {
+impl Layout {
+    /// Where another kernel's vDSO stands in for this one's ([`crate::stand_in::StandIn`]): it is no area of the program's.
+    pub fn leave_out(&mut self, vdso: (u64, u64), code: &[u8]) -> Result<()> {
+        let (start, end) = (vdso.0, vdso.0 + vdso.1);
+        self.areas.retain(|area| area.start < start || area.end > end);
+        if self.areas.iter().any(|area| area.start < end && area.end > start) {
+            let detail = "a mapping of its has grown together with the vDSO of its home";
+            return Err(Error::Refused(Reasons(vec![Reason::new(model::ReasonCode::Kernel, detail)])));
+        }
+        self.vdso = vdso;
+        self.vdso_code = code.to_vec();
+        Ok(())
+    }
+}
+
+/// Start and length of the kernel's own areas around the vDSO, and its code.
+pub fn vdso(pid: i32, mappings: &[Mapping]) -> Result<((u64, u64), Vec<u8>)> {
     let own: Vec<_> =
         mappings.iter().filter(|mapping| mapping.is_special() && mapping.path != "[vsyscall]").collect();
-    let (Some(first), Some(last)) = (own.first(), own.last()) else { return Ok(((0, 0), [0; 32])) };
+    let (Some(first), Some(last)) = (own.first(), own.last()) else { return Ok(((0, 0), Vec::new())) };
     let code = own.iter().find(|mapping| mapping.path == "[vdso]").unwrap_or(last);
     let mut bytes = vec![0; code.length() as usize];
     memory::read_exact(pid, code.start, &mut bytes).map_err(Error::kernel("reading the vDSO", pid))?;
-    Ok(((first.start, last.end - first.start), *blake3::hash(&bytes).as_bytes()))
+    Ok(((first.start, last.end - first.start), bytes))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::capture::siginfo_bytes;
 use crate::error::{Error, Result};
 use crate::inject::{Batch, Injector, TASK_END, inside};
 use crate::objects::{self, Stage};
+use crate::stand_in::{self, StandIn};
 use crate::{registers, restart};
 use image::{Advice, Area, Backing, FileId, Kind, Process, Resume, Thread};
 use kernel::process::mm_map_bytes;
@@ -42,14 +43,25 @@ pub fn layout(
     files: &HashMap<FileId, i32>,
     target: Target,
 ) -> Result<Vec<Stage>> {
+    if target == Target::Body {
+        crate::frames::check(image)?;
+    }
     let pid = injector.pid();
     let (base, end) = (injector.base(), injector.base() + crate::inject::AREA_BYTES);
     let mut batch = injector.batch();
     let mut expect: Vec<Expected> = Vec::new();
     expect.push((batch.call(libc::SYS_munmap, &[LOWEST, base - LOWEST]), 0, "unmapping"));
     expect.push((batch.call(libc::SYS_munmap, &[end, TASK_END - end]), 0, "unmapping"));
+    let foreign = StandIn::of(image)?;
     let (vdso, _) = image.vdso;
-    if vdso != 0 {
+    if let Some(foreign) = &foreign {
+        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as u64;
+        for (range, protection) in foreign.parts() {
+            let args = [range.start, range.end - range.start, protection, flags, u64::MAX, 0];
+            let call = batch.call(libc::SYS_mmap, &args);
+            expect.push((call, range.start as i64, "placing the vDSO of its home"));
+        }
+    } else if vdso != 0 {
         // The call returns the address of the code, which lies behind the data pages.
         expect.push((
             batch.call(libc::SYS_arch_prctl, &[ARCH_MAP_VDSO_64, vdso]),
@@ -71,13 +83,14 @@ pub fn layout(
     let bounds = mm_map(&mut batch, image, files, target)?;
     expect.push((bounds, 0, "setting the memory bounds"));
     run_and_check(injector, &mut batch, &expect)?;
+    if let Some(foreign) = &foreign {
+        foreign.fill(pid, &image.vdso_code)?;
+        return Ok(stages);
+    }
     let mappings = procinfo::maps(pid).map_err(Error::io("reading maps", pid))?;
     let placed = crate::layout::vdso(pid, &mappings)?;
-    if placed.0 != image.vdso || placed.1 != image.vdso_hash {
-        return Err(Error::Refused(model::Reasons(vec![model::Reason::new(
-            model::ReasonCode::Kernel,
-            "its vDSO is another one",
-        )])));
+    if placed.0 != image.vdso || placed.1 != image.vdso_code {
+        return Err(stand_in::another());
     }
     Ok(stages)
 }
@@ -323,8 +336,7 @@ pub fn is_parked(nr: i64, target: Target) -> bool {
 /// The last step of a thread: extended state, registers, mask. It stays stopped.
 pub fn thread_registers(tid: i32, thread: &Thread, raw: &ptrace::Registers) -> Result<()> {
     if !thread.extended.is_empty() {
-        let set = ptrace::set_extended_state(tid, &thread.extended);
-        set.map_err(Error::kernel("setting extended state", tid))?;
+        registers::set_portable_extended(tid, &thread.extended)?;
     }
     ptrace::set_registers(tid, raw).map_err(Error::kernel("setting registers", tid))?;
     ptrace::set_signal_mask(tid, thread.mask).map_err(Error::kernel("setting the signal mask", tid))

@@ -1,7 +1,10 @@
 //! Between the kernel's registers and the image's.
 
+use crate::error::{Error, Result};
 use image::Registers;
-use kernel::ptrace::Registers as Raw;
+use kernel::ptrace::{self, Registers as Raw};
+use kernel::xstate::{self, Unknown};
+use model::{Reason, ReasonCode, Reasons};
 
 macro_rules! each_register {
     ($from:expr, $into:ident) => {
@@ -47,4 +50,21 @@ pub fn from_raw(raw: &Raw) -> Registers {
 #[rustfmt::skip]
 pub fn to_raw(registers: &Registers) -> Raw {
     each_register!(registers, Raw)
+}
+
+/// The image's extended state from the kernel's.
+pub(crate) fn extended_to_portable(tid: i32, state: &[u8]) -> Result<Vec<u8>> {
+    xstate::to_portable(state).map_err(|unknown| unfit(tid, unknown))
+}
+
+/// Gives a stopped thread an extended state of the image's. On failure it has the one that it had.
+pub(crate) fn set_portable_extended(tid: i32, portable: &[u8]) -> Result<()> {
+    let mut state = ptrace::extended_state(tid).map_err(Error::kernel("reading extended state", tid))?;
+    xstate::from_portable(portable, &mut state).map_err(|unknown| unfit(tid, unknown))?;
+    ptrace::set_extended_state(tid, &state).map_err(Error::kernel("setting extended state", tid))
+}
+
+fn unfit(tid: i32, Unknown(number): Unknown) -> Error {
+    let detail = format!("register state {number}, which thread {tid} uses");
+    Error::Refused(Reasons(vec![Reason::new(ReasonCode::CpuFeatures, detail)]))
 }

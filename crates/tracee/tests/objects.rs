@@ -159,7 +159,7 @@ fn process(layout: Layout) -> Process {
         areas: layout.areas,
         objects: layout.objects,
         vdso: layout.vdso,
-        vdso_hash: layout.vdso_hash,
+        vdso_code: layout.vdso_code,
         ..Process::default()
     }
 }

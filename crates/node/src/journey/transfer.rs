@@ -20,6 +20,8 @@ const PART_BYTES: usize = 1 << 20;
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// An image larger than this is no honest one.
 const IMAGE_BYTES_MAX: usize = 64 << 20;
+/// More than any kernel provides around its vDSO, with room to grow.
+const VDSO_BYTES_MAX: u64 = 1 << 20;
 /// Ranges in one batch of pages, at most: what two ends' lists may hold.
 const RANGES_MAX: usize = kernel::memory::RANGES_MAX;
 
@@ -268,6 +270,11 @@ fn check_image(image: &Process) -> Result<()> {
     let (vdso, length) = image.vdso;
     if vdso.checked_add(length).is_none_or(|end| end > tracee::inject::TASK_END) {
         return bad("image: the place of its vDSO");
+    }
+    let code = image.vdso_code.len() as u64;
+    let is_whole = [vdso, length, code].iter().all(|number| number.is_multiple_of(4096));
+    if !is_whole || code > length || length > VDSO_BYTES_MAX {
+        return bad("image: its vDSO");
     }
     if image.actions.len() != 64 || image.auxv.len() > 4096 {
         return bad("image: its actions or auxiliary vector");

@@ -8,6 +8,7 @@ use kernel::notify::Listener;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 use syscalls::Row;
+use tracee::stand_in::StandIn;
 use wire::{Call, session};
 
 /// A forwarded call that has not been answered yet.
@@ -273,12 +274,16 @@ pub(super) struct Guest {
     /// True siginfos of signals on their way, by the number that their stand-ins carry.
     pub(super) infos: HashMap<u64, Siginfo>,
     pub(super) next_info: u64,
+    /// What stands here for the vDSO of their home, if not this kernel's own.
+    pub(super) stand_in: Option<StandIn>,
 }
 
 impl Guest {
     /// A family of one process. Its threads move in with [`Guest::settle`].
     pub(super) fn new(pid: i32, init: i32, mut image: Process, listener: Listener) -> Guest {
         image.areas = Vec::new();
+        // It was understood when the process was built.
+        let stand_in = StandIn::of(&image).unwrap_or_default();
         let actions = image.actions.clone();
         let member = Member {
             pid,
@@ -300,6 +305,7 @@ impl Guest {
             listener,
             infos: HashMap::new(),
             next_info: 0,
+            stand_in,
         }
     }
 

@@ -253,7 +253,12 @@ impl Warden {
             snapshots.push(Snapshot::take(self.guest.threads[index].tid)?);
         }
         let mappings = layout::refresh(pid, &leaving.before)?;
-        let layout = layout::read(pid, &mappings, &mut self.files)?;
+        let mut layout = layout::read(pid, &mappings, &mut self.files)?;
+        if self.guest.stand_in.is_some() {
+            let first = slots.first().copied().ok_or(Error::Ending)?;
+            let image = &self.guest.member(first).image;
+            layout.leave_out(image.vdso, &image.vdso_code)?;
+        }
         let instruction = inject::find_instruction(pid, &mappings)?;
         let taken = mappings.iter().map(|mapping| (mapping.start, mapping.end));
         let hole = inject::find_hole(inject::AREA_BYTES, 4096, taken);
@@ -279,7 +284,7 @@ impl Warden {
         (slots, late): (&[usize], Vec<(usize, Siginfo)>),
         goes_on: bool,
     ) -> Result<Process> {
-        let mut known = Known::default();
+        let mut known = Known { stand_in: self.guest.stand_in.clone(), ..Known::default() };
         let mut waiting = BTreeMap::new();
         for thread in slots.iter().map(|&index| &self.guest.threads[index]) {
             known.home_tids.insert(thread.tid, thread.home_tid);

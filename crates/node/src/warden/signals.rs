@@ -220,6 +220,9 @@ impl Warden {
                     self.make_unheard_again(index)?;
                     self.leave_half_done(index)?;
                 }
+                if let Some(stand_in) = &self.guest.stand_in {
+                    stand_in.settle_before_handler(self.guest.member(index).pid, tid)?;
+                }
                 let set = ptrace::set_siginfo(tid, &siginfo_bytes(&info));
                 if let Err(errno) = set
                     && errno != kernel::Errno::ESRCH
