@@ -46,7 +46,7 @@ impl Cluster {
     /// Ends the lab of this process, if there is one; called once, at the end of the test program.
     pub fn end_shared() -> Result<()> {
         match CLUSTER.get() {
-            Some(Ok(cluster)) => cluster.down(),
+            Some(Ok(cluster)) => cluster.end(),
             _ => Ok(()),
         }
     }
@@ -71,7 +71,33 @@ impl Cluster {
         Cluster::start(&Workshop::open()?.programs, nodes, options)
     }
 
+    /// A lab of its own of so many nodes without daemons.
+    pub fn bare(nodes: usize) -> Result<Cluster> {
+        let cluster = Cluster::begin(&Workshop::open()?.programs, nodes, &["--bare"])?;
+        let deadline = Instant::now() + SOON;
+        while cluster.node(NODES[0]).shell("true").is_ok_and(|said| said.status != 0) {
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "no lab: {}{}",
+                cluster.said.text(),
+                cluster.errors.text()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(cluster)
+    }
+
     fn start(programs: &Path, nodes: usize, options: &[&str]) -> Result<Cluster> {
+        let cluster = Cluster::begin(programs, nodes, options)?;
+        if let Err(error) = cluster.settle() {
+            let told = format!("{error:#}\n{}", cluster.logs());
+            drop(cluster.end());
+            bail!(told);
+        }
+        Ok(cluster)
+    }
+
+    fn begin(programs: &Path, nodes: usize, options: &[&str]) -> Result<Cluster> {
         let nodes = NODES.get(..nodes).context("no lab is that large")?;
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("s{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -84,13 +110,7 @@ impl Cluster {
         let said = Stream::of(child.stdout.take().context("no pipe")?);
         let errors = Stream::of(child.stderr.take().context("no pipe")?);
         let supervisor = Mutex::new(Reaped(child));
-        let cluster = Cluster { name, nodes, supervisor, said, errors };
-        if let Err(error) = cluster.settle() {
-            let told = format!("{error:#}\n{}", cluster.logs());
-            drop(cluster.down());
-            bail!(told);
-        }
-        Ok(cluster)
+        Ok(Cluster { name, nodes, supervisor, said, errors })
     }
 
     /// Waits until every node sees every other one, and brings the guests to the first.
@@ -116,7 +136,8 @@ impl Cluster {
         Ok(())
     }
 
-    fn bring_guests(&self, node: &'static str) -> Result<()> {
+    /// Brings the guests to a node.
+    pub fn bring_guests(&self, node: &'static str) -> Result<()> {
         self.node(node).bring(&Workshop::open()?.guests, GUESTS_THERE, &["--exclude=go-cache"])
     }
 
@@ -195,7 +216,7 @@ impl Cluster {
     }
 
     /// Ends the lab and waits until it is gone.
-    fn down(&self) -> Result<()> {
+    pub fn end(&self) -> Result<()> {
         let mut supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
         drop(supervisor.0.stdin.take());
         match wait(&mut supervisor.0, SOON)? {

@@ -18,6 +18,7 @@ pub mod compat;
 mod counting;
 mod crowd;
 mod journey;
+pub mod machine;
 mod needs;
 mod om;
 mod ordeals;

@@ -1,6 +1,6 @@
 //! What a guest needs beside this project, and whether it is here.
 
-use crate::Workshop;
+use crate::{Workshop, machine};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 /// Why a guest with these needs cannot run; none if it can.
 ///
 /// A need is the name of a program, `python3:` and the name of a module, `source:` and the name of a package of Debian's, or
-/// something of the kernel's: `ia32` (32-bit programs), `io_uring`, `cores` (core files where their programs are).
+/// something of the kernel's: `ia32` (32-bit programs), `io_uring`, `cores` (core files where their programs are);
+/// `second-kernel` is the one that trials boot.
 pub fn missing(needs: &[&str]) -> Option<String> {
     needs.iter().find_map(|need| match (*need, need.split_once(':')) {
         ("ia32", _) => (!runs("thirtytwo")).then(|| "this kernel runs no 32-bit programs".to_owned()),
@@ -19,6 +20,9 @@ pub fn missing(needs: &[&str]) -> Option<String> {
             let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
             (pattern.trim() != "core").then(|| format!("core files go elsewhere here: {}", pattern.trim()))
         }
+        ("second-kernel", _) => machine::kernel()
+            .is_none()
+            .then(|| "the second kernel is not here; on Debian 12 'cargo xtask setup' fetches it".to_owned()),
         (_, Some(("source", package))) => {
             let is_here = Workshop::open().is_ok_and(|workshop| workshop.sources.join(package).is_dir());
             (!is_here)

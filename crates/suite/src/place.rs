@@ -1,5 +1,6 @@
-//! Where a guest runs: on this machine as it is, or on the first node of a cluster.
+//! Where a guest runs: on this machine as it is, on a node of a cluster, or on a machine with another kernel.
 
+use crate::machine::Machine;
 use crate::workshop::Workshop;
 use crate::{Cluster, SOON, Stream};
 use anyhow::{Context as _, Result, bail};
@@ -16,6 +17,8 @@ pub enum Place<'a> {
     Here,
     /// A node of a cluster.
     Node(&'a Cluster, &'static str),
+    /// A machine with a kernel of its own.
+    Machine(&'a Machine<'a>),
 }
 
 /// What a command printed, and how it ended.
@@ -38,6 +41,7 @@ impl Place<'_> {
                 command
             }
             Place::Node(cluster, node) => cluster.exec(node, arguments, on_terminal),
+            Place::Machine(machine) => machine.exec(arguments),
         }
     }
 
@@ -60,6 +64,7 @@ impl Place<'_> {
         match self {
             Place::Here => Ok(Workshop::open()?.guests.to_string_lossy().into_owned()),
             Place::Node(..) => Ok(crate::cluster::GUESTS_THERE.to_owned()),
+            Place::Machine(machine) => Ok(machine.guests()),
         }
     }
 
@@ -69,12 +74,12 @@ impl Place<'_> {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = match self {
             Place::Here => Workshop::open()?.scratch.join(format!("{}-{number}", std::process::id())),
-            Place::Node(..) => format!("/tmp/scratch-{number}").into(),
+            Place::Node(..) | Place::Machine(_) => format!("/tmp/scratch-{number}").into(),
         };
         let path = path.to_string_lossy().into_owned();
         match self {
             Place::Here => fs::create_dir_all(&path).context("failed to make a scratch directory")?,
-            Place::Node(..) => drop(self.must(&format!("mkdir -m 777 {path}"))?),
+            Place::Node(..) | Place::Machine(_) => drop(self.must(&format!("mkdir -m 777 {path}"))?),
         }
         Ok(path)
     }

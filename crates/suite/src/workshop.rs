@@ -16,6 +16,8 @@ pub struct Workshop {
     pub programs: PathBuf,
     /// Directory of the sources of Debian's packages, a directory each.
     pub sources: PathBuf,
+    /// Directory of the second kernel, as its package has it.
+    pub kernel: PathBuf,
     /// Directory of what is kept of the tests of other projects, for the next page of them.
     pub records: PathBuf,
     /// Directory for the scratch directories of native runs.
@@ -61,6 +63,7 @@ fn open() -> Result<Workshop> {
         guests: target.join("guests"),
         programs,
         sources: target.join("debian-sources"),
+        kernel: target.join("debian-kernel"),
         records: target.join("compat"),
         scratch: target.join("guests-scratch"),
     };

@@ -58,6 +58,8 @@ const SUITE: &[(&str, u8)] = &[
     ("ports", PAIRS),
     ("wall", PAIRS),
     ("hostile", PAIRS),
+    // Its emulator takes a CPU of its own.
+    ("second_kernel", ALONE),
     ("torture", PAIRS),
     ("mix", PAIRS),
     ("compat", PAIRS),
