@@ -245,6 +245,7 @@ fn process(id: FileId) -> Process {
         objects: vec![Object { length: 0x4000 }],
         vdso: (0x7fff_0000_0000, 0x6000),
         vdso_code: vec![0x90; 0x2000],
+        fixed_code: true,
         threads: vec![Thread {
             tid: 4711,
             registers: Registers::default(),

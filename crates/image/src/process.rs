@@ -67,6 +67,8 @@ pub struct Process {
     pub vdso: (u64, u64),
     /// The vDSO's code, at the end of that: a host whose own is another puts it there in its stead.
     pub vdso_code: Vec<u8>,
+    /// Hosts let it in because of the code that it has: it makes more at home only.
+    pub fixed_code: bool,
     /// Threads, the leader first.
     pub threads: Vec<Thread>,
     /// Actions of signals 1 to 64.

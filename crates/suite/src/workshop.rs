@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// Guests in C that are linked statically as well.
+const STATIC_TOO: &[&str] = &["compute", "maker"];
+
 /// The built guests, and the programs of the project.
 pub struct Workshop {
     /// Directory of the guests: programs and scripts.
@@ -81,8 +84,13 @@ fn build(source: &Path, guests: &Path) -> Result<()> {
     match source.extension().and_then(|extension| extension.to_str()) {
         Some("c") => {
             compile(source, guests, &stem, &["cc", "-O1", "-pthread", &from, "-o"])?;
-            if stem == "compute" {
-                compile(source, guests, "compute-static", &["musl-gcc", "-O1", "-static", &from, "-o"])?;
+            if STATIC_TOO.contains(&stem.as_str()) {
+                compile(
+                    source,
+                    guests,
+                    &format!("{stem}-static"),
+                    &["musl-gcc", "-O1", "-static", &from, "-o"],
+                )?;
             }
         }
         Some("go") => {

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use suite::machine::Machine;
-use suite::{Cluster, Place, Run, find, guest, main as run, native, trial};
+use suite::{Cluster, Input, Place, Run, find, guest, main as run, native, trial};
 
 /// Guests that the machine has.
-const GUESTS: &[&str] = &["compute", "compute-static", "compute-go"];
+const GUESTS: &[&str] = &["compute", "compute-static", "compute-go", "maker-static"];
 const LOG: &str = "/var/log/openmosix/omd.log";
 /// How long two daemons may take to find each other, one of them on an emulated CPU.
 const COMPANY: Duration = Duration::from_secs(60);
@@ -28,6 +28,8 @@ fn main() -> ExitCode {
             there_and_back(From::There, "compute-static")
         }),
         trial("a-go-program-of-there-comes-here", NEEDS, || there_and_back(From::There, "go")),
+        trial("clocks-are-read-there-under-signals", NEEDS, || makes_code(From::Here)),
+        trial("clocks-are-read-here-under-signals", NEEDS, || makes_code(From::There)),
         trial("what-may-use-more-is-refused", NEEDS, || refused(From::Here)),
         trial("what-saves-its-registers-is-refused", NEEDS, || refused(From::There)),
     ]);
@@ -139,6 +141,43 @@ fn there_and_back(from: From, name: &str) -> Result<()> {
     let output = run.finish(natively.status)?;
     let (is, was) = (String::from_utf8_lossy(&output), String::from_utf8_lossy(&natively.output));
     ensure!(is == was, "it printed\n{is}\nnatively\n{was}");
+    Ok(())
+}
+
+/// It reads clocks there and at home, with a signal every few milliseconds. Then it makes code: who is away because of the
+/// code that it has comes home for that, and leaves no more.
+fn makes_code(from: From) -> Result<()> {
+    let (home, other) = from.places(both()?);
+    let words = [format!("{}/maker-static", home.guests()?)];
+    let mut run = Run::command(home, &words, Input::Pipes, String::new())?;
+    run.expect("ready", 0)?;
+    let go = |run: &Run<'_>, to: &str| -> Result<()> {
+        match home.migrate_patiently(run.pid, to)? {
+            Ok(_) => Ok(()),
+            Err(refusal) => bail!("not moved to {to}: {}\n{}", refusal.text, run.said()),
+        }
+    };
+    for to in [other, "home", other, "home", other] {
+        std::thread::sleep(PAUSE);
+        go(&run, to)?;
+    }
+    run.send(b"code\n")?;
+    run.expect("made 42", 0)?;
+    let home_number = match from {
+        From::Here => 1,
+        From::There => 2,
+    };
+    ensure!(
+        home.whereabouts(run.pid)? == home_number,
+        "it has made code on a CPU for which it was not looked at"
+    );
+    let refusal = match home.migrate_patiently(run.pid, other)? {
+        Ok(moved) => bail!("with code of its own making it was moved: {moved:?}"),
+        Err(refusal) => refusal,
+    };
+    ensure!(refusal.codes == [ReasonCode::CpuFeatures.code()], "{refusal:?}");
+    let output = String::from_utf8_lossy(&run.finish(0)?).into_owned();
+    ensure!(output.ends_with("unharmed\n"), "it printed {output}");
     Ok(())
 }
 

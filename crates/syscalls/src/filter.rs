@@ -34,6 +34,21 @@ pub const ARCHITECTURE: u32 = 0xc000_003e;
 /// Bit of the numbers of x32 calls.
 pub const X32: u32 = 0x4000_0000;
 
+/// What is known of a guest's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// It may make code while it runs.
+    Grows,
+    /// It was let in because of the code that it has: more of it is made at home only.
+    Fixed,
+}
+
+// The calls that make code out of memory, unless the row says that they go home anyway; and how they are told to.
+const MMAP: u32 = 9;
+const MPROTECT: u32 = 10;
+const PROTECTION: u8 = 2;
+const EXECUTABLE: u32 = 4;
+
 /// The kernel's `BPF_MAXINSNS`.
 pub const INSTRUCTIONS_MAX: usize = 4096;
 
@@ -56,10 +71,15 @@ const fn high(arg: u8) -> u32 {
     low(arg) + 4
 }
 
+/// Whether a call makes code.
+pub fn makes_code(nr: u32, args: &[u64; 6]) -> bool {
+    matches!(nr, MMAP | MPROTECT) && args[usize::from(PROTECTION)] & u64::from(EXECUTABLE) != 0
+}
+
 /// The filter for a process with this pid.
 ///
 /// 32-bit calls end the process: one that makes them is never moved, and their numbers mean other calls.
-pub fn program(own_pid: i32) -> Vec<Instruction> {
+pub fn program(own_pid: i32, code: Code) -> Vec<Instruction> {
     let mut program = vec![
         plain(LOAD, ARCH),
         Instruction { code: EQUAL, jt: 1, jf: 0, k: ARCHITECTURE },
@@ -68,9 +88,25 @@ pub fn program(own_pid: i32) -> Vec<Instruction> {
         Instruction { code: AT_LEAST, jt: 0, jf: 1, k: X32 },
         plain(RETURN, NOTIFY),
     ];
+    if code == Code::Fixed {
+        program.extend(notify_makers());
+    }
     program.extend(tree(&ranges(own_pid)));
     assert!(program.len() <= INSTRUCTIONS_MAX, "the kernel takes no filter of this length");
     program
+}
+
+/// Asks for whatever [`makes_code`]; the number is loaded before it and behind it.
+fn notify_makers() -> [Instruction; 7] {
+    [
+        Instruction { code: EQUAL, jt: 1, jf: 0, k: MPROTECT },
+        Instruction { code: EQUAL, jt: 0, jf: 5, k: MMAP },
+        plain(LOAD, low(PROTECTION)),
+        plain(AND, EXECUTABLE),
+        Instruction { code: EQUAL, jt: 0, jf: 1, k: EXECUTABLE },
+        plain(RETURN, NOTIFY),
+        plain(LOAD, NR),
+    ]
 }
 
 /// Numbers from `first` on share one answer.

@@ -1,6 +1,6 @@
 //! The filter says exactly what the table says: a small interpreter of BPF runs it over all numbers.
 
-use syscalls::filter::{self, ALLOW, ARCHITECTURE, Instruction, KILL, NOTIFY, X32};
+use syscalls::filter::{self, ALLOW, ARCHITECTURE, Code, Instruction, KILL, NOTIFY, X32};
 use syscalls::{Case, Row, Test};
 
 const OWN_PID: i32 = 4711;
@@ -67,7 +67,7 @@ fn samples(row: &Row) -> Vec<[u64; 6]> {
 
 #[test]
 fn the_filter_says_what_the_table_says() {
-    let program = filter::program(OWN_PID);
+    let program = filter::program(OWN_PID, Code::Grows);
     for nr in 0..1000 {
         let Some(row) = syscalls::row(nr) else {
             assert_eq!(run(&program, ARCHITECTURE, nr, &[0; 6]).0, NOTIFY, "{nr} has no row");
@@ -84,8 +84,28 @@ fn the_filter_says_what_the_table_says() {
 }
 
 #[test]
+fn who_has_fixed_code_asks_before_it_makes_some() {
+    let (fixed, grows) = (filter::program(OWN_PID, Code::Fixed), filter::program(OWN_PID, Code::Grows));
+    let mut makers = 0;
+    for nr in 0..500 {
+        for protection in 0..8 {
+            let args = [0, 4096, protection, 0x22, u64::MAX, 0];
+            let expected = match filter::makes_code(nr, &args) {
+                true => NOTIFY,
+                false => run(&grows, ARCHITECTURE, nr, &args).0,
+            };
+            makers += usize::from(filter::makes_code(nr, &args));
+            assert_eq!(run(&fixed, ARCHITECTURE, nr, &args).0, expected, "{nr} {protection}");
+        }
+    }
+    assert_eq!(makers, 2 * 4);
+    assert_eq!(syscalls::row(9).map(|row| row.name), Some("mmap"));
+    assert_eq!(syscalls::row(10).map(|row| row.name), Some("mprotect"));
+}
+
+#[test]
 fn foreign_calls_never_pass() {
-    let program = filter::program(OWN_PID);
+    let program = filter::program(OWN_PID, Code::Grows);
     for nr in [0, 9, 12, 39, 202] {
         assert_eq!(run(&program, 0x4000_0003, nr, &[0; 6]).0, KILL, "32-bit {nr}");
         assert_eq!(run(&program, ARCHITECTURE, X32 | nr, &[0; 6]).0, NOTIFY, "x32 {nr}");
@@ -95,7 +115,7 @@ fn foreign_calls_never_pass() {
 
 #[test]
 fn calls_are_found_in_few_steps() {
-    let program = filter::program(OWN_PID);
+    let program = filter::program(OWN_PID, Code::Grows);
     assert!(program.len() <= 512, "{} instructions", program.len());
     let local = |nr: &u32| run(&program, ARCHITECTURE, *nr, &[0; 6]).0 == ALLOW;
     let steps = (0..=471).filter(local).map(|nr| run(&program, ARCHITECTURE, nr, &[0; 6]).1).max();

@@ -66,6 +66,8 @@ pub struct Known {
     pub waiting: BTreeMap<i32, Waiting>,
     /// Tids at home by tid here; empty if they are the same.
     pub home_tids: BTreeMap<i32, i32>,
+    /// See [`Process::fixed_code`].
+    pub fixed_code: bool,
     /// What stands here for the vDSO of its home, if not this kernel's own.
     pub stand_in: Option<StandIn>,
 }
@@ -122,6 +124,7 @@ pub fn capture(
         objects: layout.objects,
         vdso: layout.vdso,
         vdso_code: layout.vdso_code,
+        fixed_code: known.fixed_code,
         threads,
         actions: facts.actions,
         pending: shared,

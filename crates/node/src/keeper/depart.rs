@@ -74,6 +74,7 @@ impl Keeper {
         let frozen_at = Instant::now();
         let mut frozen = Frozen::new(giver);
         let mut image = frozen.freeze(pid, (&before, look), waiting, &mut self.files)?;
+        image.fixed_code = self.needed.is_some();
         held::forget(&self.setup.config.paths, pid);
         fault::at(&self.setup.config.paths, Point::KeeperFrozen)?;
         let late: Vec<_> = files_of(&image.areas, image.executable, &self.files)

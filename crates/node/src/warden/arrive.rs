@@ -26,6 +26,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use syscalls::filter;
 use tracee::body::{self, Body, FIRST_FILE, Plan};
 use tracee::clocks::Arrival;
 use tracee::inject::{self, Injector};
@@ -400,7 +401,8 @@ fn finish(mut unfinished: Unfinished) -> Result<Ready> {
     for (thread, &tid) in image.threads.iter().zip(tids) {
         registers.push(rebuild::prepare_registers(injector, tid, thread, Target::Body)?);
     }
-    let filter: Vec<_> = syscalls::filter::program(image.pid)
+    let code = if image.fixed_code { filter::Code::Fixed } else { filter::Code::Grows };
+    let filter: Vec<_> = filter::program(image.pid, code)
         .iter()
         .map(|instruction| (instruction.code, instruction.jt, instruction.jf, instruction.k))
         .collect();

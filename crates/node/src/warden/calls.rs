@@ -8,7 +8,7 @@ use forward::{Gathered, GoOn, Total};
 use kernel::notify::{Notification, Verdict};
 use std::time::{Duration, Instant};
 use stub_abi::{INTERRUPTED, NOT_EXECUTED};
-use syscalls::{Route, Row};
+use syscalls::{Route, Row, filter};
 use wire::session::{self, CallHeader, CancelCall, Kind, ReplyHeader, Wish, WishOf};
 
 /// The kernel's ERESTARTSYS: restarted if the handler of the signal says so.
@@ -57,8 +57,12 @@ impl Warden {
             return self.answer_raw(notification.id, Verdict::Return(code));
         }
         let row = u32::try_from(notification.nr).ok().and_then(syscalls::row);
-        let route =
-            row.map_or(Route::GoHome, |row| row.route_of(&notification.args, self.guest.threads[index].of));
+        let makes_code = |row: &&Row| {
+            self.guest.member(index).image.fixed_code && filter::makes_code(row.nr, &notification.args)
+        };
+        let route = row
+            .filter(|row| !makes_code(row))
+            .map_or(Route::GoHome, |row| row.route_of(&notification.args, self.guest.threads[index].of));
         match (row, route) {
             (Some(row), Route::Home | Route::HomeBlocking) => self.forward(index, &notification, row),
             (Some(row), Route::Special(special)) => self.special(index, &notification, row, special),

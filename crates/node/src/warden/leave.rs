@@ -304,6 +304,7 @@ impl Warden {
         image.uid = member.image.uid;
         image.gid = member.image.gid;
         image.limits = member.image.limits;
+        image.fixed_code = member.image.fixed_code;
         // The kernel resets some actions by itself (`SA_RESETHAND`), so it is the kernel's that travel.
         member.actions.clone_from(&image.actions);
         image.pending = image.pending.iter().map(|info| self.reveal(*info)).collect();
