@@ -20,9 +20,7 @@ pub fn missing(needs: &[&str]) -> Option<String> {
             let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
             (pattern.trim() != "core").then(|| format!("core files go elsewhere here: {}", pattern.trim()))
         }
-        ("second-kernel", _) => machine::kernel()
-            .is_none()
-            .then(|| "the second kernel is not here; on Debian 12 'cargo xtask setup' fetches it".to_owned()),
+        ("second-kernel", _) => machine::missing(),
         (_, Some(("source", package))) => {
             let is_here = Workshop::open().is_ok_and(|workshop| workshop.sources.join(package).is_dir());
             (!is_here)

@@ -46,10 +46,14 @@ pub struct Machine<'a> {
     pub boot: Duration,
 }
 
-/// The directory of the kernel, if `cargo xtask setup` has fetched it.
-pub(crate) fn kernel() -> Option<PathBuf> {
-    let directory = Workshop::open().ok()?.kernel.clone();
-    image(&directory).map(|_| directory)
+/// Why no machine can be booted here; none if one can.
+pub(crate) fn missing() -> Option<String> {
+    if !Path::new("/dev/net/tun").exists() {
+        return Some("this machine has no /dev/net/tun".to_owned());
+    }
+    let is_here = Workshop::open().is_ok_and(|workshop| image(&workshop.kernel).is_some());
+    (!is_here)
+        .then(|| "the second kernel is not here; on Debian 12 'cargo xtask setup' fetches it".to_owned())
 }
 
 /// The kernel's own file.
@@ -66,8 +70,7 @@ impl<'a> Machine<'a> {
         name: &str,
         guests: &[&str],
     ) -> Result<Machine<'a>> {
-        let kernel = kernel().context("the second kernel is not here")?;
-        let files = prepare(&kernel, guests)?;
+        let files = prepare(&Workshop::open()?.kernel, guests)?;
         let node = cluster.node(carrier);
         node.bring(&files, THERE, &[])?;
         fs::remove_dir_all(&files).context("failed to remove the machine's files")?;
