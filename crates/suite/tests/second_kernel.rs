@@ -134,7 +134,7 @@ fn there_and_back(from: From, name: &str) -> Result<()> {
         run.send(b"step\n")?;
         std::thread::sleep(PAUSE);
         if let Err(refusal) = home.migrate_patiently(run.pid, to)? {
-            bail!("not moved to {to}: {}\n{}", refusal.text, run.said());
+            bail!("not moved to {to}: {refusal:?}\n{}", run.said());
         }
     }
     run.send(b"step\n")?;
@@ -154,7 +154,7 @@ fn makes_code(from: From) -> Result<()> {
     let go = |run: &Run<'_>, to: &str| -> Result<()> {
         match home.migrate_patiently(run.pid, to)? {
             Ok(_) => Ok(()),
-            Err(refusal) => bail!("not moved to {to}: {}\n{}", refusal.text, run.said()),
+            Err(refusal) => bail!("not moved to {to}: {refusal:?}\n{}", run.said()),
         }
     };
     for to in [other, "home", other, "home", other] {
