@@ -31,6 +31,8 @@ pub(crate) enum Pace {
     Step,
     /// To the trap.
     Run,
+    /// Into a call that it sleeps in, to be interrupted there.
+    IntoCall,
 }
 
 /// A stopped thread that is to run other code.
@@ -62,6 +64,13 @@ impl Errand {
         match pace {
             Pace::Step => ptrace::step(tid, signal).map_err(Error::kernel("stepping", tid))?,
             Pace::Run => ptrace::resume(tid, signal).map_err(Error::kernel("resuming", tid))?,
+            Pace::IntoCall => {
+                ptrace::resume(tid, signal).map_err(Error::kernel("resuming", tid))?;
+                // Once it stands, an interrupt would stop it the next time it is to go on.
+                if !comes_to_stand(tid)? {
+                    ptrace::interrupt(tid).map_err(Error::kernel("interrupting", tid))?;
+                }
+            }
         }
         match crate::stop::wait_until(tid, self.deadline)? {
             Wait::Exited(_) | Wait::Killed(..) => Err(Error::Gone(tid)),
@@ -82,6 +91,11 @@ impl Errand {
         }
     }
 
+    /// Whether it stands before a signal that it takes when it goes on.
+    pub(crate) fn owes_a_signal(&self) -> bool {
+        self.signal != 0
+    }
+
     fn trapped(&mut self) -> Result<Halt> {
         let info = ptrace::siginfo(self.tid).map_err(Error::kernel("reading a signal", self.tid))?;
         match fault::code_of(&info) {
@@ -92,6 +106,19 @@ impl Errand {
         }
         Ok(Halt::Other)
     }
+}
+
+/// Waits until a resumed thread stands, or sleeps; whether it stands.
+fn comes_to_stand(tid: i32) -> Result<bool> {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < deadline {
+        match procinfo::stat(tid).map_err(Error::io("reading stat", tid))?.state {
+            b'S' | b'D' => return Ok(false),
+            b't' => return Ok(true),
+            _ => std::thread::yield_now(),
+        }
+    }
+    Ok(false)
 }
 
 impl Drop for Errand {

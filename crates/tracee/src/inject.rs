@@ -177,7 +177,7 @@ impl Injector {
         };
         ptrace::set_signal_mask(tid, MASK).map_err(Error::kernel("blocking the signals", tid))?;
         ptrace::set_registers(tid, &registers).map_err(Error::kernel("setting registers", tid))?;
-        let born = run_to_trap(tid)?;
+        let born = run_to_trap(tid, self.entries.batch)?;
         let read = |address, into: &mut [u8]| {
             memory::read_exact(self.pid, address, into).map_err(Error::kernel("reading a batch", self.pid))
         };
@@ -258,16 +258,23 @@ pub(crate) fn step_syscall(
     }
 }
 
-fn run_to_trap(tid: i32) -> Result<Vec<i32>> {
+/// Runs from `start` to the trap there is at the end of it.
+fn run_to_trap(tid: i32, start: u64) -> Result<Vec<i32>> {
     let mut errand = Errand::begin(tid, PATIENCE);
     let mut born = Vec::new();
     loop {
         match errand.go_on(Pace::Run)? {
+            // One that its program had raised, or a step, and that was not told yet, comes first.
+            Halt::Trap if stands_at(tid)? == start => {}
             Halt::Trap => return Ok(born),
             Halt::Born(child) => born.push(child),
             Halt::Other => {}
         }
     }
+}
+
+fn stands_at(tid: i32) -> Result<u64> {
+    ptrace::registers(tid).map(|now| now.rip).map_err(Error::kernel("reading registers", tid))
 }
 
 /// Finds a `syscall` instruction: in the vDSO, else in any executable mapping.

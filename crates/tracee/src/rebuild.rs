@@ -6,6 +6,7 @@
 //! the bounds · (pages) · place the objects' areas · per thread: clear_tid, rseq, robust list, alternate stack · actions · registers.
 
 use crate::capture::siginfo_bytes;
+use crate::errand::{Errand, Halt, Pace};
 use crate::error::{Error, Result};
 use crate::inject::{Batch, Injector, TASK_END, inside};
 use crate::objects::{self, Stage};
@@ -13,16 +14,18 @@ use crate::stand_in::{self, StandIn};
 use crate::{registers, restart};
 use image::{Advice, Area, Backing, FileId, Kind, Process, Resume, Thread};
 use kernel::process::mm_map_bytes;
-use kernel::ptrace::{self, Wait};
+use kernel::ptrace;
 use linux_raw_sys::prctl::prctl_mm_map;
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const ARCH_MAP_VDSO_64: u64 = 0x2003;
 const PR_SET_MM: u64 = 35;
 const PR_SET_MM_MAP: u64 = 14;
 const LOWEST: u64 = 0x1000;
 const CALLS_PER_AREA: usize = 10;
+const SYSCALL_BYTES: u64 = 2;
+const TRAP_BYTES: u64 = 1;
 
 /// What an image is rebuilt in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -371,23 +374,7 @@ fn park(
         _ => begun.rdx = left_ns.div_ceil(1_000_000),
     }
     ptrace::set_registers(tid, &begun).map_err(Error::kernel("setting registers", tid))?;
-    ptrace::resume(tid, 0).map_err(Error::kernel("resuming", tid))?;
-    wait_until_blocked(tid)?;
-    ptrace::interrupt(tid).map_err(Error::kernel("interrupting", tid))?;
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        match crate::stop::wait_until(tid, deadline)? {
-            Wait::Event | Wait::GroupStop(_) | Wait::Signal(libc::SIGTRAP) => break,
-            // The kernel notes that the process is stopped; the thread sleeps when it is let go.
-            Wait::Signal(libc::SIGSTOP) => {
-                ptrace::resume(tid, libc::SIGSTOP).map_err(Error::kernel("resuming", tid))?;
-            }
-            Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(tid)),
-            Wait::Signal(signal) => return Err(Error::Trapped { pid: tid, signal }),
-            Wait::Other(event) => return Err(Error::Trapped { pid: tid, signal: event }),
-        }
-    }
-    let now = ptrace::registers(tid).map_err(Error::kernel("reading registers", tid))?;
+    let now = interrupted(tid, entries.syscall)?;
     let blocked = now.rax as i64 == restart::ERESTART_RESTARTBLOCK;
     // Otherwise it was over before it could be interrupted, and this is its result.
     raw.rax = now.rax;
@@ -395,14 +382,17 @@ fn park(
     Ok(())
 }
 
-/// Waits until a resumed thread sleeps or has trapped.
-fn wait_until_blocked(tid: i32) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(1);
-    while Instant::now() < deadline {
-        match procinfo::stat(tid).map_err(Error::io("reading stat", tid))?.state {
-            b'S' | b'D' | b't' => return Ok(()),
-            _ => std::thread::yield_now(),
+/// Lets a thread make the call at `instruction`, behind which a trap lies, and interrupts it there; its registers then.
+fn interrupted(tid: i32, instruction: u64) -> Result<ptrace::Registers> {
+    let behind_trap = instruction + (SYSCALL_BYTES + TRAP_BYTES);
+    let mut errand = Errand::begin(tid, Duration::from_secs(5));
+    loop {
+        let halt = errand.go_on(Pace::IntoCall)?;
+        let now = ptrace::registers(tid).map_err(Error::kernel("reading registers", tid))?;
+        // It may stand for something else before it has begun, and with its trap raised and not yet told.
+        let is_between = now.rip == instruction || now.rip == behind_trap && halt != Halt::Trap;
+        if !is_between && !errand.owes_a_signal() {
+            return Ok(now);
         }
     }
-    Ok(())
 }

@@ -127,7 +127,14 @@ fn run_to(tid: i32, trap: u64) -> Result<Ran> {
                     info => Ran::Signal(info),
                 });
             }
-            Ok(_) if is_late => return Ok(Ran::Elsewhere),
+            Ok(_) if is_late => {
+                let now = ptrace::registers(tid).map_err(Error::kernel("reading registers", tid))?;
+                if now.rip != trap + 1 {
+                    return Ok(Ran::Elsewhere);
+                }
+                // It got there at the last moment, and the trap is about to be told.
+                is_late = false;
+            }
             // By what had been about to stop it.
             Ok(_) => {}
             Err(Error::Stuck(_)) if !is_late => {
