@@ -23,11 +23,15 @@ impl Warden {
         }
         // Those that make threads see to them at once; others are dead already.
         let Some(&index) = self.guest.by_tid.get(&tid) else { return Ok(()) };
+        // Any stop uses an interrupt up.
+        self.guest.threads[index].interrupted = false;
         match wait {
             Wait::Exited(_) | Wait::Killed(..) => self.thread_ended(index),
-            Wait::Signal(signal) => self.deliver(index, signal),
+            Wait::Signal(signal) => {
+                self.deliver(index, signal)?;
+                self.stop_again(tid)
+            }
             Wait::Event => {
-                self.guest.threads[index].interrupted = false;
                 if matches!(self.guest.threads[index].waits, Waits::Delivery(_)) {
                     return self.deliver_newborn(index);
                 }
@@ -42,7 +46,18 @@ impl Warden {
                 }
             }
             // The guest's own group stops are those of its home; what its kernel thinks of them does not matter.
-            Wait::GroupStop(_) | Wait::Other(_) => self.resume(index, 0),
+            Wait::GroupStop(_) | Wait::Other(_) => {
+                self.resume(index, 0)?;
+                self.stop_again(tid)
+            }
+        }
+    }
+
+    /// A thread has gone on, and is to stand still.
+    fn stop_again(&mut self, tid: i32) -> Step {
+        match self.guest.by_tid.get(&tid) {
+            Some(&index) if self.guest.member(index).held || self.leaves(index) => self.interrupt(index),
+            _ => Ok(()),
         }
     }
 
