@@ -269,7 +269,11 @@ fn process(id: FileId) -> Process {
 }
 
 fn commit() -> session::Commit {
-    session::Commit { slots: 2048, threads: vec![session::Seat { tid: 4711, slot: 0, signals: 2 }] }
+    session::Commit {
+        slots: 2048,
+        threads: vec![session::Seat { tid: 4711, slot: 0, signals: 2 }],
+        is_stopped: false,
+    }
 }
 
 fn birth() -> session::BirthOrder {

@@ -49,7 +49,7 @@ codes! {
     Disk = "disk", "the node has no room for the files it maps";
     Unreadable = "unreadable", "a file it maps cannot be read";
     Stuck = "stuck", "a thread of it did not stop in time";
-    Stopped = "stopped", "it is stopped: continue it first";
+    Stopped = "stopped", "it was stopped in the middle of a wait that has an end: continue it first";
     Locked = "locked", "its owner locked it to where it is";
 }
 

@@ -92,7 +92,10 @@ fn origin(code: Code) -> (&'static str, &'static str) {
             "a thread that does not stop, mostly one that waits for a disk or a network file system",
             "the wait is over",
         ),
-        Code::Stopped => ("its state in /proc/PID/stat", "it is continued (`kill -CONT PID`)"),
+        Code::Stopped => (
+            "a thread that was stopped at home in a `nanosleep`, `poll` or `futex` with a time, which it will go on with",
+            "it is continued (`kill -CONT PID`)",
+        ),
         Code::Locked => (
             "what its owner has said about it; `om why` tells it as a reason to stay",
             "its owner unlocks it",

@@ -23,7 +23,12 @@ fn main() -> ExitCode {
         trial("strace-at-home", &["python3", "strace"], strace_at_home),
         trial("gdb-at-home", &["python3", "gdb"], gdb_at_home),
         trial("wanted-home-while-traced", &["cc", "strace"], wanted_home_while_traced),
-        trial("stopped-it-stays", &["python3"], stopped_it_stays),
+        trial("stopped-it-moves", &["python3"], stopped_it_moves),
+        trial("stops-and-moves-cross", &["python3"], || stops_and_moves_cross("counter", &[])),
+        trial("stops-and-moves-of-threads-cross", &["cc"], || {
+            stops_and_moves_cross("threads64", &["stopped"])
+        }),
+        trial("stopped-in-a-wait-it-stays", &["python3"], stopped_in_a_wait_it_stays),
         trial("its-moves-are-remembered", &["cc"], its_moves_are_remembered),
         trial("waits-end-while-it-moves", &["python3", "python3:ctypes"], waits_end_while_it_moves),
         trial("waits-end-that-go-home", &["python3", "python3:ctypes"], waits_end_that_go_home),
@@ -445,30 +450,96 @@ fn wanted_home_while_traced() -> Result<()> {
     Ok(())
 }
 
-/// A stopped process is refused, at home and away, and goes on when it is continued.
-fn stopped_it_stays() -> Result<()> {
-    let place = Cluster::shared()?.home();
+/// A stopped process moves and is stopped wherever it is, until it is continued.
+fn stopped_it_moves() -> Result<()> {
+    let cluster = Cluster::shared()?;
+    let place = cluster.home();
     let mut run = Run::start(place, &guest("counter"))?;
     let pid = run.pid;
-    for (at, to) in [(Stop::Home, "n2"), (Stop::N2, "home"), (Stop::N3, "n2")] {
-        if at != Stop::Home {
-            run.go(at)?;
-        }
+    let count = || place.must(&format!("stat -c %s {}/count", run.scratch));
+    let way = [Stop::N2, Stop::Home, Stop::N2, Stop::N3, Stop::N2, Stop::Home, Stop::N3];
+    for (number, stop) in way.into_iter().enumerate() {
         place.must(&format!("kill -STOP {pid}"))?;
         wait_until("it is stopped", || Ok(state(place, pid)?.starts_with('T')))?;
-        match place.migrate(pid, to)? {
-            Ok(moved) => anyhow::bail!("stopped, it was moved to {to}: {moved:?}"),
-            Err(refusal) => {
-                ensure!(refusal.codes == ["stopped"] && refusal.status == 3, "to {to}: {refusal:?}")
-            }
+        let moved = place.migrate(pid, stop.name())?;
+        ensure!(moved.is_ok(), "stopped, it is not moved to {}: {moved:?}", stop.name());
+        let wanted = cluster.number(if stop == Stop::Home { "n1" } else { stop.name() })?;
+        ensure!(place.whereabouts(pid)? == wanted, "it is not at {}", stop.name());
+        ensure!(state(place, pid)?.starts_with('T'), "the move to {} continued it", stop.name());
+        let first = count()?;
+        // Sometimes it is looked at for longer than its keeper takes to look at it, sometimes it is continued at once.
+        if number % 2 == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            ensure!(count()? == first, "it counts at {} while it is stopped", stop.name());
         }
-        ensure!(state(place, pid)?.starts_with('T'), "the refusal continued it");
         place.must(&format!("kill -CONT {pid}"))?;
-        let count = format!("stat -c %s {}/count", run.scratch);
-        let first = place.must(&count)?;
-        wait_until("it counts on", || Ok(place.must(&count)? != first))?;
+        wait_until("it counts on", || Ok(count()? != first))?;
+        ensure!(!state(place, pid)?.starts_with('T'), "it still looks stopped");
     }
     run.finish(3)?;
+    Ok(())
+}
+
+/// It is stopped and continued at any moment of its moves, and each of them is made all the same, but where one of its threads
+/// waits as in the next trial.
+fn stops_and_moves_cross(name: &str, refusals: &[&str]) -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let guest = guest(name);
+    let mut run = Run::start(place, &guest)?;
+    let pid = run.pid;
+    let storm = format!(
+        "while kill -STOP {pid} && sleep 0.0$((RANDOM % 3))$((RANDOM % 10)) && kill -CONT {pid}; \
+         do sleep 0.0$((RANDOM % 4))$((RANDOM % 10)); [ -e {}/enough ] && exit; done",
+        run.scratch
+    );
+    let words = ["bash", "-c", &storm].map(str::to_owned);
+    let mut storm = Run::command(place, &words, Input::Pipes, String::new())?;
+    let way = [Stop::N2, Stop::N3, Stop::Home, Stop::N3, Stop::N2, Stop::Home];
+    let mut refused = 0;
+    for (number, stop) in way.into_iter().cycle().take(36).enumerate() {
+        while let Err(refusal) = place.migrate(pid, stop.name())? {
+            refused += 1;
+            let usual = !refusals.is_empty() && refusal.codes == refusals && refused < 500;
+            ensure!(
+                usual,
+                "move {number}, to {}, {refused}: {refusal:?}\n{:?} {}",
+                stop.name(),
+                run.end(SOON),
+                run.said()
+            );
+        }
+    }
+    place.must(&format!("touch {}/enough", run.scratch))?;
+    storm.end(SOON)?;
+    run.finish(guest.exit)?;
+    Ok(())
+}
+
+/// The kernel does not tell how long a wait still is that it will go on with when a stopped process is continued.
+fn stopped_in_a_wait_it_stays() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let script = "import select; print('ready', flush=True); select.poll().poll(1000000)";
+    let words = ["/usr/bin/python3", "-c", script].map(str::to_owned);
+    let mut run = Run::command(place, &words, Input::Pipes, String::new())?;
+    run.expect("ready", 0)?;
+    let pid = run.pid;
+    wait_until("it waits", || Ok(place.must(&format!("cat /proc/{pid}/syscall"))?.starts_with("7 ")))?;
+    place.must(&format!("kill -STOP {pid}"))?;
+    wait_until("it is stopped", || Ok(state(place, pid)?.starts_with('T')))?;
+    let refusal = place.migrate(pid, "n2")?.err().context("stopped in a wait, it was moved")?;
+    ensure!(refusal.codes == ["stopped"] && refusal.status == 3, "{refusal:?}");
+    ensure!(state(place, pid)?.starts_with('T'), "the refusal continued it");
+    place.must(&format!("kill -CONT {pid}"))?;
+    run.go(Stop::N2)?;
+    // Away its host knows.
+    place.must(&format!("kill -STOP {pid}"))?;
+    wait_until("it is stopped", || Ok(state(place, pid)?.starts_with('T')))?;
+    for stop in [Stop::N3, Stop::Home] {
+        let moved = place.migrate(pid, stop.name())?;
+        ensure!(moved.is_ok(), "to {}: {moved:?}", stop.name());
+    }
+    place.must(&format!("kill -KILL {pid}"))?;
+    run.end(SOON)?;
     Ok(())
 }
 

@@ -120,6 +120,10 @@ fn background_read(travels: bool) -> Result<String> {
     actor.order("ids")?;
     actor.order("read")?;
     actor.is_stopped(true)?;
+    for to in ["n3", "home", "n2"] {
+        actor.go(to)?;
+        actor.is_stopped(true)?;
+    }
     run.send(b"fg\n")?;
     actor.noted("continued")?;
     // It is still in the middle of its read.
@@ -139,6 +143,9 @@ fn background_write(travels: bool) -> Result<String> {
     let at = run.position();
     actor.order("write")?;
     actor.is_stopped(true)?;
+    actor.go("n3")?;
+    actor.go("home")?;
+    actor.is_stopped(true)?;
     run.send(b"fg\n")?;
     run.expect("written", at)?;
     actor.noted("write: done")?;
@@ -153,9 +160,12 @@ fn background_settings(travels: bool) -> Result<String> {
     actor.go("n2")?;
     actor.order("settings")?;
     actor.is_stopped(true)?;
+    actor.go("home")?;
+    actor.go("n3")?;
+    actor.is_stopped(true)?;
     run.send(b"fg\n")?;
     actor.noted("settings: done")?;
-    actor.go("n3")?;
+    actor.go("n2")?;
     actor.order("ids")?;
     actor.noted("ids:")?;
     let noted = actor.leave()?;
@@ -171,6 +181,8 @@ fn orphaned(travels: bool) -> Result<String> {
     actor.go("n2")?;
     actor.place.must(&format!("kill -STOP {}", actor.pid))?;
     actor.is_stopped(true)?;
+    actor.go("n3")?;
+    actor.is_stopped(true)?;
     // Not by its `exit`: with stopped jobs it would ask, and then it would hang them up itself.
     actor.place.must(&format!("kill -KILL {}", run.pid))?;
     actor.noted("hung up")?;
@@ -178,7 +190,7 @@ fn orphaned(travels: bool) -> Result<String> {
     actor.is_stopped(false)?;
     // Until its terminal is closed it would be told something else there.
     drop(run.end(SOON)?);
-    actor.go("n3")?;
+    actor.go("n2")?;
     actor.order("read")?;
     actor.noted("read: ")?;
     let mut noted = actor.leave()?.lines().map(str::to_owned).collect::<Vec<_>>();

@@ -75,7 +75,7 @@ pub fn create(plan: &Plan<'_>) -> Result<Body> {
     let seized = ptrace::seize(body, ptrace::OPTION_EXITKILL)
         .and_then(|()| ptrace::interrupt(body))
         .map_err(Error::kernel("seizing the body", body))
-        .and_then(|()| crate::stop::stop_one(body, deadline));
+        .and_then(|()| crate::stop::stop_one(body, deadline).map(drop));
     match seized {
         Ok(()) => Ok(Body { pid: body, init }),
         Err(error) => {

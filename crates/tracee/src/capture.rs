@@ -14,6 +14,7 @@ use crate::stand_in::StandIn;
 use image::{Clocks, MmFields, Process, Rseq, Shown, SigAction, Siginfo, Thread};
 use kernel::ptrace::{self, RawSiginfo, Registers};
 use kernel::{memory, process};
+use model::{Reason, ReasonCode, Reasons};
 use std::collections::BTreeMap;
 
 const SIGNALS: usize = 64;
@@ -66,10 +67,21 @@ pub struct Known {
     pub waiting: BTreeMap<i32, Waiting>,
     /// Tids at home by tid here; empty if they are the same.
     pub home_tids: BTreeMap<i32, i32>,
+    /// Whether a signal has stopped the process.
+    pub is_stopped: bool,
     /// See [`Process::fixed_code`].
     pub fixed_code: bool,
     /// What stands here for the vDSO of its home, if not this kernel's own.
     pub stand_in: Option<StandIn>,
+}
+
+impl Known {
+    /// Since when a thread waits. What was seen while the process was stopped tells nothing about one that goes on.
+    fn waiting(&self, tid: i32) -> Waiting {
+        let unseen = Waiting { is_stopped: self.is_stopped, ..Waiting::default() };
+        let seen = self.waiting.get(&tid).copied();
+        seen.filter(|seen| self.is_stopped || !seen.is_stopped).unwrap_or(unseen)
+    }
 }
 
 /// Captures everything but the pages.
@@ -218,8 +230,12 @@ fn thread(injector: &Injector, snapshot: &Snapshot, shared: &[Siginfo], known: &
     let rseq = ptrace::rseq(tid).map_err(Error::kernel("reading the rseq registration", tid))?;
     let robust = process::robust_list(tid).map_err(Error::kernel("reading the robust list", tid))?;
     let mut image = registers::from_raw(&snapshot.registers);
-    let waiting = known.waiting.get(&tid).copied().unwrap_or_default();
-    let resume = restart::settle(pid, &mut image, waiting, deliverable);
+    // To a call that any signal ends, a stop is one.
+    let signals = deliverable || known.is_stopped;
+    let resume = restart::settle(pid, &mut image, known.waiting(tid), signals).ok_or_else(|| {
+        let detail = format!("thread {tid}: the kernel does not tell how much is left of it");
+        Error::Refused(Reasons(vec![Reason::new(ReasonCode::Stopped, detail)]))
+    })?;
     if let Some(stand_in) = &known.stand_in {
         stand_in.settle(pid, &mut image.rip, &mut image.rsp)?;
     }

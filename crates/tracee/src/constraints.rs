@@ -56,9 +56,6 @@ pub fn constraints(pid: i32) -> Vec<Reason> {
     if pid == 1 {
         reasons.push(ReasonCode::Init.into());
     }
-    if stat.state == b'T' {
-        reasons.push(ReasonCode::Stopped.into());
-    }
     from_status(&status, &mut reasons);
     from_threads(pid, &mut reasons);
     from_executable(pid, &mut reasons);

@@ -33,9 +33,6 @@ pub enum Error {
     /// A thread did not stop in time.
     #[error("thread {0} did not stop in time")]
     Stuck(i32),
-    /// The process is stopped by job control.
-    #[error("process {0} is stopped")]
-    Stopped(i32),
     /// A call inside the process failed.
     #[error("{what} inside process {pid}")]
     Inside {

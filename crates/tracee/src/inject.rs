@@ -201,7 +201,7 @@ impl Injector {
         ptrace::interrupt(tid)
             .and_then(|()| ptrace::resume(tid, 0))
             .map_err(Error::kernel("resting", tid))?;
-        crate::stop::stand(tid, Instant::now() + PATIENCE)
+        crate::stop::stop_one(tid, Instant::now() + PATIENCE).map(drop)
     }
 
     /// Unmaps the area by the `syscall` instruction at `instruction`, which lies elsewhere.

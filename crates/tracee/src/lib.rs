@@ -27,6 +27,7 @@ mod rest;
 pub mod restart;
 pub mod sharers;
 pub mod stand_in;
+pub mod stir;
 pub mod stop;
 mod unwind;
 pub mod vdso;

@@ -36,25 +36,27 @@ pub struct Waiting {
     /// Somebody has watched since it began: it may be a call of that number. Else it is only known as one that goes on by
     /// `restart_syscall`.
     pub is_watched: bool,
+    /// A signal has stopped it in its call: `waited_ns` counts from then.
+    pub is_stopped: bool,
 }
 
 /// The registers and way to go on for a thread stopped with `registers`.
 ///
-/// `signals` tells that a deliverable signal is pending: then a plain `EINTR` is the call's own result.
-pub fn settle(pid: i32, registers: &mut Registers, waiting: Waiting, signals: bool) -> Resume {
+/// `signals` tells that a deliverable signal is pending: then a plain `EINTR` is the call's own result. `None` if the thread is to go on with a wait of which nobody knows how much is left.
+pub fn settle(pid: i32, registers: &mut Registers, waiting: Waiting, signals: bool) -> Option<Resume> {
     let (ret, entered) = (registers.rax as i64, registers.orig_rax as i64);
     let goes_on = entered == libc::SYS_restart_syscall;
     let nr = if goes_on { waiting.nr.or_else(|| number_before(pid, registers.rip)) } else { Some(entered) };
     let meant = goes_on || waiting.is_watched && waiting.nr == nr;
     // A call that was begun since has nothing to do with it.
     let waiting = Waiting { deadline_ns: waiting.deadline_ns.filter(|_| meant), ..waiting };
-    match (ret, nr) {
+    let resume = match (ret, nr) {
         _ if entered < 0 => {
             registers.orig_rax = u64::MAX;
             Resume::Plain
         }
         (ERESTARTNOHAND..=ERESTARTSYS, _) => Resume::Plain,
-        (ERESTART_RESTARTBLOCK, Some(nr)) => interrupted(pid, registers, nr, waiting),
+        (ERESTART_RESTARTBLOCK, Some(nr)) => return interrupted(pid, registers, nr, waiting),
         // Nobody knows which call it was: the program sees that a signal interrupted it.
         (ERESTART_RESTARTBLOCK, None) => {
             registers.rax = EINTR as u64;
@@ -62,7 +64,7 @@ pub fn settle(pid: i32, registers: &mut Registers, waiting: Waiting, signals: bo
             Resume::Plain
         }
         (EINTR, Some(nr)) if !signals && is_interrupted_by_anything(nr) => {
-            interrupted(pid, registers, nr, waiting)
+            return interrupted(pid, registers, nr, waiting);
         }
         (1.., Some(nr)) if !signals && rest::is_half_done(pid, registers, nr, registers.rax) => {
             registers.rax = ERESTARTNOINTR as u64;
@@ -72,12 +74,13 @@ pub fn settle(pid: i32, registers: &mut Registers, waiting: Waiting, signals: bo
             registers.orig_rax = u64::MAX;
             Resume::Plain
         }
-    }
+    };
+    Some(resume)
 }
 
 /// The call is to be made again, with the time left, unless a handler runs first: then it returns `EINTR`, as it would
 /// have done here.
-fn interrupted(pid: i32, registers: &mut Registers, nr: i64, waiting: Waiting) -> Resume {
+fn interrupted(pid: i32, registers: &mut Registers, nr: i64, waiting: Waiting) -> Option<Resume> {
     registers.rax = ERESTARTNOHAND as u64;
     registers.orig_rax = nr as u64;
     time_left(pid, registers, nr, waiting)
@@ -105,15 +108,16 @@ fn is_interrupted_by_anything(nr: i64) -> bool {
     )
 }
 
-/// How much is left of the call's timeout.
-fn time_left(pid: i32, registers: &Registers, nr: i64, waiting: Waiting) -> Resume {
+/// How much is left of the call's timeout; `None` if nobody knows.
+fn time_left(pid: i32, registers: &Registers, nr: i64, waiting: Waiting) -> Option<Resume> {
     if let Some(deadline) = waiting.deadline_ns {
-        return Resume::Timed { left_ns: deadline.saturating_sub(now_ns()) };
+        return Some(Resume::Timed { left_ns: deadline.saturating_sub(now_ns()) });
     }
     let left = |total: Option<u64>| match (total, waiting.waited_ns) {
-        (Some(total), Some(waited)) => Resume::Timed { left_ns: total.saturating_sub(waited) },
-        (Some(total), None) => Resume::Timed { left_ns: total },
-        (None, _) => Resume::Plain,
+        (Some(_), _) if waiting.is_stopped => None,
+        (Some(total), Some(waited)) => Some(Resume::Timed { left_ns: total.saturating_sub(waited) }),
+        (Some(total), None) => Some(Resume::Timed { left_ns: total }),
+        (None, _) => Some(Resume::Plain),
     };
     let milliseconds = |value: u64| u64::try_from(value as i32).ok().map(|ms| ms * 1_000_000);
     match nr {
@@ -127,7 +131,7 @@ fn time_left(pid: i32, registers: &Registers, nr: i64, waiting: Waiting) -> Resu
         libc::SYS_rt_sigtimedwait => left(timespec(pid, registers.rdx)),
         libc::SYS_semtimedop => left(timespec(pid, registers.r10)),
         libc::SYS_futex if is_relative_futex(registers.rsi) => left(timespec(pid, registers.r10)),
-        _ => Resume::Plain,
+        _ => Some(Resume::Plain),
     }
 }
 
@@ -143,14 +147,17 @@ fn is_relative_futex(operation: u64) -> bool {
     operation & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME) as u64 == libc::FUTEX_WAIT as u64
 }
 
-/// Where the caller wants the remaining time, the kernel has written it by now; that is exact.
-fn sleep_left(pid: i32, request: u64, remaining: u64, waiting: Waiting) -> Resume {
-    let total = if remaining != 0 { timespec(pid, remaining) } else { timespec(pid, request) };
-    let waited = if remaining != 0 { 0 } else { waiting.waited_ns.unwrap_or(0) };
-    match total {
-        Some(total) => Resume::Timed { left_ns: total.saturating_sub(waited) },
-        None => Resume::Plain,
-    }
+/// Where the caller wants the remaining time, the kernel has written it when it interrupted the call; that is exact.
+fn sleep_left(pid: i32, request: u64, remaining: u64, waiting: Waiting) -> Option<Resume> {
+    let is_known = remaining != 0;
+    let total = timespec(pid, if is_known { remaining } else { request });
+    let waited = match (is_known, waiting.is_stopped) {
+        (false, true) => return None,
+        (true, false) => 0,
+        (false, false) => waiting.waited_ns.unwrap_or(0),
+        (true, true) => waiting.waited_ns?,
+    };
+    Some(total.map_or(Resume::Plain, |total| Resume::Timed { left_ns: total.saturating_sub(waited) }))
 }
 
 fn timespec(pid: i32, address: u64) -> Option<u64> {
@@ -189,7 +196,7 @@ mod tests {
         registers.rdx = 3000;
         registers.r10 = 3000;
         let waiting = Waiting { waited_ns: Some(1_000_000_000), ..Waiting::default() };
-        let resume = settle(std::process::id() as i32, &mut registers, waiting, signals);
+        let resume = settle(std::process::id() as i32, &mut registers, waiting, signals).unwrap();
         let found = (registers.orig_rax as i64, registers.rax as i64, resume);
         assert_eq!(found, expect, "call {nr} returned {ret}");
         assert_eq!(registers.rip, 0x1000);
@@ -216,11 +223,12 @@ mod tests {
             nr: Some(libc::SYS_poll),
             deadline_ns: Some(now_ns() + 60_000_000_000),
             is_watched: false,
+            is_stopped: false,
         };
         let settled = |nr, waiting| {
             let mut registers = stopped(nr, ERESTART_RESTARTBLOCK);
             registers.rdx = 5000;
-            settle(std::process::id() as i32, &mut registers, waiting, false)
+            settle(std::process::id() as i32, &mut registers, waiting, false).unwrap()
         };
         let most_is_left = |resume| match resume {
             Resume::Timed { left_ns } => (50_000_000_000..=60_000_000_000).contains(&left_ns),
@@ -232,5 +240,32 @@ mod tests {
         assert!(most_is_left(settled(libc::SYS_poll, watched)));
         let another = Waiting { nr: Some(libc::SYS_nanosleep), ..watched };
         assert_eq!(settled(libc::SYS_poll, another), Resume::Timed { left_ns: 4_000_000_000 });
+    }
+
+    #[test]
+    fn who_is_stopped_in_a_wait_knows_how_much_is_left_or_nobody_does() {
+        let pid = std::process::id() as i32;
+        let seconds = |left: u64| [left, 0];
+        let (request, remaining) = (seconds(60), seconds(40));
+        let waited_ns = Some(5_000_000_000);
+        let settled = |nr, ret, remaining: u64, is_stopped| {
+            let request = request.as_ptr() as u64;
+            let mut registers = Registers { rdi: request, rsi: remaining, rdx: 3000, ..stopped(nr, ret) };
+            settle(pid, &mut registers, Waiting { waited_ns, is_stopped, ..Waiting::default() }, is_stopped)
+        };
+        let timed = |seconds: u64| Some(Resume::Timed { left_ns: seconds * 1_000_000_000 });
+        let at = remaining.as_ptr() as u64;
+        for (nr, ret, remaining, is_stopped, wanted) in [
+            (libc::SYS_nanosleep, ERESTART_RESTARTBLOCK, 0, false, timed(55)),
+            (libc::SYS_nanosleep, ERESTART_RESTARTBLOCK, at, false, timed(40)),
+            (libc::SYS_nanosleep, ERESTART_RESTARTBLOCK, 0, true, None),
+            (libc::SYS_nanosleep, ERESTART_RESTARTBLOCK, at, true, timed(35)),
+            (libc::SYS_poll, ERESTART_RESTARTBLOCK, 0, true, None),
+            (libc::SYS_read, ERESTARTSYS, 0, true, Some(Resume::Plain)),
+            // The stop has ended it, and that is what it answers.
+            (libc::SYS_epoll_wait, EINTR, 0, true, Some(Resume::Plain)),
+        ] {
+            assert_eq!(settled(nr, ret, remaining, is_stopped), wanted, "call {nr}, {is_stopped}");
+        }
     }
 }

@@ -13,11 +13,21 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 /// A process all of whose threads are stopped and seized by the calling OS thread.
 ///
 /// Dropping it lets the process go on unharmed, as if nothing had happened, as long as every thread has the registers
-/// and signal mask it was stopped with.
+/// and signal mask it was stopped with. One that a signal has stopped, and none has continued since, is stopped as before.
 #[derive(Debug)]
 pub struct Stopped {
     pid: i32,
     tids: Vec<i32>,
+    by: By,
+}
+
+/// What a thread, or a process, stands still by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// By its tracer alone.
+    Tracer,
+    /// Also by a signal like `SIGSTOP`, which has stopped its process.
+    Signal,
 }
 
 /// How the threads came under the tracer.
@@ -35,7 +45,7 @@ impl Stopped {
     /// On failure the process goes on as before.
     pub fn freeze(pid: i32, patience: Duration) -> Result<Stopped> {
         let deadline = Instant::now() + patience;
-        let mut stopped = Stopped { pid, tids: Vec::new() };
+        let mut stopped = Stopped { pid, tids: Vec::new(), by: By::Tracer };
         let mut known = BTreeSet::new();
         loop {
             let tids = procinfo::threads(pid).map_err(|_| Error::Gone(pid))?;
@@ -55,7 +65,12 @@ impl Stopped {
             }
             for (index, &tid) in seized.iter().enumerate() {
                 match stop_one(tid, deadline) {
-                    Ok(()) => stopped.tids.push(tid),
+                    Ok(by) => {
+                        stopped.tids.push(tid);
+                        if by == By::Signal {
+                            stopped.by = by;
+                        }
+                    }
                     Err(Error::Gone(_)) => {}
                     Err(error) => {
                         // The rest is seized and about to stop: let go of it too.
@@ -90,7 +105,12 @@ impl Stopped {
 
     /// Takes over threads that are known to be stopped and seized.
     pub fn adopt(pid: i32, tids: Vec<i32>) -> Stopped {
-        Stopped { pid, tids }
+        Stopped { pid, tids, by: By::Tracer }
+    }
+
+    /// What it stood still by when it was stopped here.
+    pub fn by(&self) -> By {
+        self.by
     }
 
     /// The process.
@@ -128,26 +148,11 @@ impl Drop for Stopped {
 ///
 /// The first stop may be that of a signal on its way, and *any* stop uses the interrupt up. Taken for the wanted stop,
 /// it would lose the signal: so the signal is delivered and the thread interrupted again.
-pub fn stop_one(tid: i32, deadline: Instant) -> Result<()> {
+pub fn stop_one(tid: i32, deadline: Instant) -> Result<By> {
     loop {
         match wait_until(tid, deadline)? {
-            Wait::Event => return Ok(()),
-            Wait::GroupStop(_) => {
-                let _ = ptrace::detach(tid, 0);
-                return Err(Error::Stopped(tid));
-            }
-            Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(tid)),
-            Wait::Signal(signal) => again(tid, signal)?,
-            Wait::Other(_) => again(tid, 0)?,
-        }
-    }
-}
-
-/// Waits until an interrupted thread that delivers no signal stands, be its process stopped or not.
-pub(crate) fn stand(tid: i32, deadline: Instant) -> Result<()> {
-    loop {
-        match wait_until(tid, deadline)? {
-            Wait::Event | Wait::GroupStop(_) => return Ok(()),
+            Wait::Event => return Ok(By::Tracer),
+            Wait::GroupStop(_) => return Ok(By::Signal),
             Wait::Exited(_) | Wait::Killed(..) => return Err(Error::Gone(tid)),
             Wait::Signal(signal) => again(tid, signal)?,
             Wait::Other(_) => again(tid, 0)?,

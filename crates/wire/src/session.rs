@@ -248,6 +248,8 @@ pub struct Commit {
     pub slots: u32,
     /// Where its threads are served.
     pub threads: Vec<Seat>,
+    /// A signal has stopped it at home: it stands still until it hears otherwise ([`Hold`]).
+    pub is_stopped: bool,
 }
 
 /// A thread and its slot.

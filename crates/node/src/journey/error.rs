@@ -66,7 +66,6 @@ impl Error {
                 Refusal { reasons: reasons.clone(), message: reasons.to_string() }
             }
             Error::Process(tracee::Error::Stuck(tid)) => one(ReasonCode::Stuck, format!("thread {tid}")),
-            Error::Process(tracee::Error::Stopped(_)) => one(ReasonCode::Stopped, String::new()),
             Error::Io { source, .. } if source.raw_os_error() == Some(nix::libc::ENOSPC) => {
                 one(ReasonCode::Disk, String::new())
             }

@@ -109,7 +109,7 @@ impl Notices {
     }
 
     /// Waits for the next frame that was asked for; the others are for [`Notices::next`].
-    fn wait(&self, patience: Duration) -> Result<Frame> {
+    pub(super) fn wait(&self, patience: Duration) -> Result<Frame> {
         let deadline = Instant::now() + patience;
         loop {
             let frame = self.receive(deadline.saturating_duration_since(Instant::now()))?;

@@ -125,13 +125,17 @@ impl Calls {
     }
 
     /// What a host must know before it lets the threads of a process run.
-    pub(crate) fn seats(&self, pid: i32) -> Commit {
+    pub(crate) fn commit(&self, pid: i32, is_stopped: bool) -> Commit {
+        Commit { slots: self.shared.count(), threads: self.seats(pid), is_stopped }
+    }
+
+    fn seats(&self, pid: i32) -> Vec<Seat> {
         let seat = |slot: u32| {
             let state = lock(self.slots.get(slot as usize)?);
             let tenant = state.tenant.filter(|tenant| tenant.pid == pid)?;
             Some(Seat { tid: tenant.tid, slot, signals: state.signals_sent })
         };
-        Commit { slots: self.shared.count(), threads: self.used().filter_map(seat).collect() }
+        self.used().filter_map(seat).collect()
     }
 
     /// Who is served in a slot.
@@ -188,7 +192,7 @@ impl Calls {
 
     /// The tids of a process, the leader first.
     pub(crate) fn tids(&self, pid: i32) -> Vec<i32> {
-        let mut tids: Vec<i32> = self.seats(pid).threads.iter().map(|seat| seat.tid).collect();
+        let mut tids: Vec<i32> = self.seats(pid).iter().map(|seat| seat.tid).collect();
         tids.sort_by_key(|&tid| (tid != pid, tid));
         tids
     }

@@ -113,8 +113,8 @@ impl Keeper {
         let calls = Arc::new(Calls::new(shared, pid, &tids, injector.entries())?);
         let Some(slots) = frozen.slots.take() else { return Err(Error::Ending) };
         frozen.giver.step(GiverInput::Speak)?;
-        let commit = calls.seats(pid);
-        line.put(Kind::Commit, &[&session::encode(&commit)])?;
+        let is_stopped = frozen.is_stopped();
+        line.put(Kind::Commit, &[&session::encode(&calls.commit(pid, is_stopped))])?;
         fault::at(&self.setup.config.paths, Point::KeeperCommitted)?;
         // Until the word it could have gone on here. What the remote asks for meanwhile waits.
         deputy::become_deputy(injector, &tids, &image, &slots)?;
@@ -149,6 +149,7 @@ impl Keeper {
             Place::Away(Box::new(away::Away { node, calls, notices, round: 0, _slots: slots, server }));
         if let Some(member) = self.members.get_mut(&pid) {
             member.is_off();
+            member.is_known_as(is_stopped);
         }
         Ok(Trip { freeze, total: begun.elapsed(), bytes })
     }

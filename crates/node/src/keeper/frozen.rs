@@ -21,7 +21,7 @@ use tracee::inject::{self, Injector};
 use tracee::layout::{self, Files};
 use tracee::restart::Waiting;
 use tracee::sharers::Look;
-use tracee::stop::Stopped;
+use tracee::stop::{By, Stopped};
 
 /// How long threads may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
@@ -105,9 +105,10 @@ impl<'a> Frozen<'a> {
         let taken = mappings.iter().map(|mapping| (mapping.start, mapping.end));
         let base = inject::find_hole(inject::AREA_BYTES, 4096, taken).ok_or_else(no_room)?;
         let Some(leader) = self.snapshots.first() else { return Err(Error::Ended) };
+        let is_stopped = self.is_stopped();
         let injector =
             self.injector.insert(Injector::enter(pid, leader.registers(), self.instruction, base)?);
-        let known = Known { waiting, ..Known::default() };
+        let known = Known { waiting, is_stopped, ..Known::default() };
         let mut image = capture::capture(injector, &self.snapshots, layout, &known)?;
         // What is pending stays pending here: the deputy catches it as soon as it begins, and sends it on.
         image.pending.clear();
@@ -117,6 +118,11 @@ impl<'a> Frozen<'a> {
         injector.rest(leader)?;
         self.set_options(0)?;
         Ok(image)
+    }
+
+    /// Whether a signal had stopped it before it was stopped here: then it will be stopped when it is let go.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.as_ref().is_some_and(|stopped| stopped.by() == By::Signal)
     }
 
     /// From now on it dies with its keeper: the stub is to work in it.

@@ -18,7 +18,7 @@ use image::{FileId, Process};
 use kernel::ptrace;
 use migration::{Owner, Taker, TakerInput, Word};
 use model::one_line;
-use model::{Destination, Reason, ReasonCode, Reasons};
+use model::{Destination, Reason, ReasonCode};
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -28,10 +28,13 @@ use tracee::layout::Files;
 use tracee::objects;
 use tracee::pages::Sink;
 use tracee::rebuild::{self, Target};
+use tracee::stir::Stirred;
 use tracee::stop::{self, Stopped};
 use wire::session::{self, Kind, Quiesce, Round, Stays};
 
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether a deputy that is waited for is stopped.
+const STIR_LOOK: Duration = Duration::from_millis(20);
 /// How long the deputy's last calls may take to end.
 const QUIET_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -70,7 +73,7 @@ impl Keeper {
         };
         // It stands still a little later; nobody here can tell when.
         let frozen_at = Instant::now();
-        quiesce(away, pid, Way::Home)?;
+        let stir = quiesce(away, pid, Way::Home)?;
         // What it made before it stood still stays away, and is known by now.
         self.hear_news();
         let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
@@ -80,7 +83,7 @@ impl Keeper {
         let put_off = away.calls.put_off_housekeeping(pid);
         let mut stopped = None;
         let filled =
-            fault::at(paths, Point::KeeperQuiesced).and_then(|()| still(pid, away)).and_then(|still| {
+            fault::at(paths, Point::KeeperQuiesced).and_then(|()| still(pid, away, stir)).and_then(|still| {
                 let still = stopped.insert(still);
                 fault::at(paths, Point::KeeperFlushed)?;
                 fill(&mut taker, away, still, (&self.files, paths), asker)
@@ -156,19 +159,14 @@ fn wait_until_untraced(tids: &[i32]) {
 }
 
 impl Keeper {
-    /// A deputy that is stopped answers nobody, and one that is traced is somebody else's to stop: the remote has to wait.
+    /// A deputy that is traced is somebody else's to stop: the remote has to wait. So it has if its deputy is stopped, too,
+    /// wherever it is to go: then somebody else would have to let it run.
     pub(super) fn refuse_if_held(&self, pid: i32, to: Destination) -> Result<()> {
-        let (Ok(stat), Ok(status)) = (procinfo::stat(pid), procinfo::status(pid)) else {
-            return Err(Error::Ended);
-        };
-        let mut reasons = Vec::new();
-        if stat.state == b'T' {
-            reasons.push(ReasonCode::Stopped.into());
+        let tracer = procinfo::status(pid).map_err(|_| Error::Ended)?.tracer;
+        if tracer == 0 || to != Destination::Home && !Stir::is_wanted(pid) {
+            return Ok(());
         }
-        if status.tracer != 0 && to == Destination::Home {
-            reasons.push(Reason::new(ReasonCode::Traced, format!("by process {}", status.tracer)));
-        }
-        if reasons.is_empty() { Ok(()) } else { Err(tracee::Error::Refused(Reasons(reasons)).into()) }
+        Err(super::depart::refusal(Reason::new(ReasonCode::Traced, format!("by process {tracer}"))))
     }
 }
 
@@ -181,17 +179,56 @@ pub(super) enum Way {
     Onward,
 }
 
-/// Stops every thread of a remote, and waits until they have stopped.
+/// Lets a deputy work that is stopped, or becomes so: a remote's last calls end only then.
+pub(super) struct Stir {
+    pid: i32,
+    stirred: Option<Stirred>,
+}
+
+impl Stir {
+    fn begin(pid: i32) -> Result<Stir> {
+        let mut stir = Stir { pid, stirred: None };
+        stir.look()?;
+        Ok(stir)
+    }
+
+    /// Whether it is stopped, or was when its tracer stopped it.
+    fn is_wanted(pid: i32) -> bool {
+        procinfo::stat(pid).is_ok_and(|stat| stat.state.eq_ignore_ascii_case(&b'T'))
+    }
+
+    fn look(&mut self) -> Result<()> {
+        if self.stirred.is_none() && Stir::is_wanted(self.pid) {
+            self.stirred = Some(Stirred::begin(self.pid)?);
+        }
+        Ok(())
+    }
+
+    /// It has ended its work; whether it is stopped again.
+    pub(super) fn end(self) -> bool {
+        self.stirred.is_some_and(Stirred::end)
+    }
+}
+
+/// Stops every thread of a remote, and waits until they have stopped. The deputy still has work to do.
 ///
 /// What still comes of an earlier attempt, which was given up because its process ended, is passed over.
-pub(super) fn quiesce(away: &mut Away, pid: i32, way: Way) -> Result<()> {
+pub(super) fn quiesce(away: &mut Away, pid: i32, way: Way) -> Result<Stir> {
+    let mut stir = Stir::begin(pid)?;
     away.notices.watch(pid)?;
     away.round = away.round.wrapping_add(1);
     let round = away.round;
     away.calls
         .send(Kind::Quiesce, &[&session::encode(&Quiesce { pid, onward: way == Way::Onward, round })])?;
+    let deadline = Instant::now() + Duration::from_secs(model::limits::STEP_SECONDS);
     loop {
-        let frame = (&away.notices).take()?;
+        let frame = match away.notices.wait(STIR_LOOK) {
+            Err(Error::Net(net::Error::TimedOut)) if Instant::now() < deadline => {
+                stir.look()?;
+                continue;
+            }
+            waited => waited?,
+        };
         match Kind::new(frame.kind) {
             Some(Kind::Quiet) if session::decode::<Round>(&frame.payload)?.0.round == round => break,
             Some(Kind::Stays) => {
@@ -214,12 +251,13 @@ pub(super) fn quiesce(away: &mut Away, pid: i32, way: Way) -> Result<()> {
     }
     // What it wished it will wish again where it goes on.
     away.notices.forget(pid);
-    Ok(())
+    Ok(stir)
 }
 
 /// Stops the deputy between two calls, and says so.
-fn still(pid: i32, away: &Away) -> Result<Stopped> {
-    finish_housekeeping(pid, away)?;
+fn still(pid: i32, away: &Away, mut stir: Stir) -> Result<Stopped> {
+    finish_housekeeping(pid, away, &mut stir)?;
+    stir.end();
     let stopped = stop_deputy(pid, away)?;
     // What was caught until now goes first; the deputy catches nothing more.
     away.calls.scan()?;
@@ -227,9 +265,14 @@ fn still(pid: i32, away: &Away) -> Result<Stopped> {
     Ok(stopped)
 }
 
-fn finish_housekeeping(pid: i32, away: &Away) -> Result<()> {
+fn finish_housekeeping(pid: i32, away: &Away, stir: &mut Stir) -> Result<()> {
     let deadline = Instant::now() + QUIET_PATIENCE;
+    let mut next_look = Instant::now() + STIR_LOOK;
     while !away.calls.is_quiet(pid) {
+        if Instant::now() > next_look {
+            stir.look()?;
+            next_look += STIR_LOOK;
+        }
         if Instant::now() > deadline {
             return Err(tracee::Error::Stuck(pid).into());
         }

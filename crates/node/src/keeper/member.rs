@@ -127,6 +127,11 @@ impl Member {
         self.is_home = false;
     }
 
+    /// Its host has been told whether it is stopped.
+    pub(super) fn is_known_as(&mut self, stopped: bool) {
+        self.stopped = stopped;
+    }
+
     /// It is at home, and has forwarded so much while it was away.
     pub(super) fn is_back(&mut self, traffic: Traffic, parked: Vec<Parked>) {
         self.parked = parked;

@@ -47,7 +47,7 @@ impl Keeper {
         let paths = &self.setup.config.paths;
         fault::at(paths, Point::KeeperMoveOn)?;
         let frozen_at = Instant::now();
-        quiesce(away, pid, Way::Onward)?;
+        let stir = quiesce(away, pid, Way::Onward)?;
         // What it made before it stood still is known by now.
         self.hear_news();
         let alone = self.members.len() == 1;
@@ -56,6 +56,7 @@ impl Keeper {
             away.calls.send(Kind::Resume, &[])?;
             return Ok(None);
         }
+        let is_stopped = stir.end();
         giver.step(GiverInput::Stopped)?;
         away.calls.scan()?;
         // Signals that are caught from here on wait in the slots for the new host.
@@ -63,7 +64,13 @@ impl Keeper {
         old.put(Kind::Flushed, &[])?;
         let paths = &self.setup.config.paths;
         let quiesced = fault::at(paths, Point::KeeperOnQuiesced);
-        let handed = quiesced.and_then(|()| hand_over((paths, pid), &mut giver, away, node, &mut old, host));
+        let handed = quiesced
+            .and_then(|()| hand_over((paths, pid, is_stopped), &mut giver, away, node, &mut old, host));
+        if let Some(member) = self.members.get_mut(&pid)
+            && handed.is_ok()
+        {
+            member.is_known_as(is_stopped);
+        }
         match handed {
             Ok(bytes) => Ok(Some(Trip { freeze: frozen_at.elapsed(), total: begun.elapsed(), bytes })),
             Err(error) => {
@@ -81,7 +88,7 @@ impl Keeper {
 
 /// Lets the new host have the process. After a failure the giver knows whose it is.
 fn hand_over(
-    (paths, pid): (&Paths, i32),
+    (paths, pid, is_stopped): (&Paths, i32, bool),
     giver: &mut Giver,
     away: &mut away::Away,
     node: NodeId,
@@ -94,7 +101,7 @@ fn hand_over(
     let (mut line, mut reader) = host.attach()?;
     giver.step(GiverInput::Prepared)?;
     fault::at(paths, Point::KeeperOnPrepared)?;
-    let commit = away.calls.seats(pid);
+    let commit = away.calls.commit(pid, is_stopped);
     giver.step(GiverInput::Speak)?;
     line.put(Kind::Commit, &[&session::encode(&commit)])?;
     fault::at(paths, Point::KeeperOnCommitted)?;

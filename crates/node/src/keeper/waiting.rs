@@ -104,18 +104,18 @@ fn switches(pid: i32, tid: i32) -> Option<u64> {
     text.lines().filter_map(count).reduce(|sum, more| sum + more)
 }
 
-/// Since when each thread that sleeps now has been doing so, and until when those that are parked.
+/// Since when each thread that sleeps, or is stopped, has been doing so, and until when those that are parked.
 pub(super) fn observe(pid: i32, parked: &[Parked]) -> BTreeMap<i32, Waiting> {
     let mut waiting = BTreeMap::new();
     let before = sched_getaffinity(Pid::from_raw(0)).ok();
     for tid in procinfo::threads(pid).unwrap_or_default().into_iter().take(THREADS_ASKED) {
-        if let Some(waited_ns) = waited(pid, tid) {
+        if let Some((waited_ns, is_stopped)) = waited(pid, tid) {
             let known = parked.iter().find(|parked| parked.tid == tid);
             let known = known.filter(|parked| parked.waits_still(pid, waited_ns));
             let (nr, deadline_ns) = (known.map(|parked| parked.nr), known.map(|parked| parked.deadline_ns));
             let waited_ns = Some(waited_ns);
             let is_watched = known.is_some_and(|parked| parked.switches.is_some());
-            waiting.insert(tid, Waiting { waited_ns, nr, deadline_ns, is_watched });
+            waiting.insert(tid, Waiting { waited_ns, nr, deadline_ns, is_watched, is_stopped });
         }
     }
     if let Some(before) = before {
@@ -124,13 +124,16 @@ pub(super) fn observe(pid: i32, parked: &[Parked]) -> BTreeMap<i32, Waiting> {
     waiting
 }
 
-fn waited(pid: i32, tid: i32) -> Option<u64> {
+/// For how long a thread has slept, or has been stopped, and whether it is stopped.
+fn waited(pid: i32, tid: i32) -> Option<(u64, bool)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
     let fields: Vec<&str> = stat.get(stat.rfind(')')? + 2..)?.split_whitespace().collect();
     // Fields 3 and 39 of proc(5): state and CPU.
-    if fields.first() != Some(&"S") {
-        return None;
-    }
+    let is_stopped = match *fields.first()? {
+        "S" => false,
+        "T" => true,
+        _ => return None,
+    };
     let cpu: usize = fields.get(36)?.parse().ok()?;
     let began = last_ran(&format!("/proc/{pid}/task/{tid}/sched"))?;
     let mut set = CpuSet::new();
@@ -139,7 +142,7 @@ fn waited(pid: i32, tid: i32) -> Option<u64> {
     // A moment's sleep makes the scheduler note the time for this thread, on this CPU.
     std::thread::sleep(Duration::from_micros(1));
     let now = last_ran("/proc/thread-self/sched")?;
-    now.checked_sub(began)
+    Some((now.checked_sub(began)?, is_stopped))
 }
 
 /// `se.exec_start` in nanoseconds; the file gives milliseconds with six decimals.

@@ -489,15 +489,21 @@ fn begin(
     fault::at(&setup.config.paths, Point::WardenCommitted)?;
     // The word took its time, in which they have gone on.
     clocks.catch_up();
+    if let Some(member) = guest.members.get_mut(&pid) {
+        member.held = commit.is_stopped;
+    }
     for mut thread in threads {
         let seat = commit.threads.iter().find(|seat| seat.tid == thread.home_tid).ok_or_else(unseated)?;
         if seat.slot >= commit.slots || seat.slot >= model::limits::FAMILY_THREADS_MAX {
             return Err(unseated().into());
         }
         thread.signals_seen = seat.signals;
-        thread.parked = false;
+        thread.parked = commit.is_stopped;
         let tid = thread.tid;
         guest.settle(seat.slot as usize, thread);
+        if commit.is_stopped {
+            continue;
+        }
         ptrace::resume(tid, 0).map_err(|errno| tracee::Error::Kernel {
             what: "beginning",
             pid: tid,

@@ -107,18 +107,6 @@ impl Warden {
         self.leaving.as_ref().is_some_and(|leaving| leaving.pid == self.guest.threads[index].of)
     }
 
-    /// Why a process cannot leave at this moment.
-    fn held_back(&self, pid: i32) -> Option<model::Reason> {
-        let mut threads = self.guest.threads.iter().filter(|thread| thread.of == pid).peekable();
-        // It has just ended, or become another program at home.
-        threads.peek().is_none().then(|| model::ReasonCode::NoSuchProcess.into()).or_else(|| {
-            threads.find_map(|thread| match &thread.waits {
-                Waits::Stop => Some(model::ReasonCode::Stopped.into()),
-                _ => None,
-            })
-        })
-    }
-
     fn refuse_to_leave(&mut self, round: u32, reason: model::Reason) -> Step {
         // The way that was prepared leads nowhere.
         self.onward = None;
@@ -133,8 +121,9 @@ impl Warden {
             // The way that was prepared is not taken.
             self.onward = None;
         }
-        if let Some(reason) = self.held_back(pid) {
-            return self.refuse_to_leave(round, reason);
+        if self.guest.threads.of(pid).is_empty() {
+            // It has just ended, or become another program at home.
+            return self.refuse_to_leave(round, model::ReasonCode::NoSuchProcess.into());
         }
         fault::at(&self.setup.config.paths, Point::WardenQuiesce)?;
         let here = self.guest.members.get(&pid).map_or(0, |member| member.pid);
@@ -293,7 +282,8 @@ impl Warden {
                 && stands.is_some_and(|snapshot| sleep.is_at(snapshot.registers()))
             {
                 let (nr, deadline_ns) = (Some(sleep.nr), Some(sleep.deadline_ns));
-                waiting.insert(thread.tid, Waiting { waited_ns: None, nr, deadline_ns, is_watched: true });
+                let watched = Waiting { nr, deadline_ns, is_watched: true, ..Waiting::default() };
+                waiting.insert(thread.tid, watched);
             }
         }
         known.waiting = waiting;
