@@ -462,13 +462,13 @@ pub(crate) fn read_pages<'a>(payload: &'a [u8], image: &Process) -> Result<(Page
     if pages.ranges.len() > RANGES_MAX || total != Some(bytes.len() as u64) || bytes.len() > FRAME_BYTES_MAX {
         return Err(session::Malformed("batch of pages").into());
     }
-    let within = |&(start, length): &(u64, u64)| match pages.object {
+    let object = pages.object.map(|index| {
+        image.objects.get(index as usize).ok_or(session::Malformed("batch of pages: of no object"))
+    });
+    let object = object.transpose()?;
+    let within = |&(start, length): &(u64, u64)| match object {
         None => is_within(&Range { start, length }, &image.areas),
-        Some(index) => {
-            let object = image.objects.get(index as usize);
-            let end = start.checked_add(length);
-            object.zip(end).is_some_and(|(object, end)| end <= object.length)
-        }
+        Some(object) => start.checked_add(length).is_some_and(|end| end <= object.length),
     };
     if !pages.ranges.iter().all(within) {
         return Err(session::Malformed("batch of pages: some belong to no area").into());
