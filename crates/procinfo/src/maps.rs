@@ -50,6 +50,11 @@ impl Mapping {
             && (self.path == SHARED_ANONYMOUS || self.path.starts_with(SHARED_ANONYMOUS_NAMED))
     }
 
+    /// Whether the same file is under both, by device, inode and path. (Subvolumes may share the first two.)
+    pub fn is_of_same_file(&self, other: &Mapping) -> bool {
+        self.inode != 0 && (self.inode, &self.device, &self.path) == (other.inode, &other.device, &other.path)
+    }
+
     /// One of the areas that the kernel itself provides.
     pub fn is_special(&self) -> bool {
         self.path == "[vdso]" || self.path.starts_with("[vvar") || self.path == "[vsyscall]"
@@ -168,6 +173,23 @@ mod tests {
         ] {
             assert_eq!(parse(line).unwrap().is_shared_anonymous(), is_shared, "{line}");
         }
+    }
+
+    #[test]
+    fn what_makes_two_mappings_those_of_one_file() {
+        let of = |file: &str| parse(&format!("7f00-8f00 r-xp 00001000 {file}")).unwrap();
+        let one = of("fe:00 77 /a");
+        for (other, same) in [
+            ("fe:00 77 /a", true),
+            ("fe:01 77 /a", false),
+            ("fe:00 78 /a", false),
+            ("fe:00 77 /b", false),
+            ("fe:00 77 /a (deleted)", false),
+        ] {
+            assert_eq!(one.is_of_same_file(&of(other)), same, "{other}");
+        }
+        let none = of("00:00 0 ");
+        assert!(!none.is_of_same_file(&none));
     }
 
     #[test]

@@ -155,12 +155,22 @@ pub fn read(pid: i32, mappings: &[Mapping], files: &mut Files) -> Result<Layout>
     let mut areas = Vec::with_capacity(mappings.len());
     let mut objects = Objects::default();
     let mut reasons = Vec::new();
-    for mapping in mappings {
-        if mapping.is_special() {
-            continue;
-        }
-        match area(pid, mapping, files, &mut objects) {
-            Ok(area) => areas.push(area),
+    // The parts of a file stand together, and each look at it takes the kernel three calls.
+    let mut last: Option<(&Mapping, FileId)> = None;
+    for mapping in mappings.iter().filter(|mapping| !mapping.is_special()) {
+        let known = last.filter(|(other, _)| mapping.is_of_same_file(other)).map(|(_, id)| Ok(id));
+        let backing = if mapping.inode == 0 {
+            Ok(Backing::Anonymous)
+        } else if mapping.is_shared_anonymous() {
+            object(pid, mapping, &mut objects)
+        } else {
+            known.unwrap_or_else(|| file(pid, mapping, files)).map(|id| {
+                last = Some((mapping, id));
+                Backing::File { id, offset: mapping.offset }
+            })
+        };
+        match backing {
+            Ok(backing) => areas.push(describe(mapping, backing)),
             Err(reason) => reasons.push(reason),
         }
     }
@@ -180,40 +190,34 @@ struct Objects {
     found: Vec<Object>,
 }
 
-impl Objects {
-    fn index(&mut self, pid: i32, mapping: &Mapping) -> std::io::Result<u32> {
-        let id = (mapping.device.clone(), mapping.inode);
-        if let Some(&index) = self.indices.get(&id) {
-            return Ok(index);
+/// The object under a mapping.
+fn object(pid: i32, mapping: &Mapping, objects: &mut Objects) -> std::result::Result<Backing, Reason> {
+    let id = (mapping.device.clone(), mapping.inode);
+    let index = match objects.indices.get(&id) {
+        Some(&index) => index,
+        None => {
+            let data = std::fs::metadata(link(pid, mapping)).map_err(unreadable(mapping))?;
+            let index = objects.found.len() as u32;
+            objects.found.push(Object { length: data.len() });
+            objects.indices.insert(id, index);
+            index
         }
-        let index = self.found.len() as u32;
-        self.found.push(Object { length: std::fs::metadata(link(pid, mapping))?.len() });
-        self.indices.insert(id, index);
-        Ok(index)
-    }
+    };
+    Ok(Backing::Object { index, offset: mapping.offset })
+}
+
+/// The file under a mapping.
+fn file(pid: i32, mapping: &Mapping, files: &mut Files) -> std::result::Result<FileId, Reason> {
+    let known = File::open(link(pid, mapping)).and_then(|file| files.learn(file));
+    known.map(|known| known.id).map_err(unreadable(mapping))
 }
 
 fn link(pid: i32, mapping: &Mapping) -> String {
     format!("/proc/{pid}/map_files/{}", mapping.file_name())
 }
 
-fn area(
-    pid: i32,
-    mapping: &Mapping,
-    files: &mut Files,
-    objects: &mut Objects,
-) -> std::result::Result<Area, Reason> {
-    let unreadable = |error| Reason::new(ReasonCode::Unreadable, format!("{}: {error}", mapping.path));
-    let backing = if mapping.inode == 0 {
-        Backing::Anonymous
-    } else if mapping.is_shared_anonymous() {
-        let index = objects.index(pid, mapping).map_err(unreadable)?;
-        Backing::Object { index, offset: mapping.offset }
-    } else {
-        let known = File::open(link(pid, mapping)).and_then(|file| files.learn(file)).map_err(unreadable)?;
-        Backing::File { id: known.id, offset: mapping.offset }
-    };
-    Ok(describe(mapping, backing))
+fn unreadable(mapping: &Mapping) -> impl FnOnce(std::io::Error) -> Reason {
+    |error| Reason::new(ReasonCode::Unreadable, format!("{}: {error}", mapping.path))
 }
 
 /// An area over a known backing.
@@ -262,6 +266,28 @@ pub fn vdso(pid: i32, mappings: &[Mapping]) -> Result<((u64, u64), Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_part_of_a_file_is_known_as_that_file() {
+        let (own, mut files) = (std::process::id() as i32, Files::default());
+        let mappings = procinfo::maps_with_flags(own).unwrap();
+        let layout = match read(own, &mappings, &mut files) {
+            Err(error) => return println!("skipped: without the right to open mapped files: {error}"),
+            Ok(layout) => layout,
+        };
+        let plain: Vec<_> = mappings.iter().filter(|mapping| !mapping.is_special()).collect();
+        assert_eq!(plain.len(), layout.areas.len());
+        for (mapping, area) in plain.iter().zip(&layout.areas) {
+            let wanted = match mapping.inode {
+                0 => Backing::Anonymous,
+                _ => {
+                    let id = files.learn(File::open(&mapping.path).unwrap()).unwrap().id;
+                    Backing::File { id, offset: mapping.offset }
+                }
+            };
+            assert_eq!(area.backing, wanted, "{mapping:?}");
+        }
+    }
 
     #[test]
     fn a_file_of_this_moment_may_change_unseen() {
