@@ -19,6 +19,11 @@ pub(crate) const HEADER_BYTES: usize = 5;
 const TAG_BYTES: usize = 16;
 /// What a record adds to its content.
 const OVERHEAD_BYTES: usize = HEADER_BYTES + 1 + TAG_BYTES;
+/// How long so many plain bytes are as records.
+pub(crate) const fn sealed_bytes(plain: usize) -> usize {
+    plain + plain.div_ceil(CONTENT_BYTES_MAX) * OVERHEAD_BYTES
+}
+
 /// Length field of a record, at most: RFC 8446 leaves 256 bytes for type, padding and tag.
 pub(crate) const LENGTH_MAX: usize = CONTENT_BYTES_MAX + 256;
 

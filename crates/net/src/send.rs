@@ -66,6 +66,8 @@ impl Sender {
         head[SEEN_BYTES..].copy_from_slice(&Header::new(kind, length)?.encode());
         let head = head.get(start..).unwrap_or_default();
         let mut left = head.len() + length;
+        // Growing by and by would copy what was sealed, and touch fresh memory each time.
+        self.out.reserve(record::sealed_bytes(left).min(GATHER_BYTES));
         let mut rest = Parts { head, parts };
         while left > 0 {
             let content = left.min(CONTENT_BYTES_MAX);
