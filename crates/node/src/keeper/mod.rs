@@ -57,9 +57,6 @@ use wire::session::{self, Ended, Hold, Kind, Lost, Status, Wish, WishOf};
 /// How often the keeper looks whether its process is stopped at home.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How much nicer a keeper is when it ends: nobody waits for that, and its process, which is home, mostly has the same CPU.
-const ENDING_NICE: i32 = 10;
-
 /// How long a process may take from losing its memory, when it ends, to counting as ended.
 const DYING: Duration = Duration::from_millis(200);
 
@@ -143,21 +140,14 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
         }
         let idle = matches!(keeper.place, Place::Home) && (keeper.travelled || Instant::now() > deadline);
         if idle && reception.close() {
-            give_way();
+            // What is left to do takes about as long as the move of a small process. That process has the same CPU mostly,
+            // and would stand still for all of it once more.
+            std::thread::yield_now();
             keeper.take_leave();
             return Ok(());
         }
         keeper.take_leave();
     }
-}
-
-/// Lets others have this CPU first. What is left to do takes about as long as the move of a small process, half of it
-/// the end of this program's memory, and at the same priority the process would stand still for all of it once more.
-fn give_way() {
-    if let Err(error) = rustix::process::nice(ENDING_NICE) {
-        tracing::debug!(%error, "it ends with the priority that it had");
-    }
-    std::thread::yield_now();
 }
 
 impl Keeper {
@@ -573,21 +563,4 @@ fn shown(text: &str) -> String {
 
 fn call_name(nr: u32) -> &'static str {
     syscalls::row(nr).map_or("unknown", |row| row.name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rustix::process::getpriority_process;
-
-    #[test]
-    fn whoever_gives_way_alone_is_nicer() {
-        let before = getpriority_process(None).unwrap();
-        let nicer = std::thread::spawn(|| {
-            give_way();
-            getpriority_process(None).unwrap()
-        });
-        assert_eq!(nicer.join().unwrap(), (before + ENDING_NICE).min(19));
-        assert_eq!(getpriority_process(None).unwrap(), before);
-    }
 }
