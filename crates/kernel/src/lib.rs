@@ -11,6 +11,7 @@ pub mod pagemap;
 pub mod proc_events;
 pub mod process;
 pub mod ptrace;
+pub mod sched;
 pub mod signal;
 pub mod xstate;
 

@@ -57,6 +57,10 @@ use wire::session::{self, Ended, Hold, Kind, Lost, Status, Wish, WishOf};
 /// How often the keeper looks whether its process is stopped at home.
 const TICK: Duration = Duration::from_millis(100);
 
+/// A keeper's turn on the CPU, nanoseconds. Who makes a call from afar waits for it, mostly while somebody else computes here; and
+/// a call takes a fraction of this.
+const TURN_NS: u64 = 100_000;
+
 /// How long a process may take from losing its memory, when it ends, to counting as ended.
 const DYING: Duration = Duration::from_millis(200);
 
@@ -103,6 +107,9 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
         tracing::info!(pid = process.pid, "it has ended before it was looked at");
         return Ok(());
     };
+    if let Err(errno) = kernel::sched::set_turns(TURN_NS) {
+        tracing::debug!(%errno, "it takes turns on the CPU like everybody else");
+    }
     if let Some((before, parked)) = history::known(&setup.config.paths, process) {
         first.remember(before, parked);
     }
