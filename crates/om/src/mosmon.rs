@@ -3,9 +3,9 @@
 use crate::screen::{Flow, Screen, write};
 use crate::tables::size;
 use control::{Answer, NodeFound, NodeRow, Request};
+use crossterm::event::KeyCode;
 use model::limits::{LOAD_PER_CPU, SPEED_STANDARD};
 use ratatui::buffer::Buffer;
-use ratatui::crossterm::event::KeyCode;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use std::time::Instant;

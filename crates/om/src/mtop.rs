@@ -3,8 +3,8 @@
 use crate::screen::{Flow, Screen, write};
 use crate::tables::size;
 use control::{Answer, GuestRow, ProcessRow, ProcessState, Request};
+use crossterm::event::KeyCode;
 use ratatui::buffer::Buffer;
-use ratatui::crossterm::event::KeyCode;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use std::cmp::Reverse;

@@ -11,9 +11,9 @@ use crate::exit::Failure;
 use crate::terminal::{Terminal, end_by};
 use anyhow::Context as _;
 use control::{Answer, Request};
+use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use nix::sys::signal::Signal;
 use ratatui::buffer::Buffer;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::layout::{Rect, Size};
 use ratatui::style::{Modifier, Style};
 use std::io::IsTerminal as _;
@@ -59,8 +59,7 @@ pub(crate) fn run(arguments: &Arguments, mut screen: impl Screen) -> Result<(), 
         return Err(crate::client::unexpected());
     }
     if arguments.once || !std::io::stdout().is_terminal() {
-        let size =
-            ratatui::crossterm::terminal::size().map_or(PAPER, |(width, height)| Size { width, height });
+        let size = crossterm::terminal::size().map_or(PAPER, |(width, height)| Size { width, height });
         return crate::commands::print(text(&screen, size).as_bytes());
     }
     let mut terminal = Terminal::take().context("failed to set up the terminal")?;
