@@ -50,9 +50,10 @@ pub struct Rseq {
 }
 
 /// How a thread goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Resume {
     /// With the registers as they are; a call that was interrupted is simply made again.
+    #[default]
     Plain,
     /// By making a call again that has this much of its timeout left.
     ///
@@ -73,7 +74,7 @@ pub enum Resume {
 }
 
 /// A thread.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thread {
     /// Its tid at home.
     pub tid: i32,

@@ -50,7 +50,8 @@ pub(crate) trait Screen {
 /// Shows a view until somebody quits it, or once.
 pub(crate) fn run(arguments: &Arguments, mut screen: impl Screen) -> Result<(), Failure> {
     let socket = &arguments.common.socket;
-    let first = Client::connect(socket)?.ask(&screen.request())?;
+    let mut client = Client::connect(socket)?;
+    let first = client.ask(&screen.request())?;
     if arguments.common.json {
         return crate::commands::show(true, &first, String::new);
     }
@@ -65,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments, mut screen: impl Screen) -> Result<(), 
     let mut terminal = Terminal::take().context("failed to set up the terminal")?;
     let (sender, answers) = mpsc::sync_channel(1);
     let (request, socket) = (screen.request(), socket.clone());
-    std::thread::spawn(move || ask(&socket, &request, &sender));
+    std::thread::spawn(move || ask(&socket, &request, client, &sender));
     let outcome = turn(&mut terminal, &mut screen, &answers);
     terminal.give_back();
     if let Some(signal) = outcome.context("failed to draw on the terminal")? {
@@ -124,8 +125,8 @@ fn split(area: Rect) -> (Rect, Rect) {
 }
 
 /// Asks again and again, over one connection for as long as it lasts.
-fn ask(socket: &Path, request: &Request, answers: &SyncSender<Result<Answer, Failure>>) {
-    let mut connection = None;
+fn ask(socket: &Path, request: &Request, client: Client, answers: &SyncSender<Result<Answer, Failure>>) {
+    let mut connection = Some(client);
     loop {
         let client = connection.take().map_or_else(|| Client::connect(socket), Ok);
         let answer = client.and_then(|mut client| {

@@ -68,6 +68,11 @@ impl Place<'_> {
         }
     }
 
+    /// The state of a process as `ps` shows it there.
+    pub fn state(&self, pid: i32) -> Result<String> {
+        Ok(self.must(&format!("ps -o stat= -p {pid}"))?.trim().to_owned())
+    }
+
     /// An empty directory there, for one run.
     pub fn scratch(&self) -> Result<String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);

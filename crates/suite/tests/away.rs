@@ -4,12 +4,13 @@
 use anyhow::{Context as _, Result, ensure};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use suite::{Cluster, HALF_DONE, HALF_JUMP, Input, Place, Run, SOON, Stop, guest, main as run, trial};
+use suite::{
+    Cluster, HALF_DONE, HALF_JUMP, Input, Place, Run, SOON, Stop, guest, main as run, trial, wait_until,
+};
 
 fn main() -> ExitCode {
     run(vec![
         trial("ps-shows-the-same", &["python3"], ps_shows_the_same),
-        trial("stop-and-continue", &["python3"], stop_and_continue),
         trial("term-ends-it", &["cc"], || killed_by("TERM", 15)),
         trial("kill-ends-it", &["cc"], || killed_by("KILL", 9)),
         trial("segv-ends-it", &["cc"], || killed_by("SEGV", 11)),
@@ -23,12 +24,6 @@ fn main() -> ExitCode {
         trial("strace-at-home", &["python3", "strace"], strace_at_home),
         trial("gdb-at-home", &["python3", "gdb"], gdb_at_home),
         trial("wanted-home-while-traced", &["cc", "strace"], wanted_home_while_traced),
-        trial("stopped-it-moves", &["python3"], stopped_it_moves),
-        trial("stops-and-moves-cross", &["python3"], || stops_and_moves_cross("counter", &[])),
-        trial("stops-and-moves-of-threads-cross", &["cc"], || {
-            stops_and_moves_cross("threads64", &["stopped"])
-        }),
-        trial("stopped-in-a-wait-it-stays", &["python3"], stopped_in_a_wait_it_stays),
         trial("its-moves-are-remembered", &["cc"], its_moves_are_remembered),
         trial("waits-end-while-it-moves", &["python3", "python3:ctypes"], waits_end_while_it_moves),
         trial("waits-end-that-go-home", &["python3", "python3:ctypes"], waits_end_that_go_home),
@@ -60,26 +55,6 @@ fn ps_shows_the_same() -> Result<()> {
     run.go(Stop::N2)?;
     let away = look()?;
     ensure!(before == away, "at home\n{before}away\n{away}");
-    run.finish(3)?;
-    Ok(())
-}
-
-fn stop_and_continue() -> Result<()> {
-    let place = Cluster::shared()?.home();
-    let mut run = Run::start(place, &guest("counter"))?;
-    run.go(Stop::N2)?;
-    let pid = run.pid;
-    let count = format!("stat -c %s {}/count", run.scratch);
-    place.must(&format!("kill -STOP {pid}"))?;
-    wait_until("it is stopped", || Ok(state(place, pid)?.starts_with('T')))?;
-    // What was on its way may still arrive; after that nothing moves.
-    std::thread::sleep(Duration::from_millis(500));
-    let first = place.must(&count)?;
-    std::thread::sleep(Duration::from_millis(700));
-    ensure!(place.must(&count)? == first, "it counts while it is stopped");
-    place.must(&format!("kill -CONT {pid}"))?;
-    wait_until("it goes on", || Ok(place.must(&count)? != first))?;
-    ensure!(!state(place, pid)?.starts_with('T'), "it still looks stopped");
     run.finish(3)?;
     Ok(())
 }
@@ -292,7 +267,7 @@ fn half_done_writes_heed_handlers() -> Result<()> {
             Ok(place.must(&format!("cat /proc/{pid}/syscall"))?.starts_with("1 "))
         })?;
         place.must(&format!("kill -TSTP {pid}"))?;
-        wait_until("it is stopped", || Ok(state(place, pid)?.starts_with('T')))?;
+        wait_until("it is stopped", || Ok(place.state(pid)?.starts_with('T')))?;
         place.must(&format!("kill -{signal} {pid} && kill -CONT {pid}"))?;
         wait_until("its deputy waits again", || {
             Ok(place.must(&format!("cat /proc/{pid}/syscall"))?.starts_with("1 "))
@@ -336,12 +311,12 @@ fn job_control() -> Result<()> {
     at = run.expect("Stopped", at)?;
     run.send(b"jobs\n")?;
     at = run.expect("Stopped", at)?;
-    wait_until("ps sees it stopped", || Ok(state(place, job)?.starts_with('T')))?;
+    wait_until("ps sees it stopped", || Ok(place.state(job)?.starts_with('T')))?;
     run.send(b"bg; jobs\n")?;
     at = run.expect("Running", at)?;
     run.send(b"fg\n")?;
     at = run.expect("loop", at)?;
-    wait_until("it runs again", || Ok(!state(place, job)?.starts_with('T')))?;
+    wait_until("it runs again", || Ok(!place.state(job)?.starts_with('T')))?;
     run.send(b"\x03")?;
     run.send(b"echo status=$?\n")?;
     run.expect("status=130", at)?;
@@ -450,99 +425,6 @@ fn wanted_home_while_traced() -> Result<()> {
     Ok(())
 }
 
-/// A stopped process moves and is stopped wherever it is, until it is continued.
-fn stopped_it_moves() -> Result<()> {
-    let cluster = Cluster::shared()?;
-    let place = cluster.home();
-    let mut run = Run::start(place, &guest("counter"))?;
-    let pid = run.pid;
-    let count = || place.must(&format!("stat -c %s {}/count", run.scratch));
-    let way = [Stop::N2, Stop::Home, Stop::N2, Stop::N3, Stop::N2, Stop::Home, Stop::N3];
-    for (number, stop) in way.into_iter().enumerate() {
-        place.must(&format!("kill -STOP {pid}"))?;
-        wait_until("it is stopped", || Ok(state(place, pid)?.starts_with('T')))?;
-        let moved = place.migrate(pid, stop.name())?;
-        ensure!(moved.is_ok(), "stopped, it is not moved to {}: {moved:?}", stop.name());
-        let wanted = cluster.number(if stop == Stop::Home { "n1" } else { stop.name() })?;
-        ensure!(place.whereabouts(pid)? == wanted, "it is not at {}", stop.name());
-        ensure!(state(place, pid)?.starts_with('T'), "the move to {} continued it", stop.name());
-        let first = count()?;
-        // Sometimes it is looked at for longer than its keeper takes to look at it, sometimes it is continued at once.
-        if number % 2 == 0 {
-            std::thread::sleep(std::time::Duration::from_millis(300));
-            ensure!(count()? == first, "it counts at {} while it is stopped", stop.name());
-        }
-        place.must(&format!("kill -CONT {pid}"))?;
-        wait_until("it counts on", || Ok(count()? != first))?;
-        ensure!(!state(place, pid)?.starts_with('T'), "it still looks stopped");
-    }
-    run.finish(3)?;
-    Ok(())
-}
-
-/// It is stopped and continued at any moment of its moves, and each of them is made all the same, but where one of its threads
-/// waits as in the next trial.
-fn stops_and_moves_cross(name: &str, refusals: &[&str]) -> Result<()> {
-    let place = Cluster::shared()?.home();
-    let guest = guest(name);
-    let mut run = Run::start(place, &guest)?;
-    let pid = run.pid;
-    let storm = format!(
-        "while kill -STOP {pid} && sleep 0.0$((RANDOM % 3))$((RANDOM % 10)) && kill -CONT {pid}; \
-         do sleep 0.0$((RANDOM % 4))$((RANDOM % 10)); [ -e {}/enough ] && exit; done",
-        run.scratch
-    );
-    let words = ["bash", "-c", &storm].map(str::to_owned);
-    let mut storm = Run::command(place, &words, Input::Pipes, String::new())?;
-    let way = [Stop::N2, Stop::N3, Stop::Home, Stop::N3, Stop::N2, Stop::Home];
-    let mut refused = 0;
-    for (number, stop) in way.into_iter().cycle().take(36).enumerate() {
-        while let Err(refusal) = place.migrate(pid, stop.name())? {
-            refused += 1;
-            let usual = !refusals.is_empty() && refusal.codes == refusals && refused < 500;
-            ensure!(
-                usual,
-                "move {number}, to {}, {refused}: {refusal:?}\n{:?} {}",
-                stop.name(),
-                run.end(SOON),
-                run.said()
-            );
-        }
-    }
-    place.must(&format!("touch {}/enough", run.scratch))?;
-    storm.end(SOON)?;
-    run.finish(guest.exit)?;
-    Ok(())
-}
-
-/// The kernel does not tell how long a wait still is that it will go on with when a stopped process is continued.
-fn stopped_in_a_wait_it_stays() -> Result<()> {
-    let place = Cluster::shared()?.home();
-    let script = "import select; print('ready', flush=True); select.poll().poll(1000000)";
-    let words = ["/usr/bin/python3", "-c", script].map(str::to_owned);
-    let mut run = Run::command(place, &words, Input::Pipes, String::new())?;
-    run.expect("ready", 0)?;
-    let pid = run.pid;
-    wait_until("it waits", || Ok(place.must(&format!("cat /proc/{pid}/syscall"))?.starts_with("7 ")))?;
-    place.must(&format!("kill -STOP {pid}"))?;
-    wait_until("it is stopped", || Ok(state(place, pid)?.starts_with('T')))?;
-    let refusal = place.migrate(pid, "n2")?.err().context("stopped in a wait, it was moved")?;
-    ensure!(refusal.codes == ["stopped"] && refusal.status == 3, "{refusal:?}");
-    ensure!(state(place, pid)?.starts_with('T'), "the refusal continued it");
-    place.must(&format!("kill -CONT {pid}"))?;
-    run.go(Stop::N2)?;
-    // Away its host knows.
-    place.must(&format!("kill -STOP {pid}"))?;
-    wait_until("it is stopped", || Ok(state(place, pid)?.starts_with('T')))?;
-    for stop in [Stop::N3, Stop::Home] {
-        let moved = place.migrate(pid, stop.name())?;
-        ensure!(moved.is_ok(), "to {}: {moved:?}", stop.name());
-    }
-    place.must(&format!("kill -KILL {pid}"))?;
-    run.end(SOON)?;
-    Ok(())
-}
-
 fn its_moves_are_remembered() -> Result<()> {
     let place = Cluster::shared()?.home();
     let mut run = Run::start(place, &guest("loop"))?;
@@ -564,25 +446,11 @@ fn its_moves_are_remembered() -> Result<()> {
     Ok(())
 }
 
-fn state(place: Place<'_>, pid: i32) -> Result<String> {
-    Ok(place.must(&format!("ps -o stat= -p {pid}"))?.trim().to_owned())
-}
-
 fn number_after(run: &Run<'_>, text: &str) -> Result<i32> {
     let said = run.output().text();
     let after = said.rsplit(text).next().unwrap_or_default();
     let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().with_context(|| format!("no number after '{text}' in: {said}"))
-}
-
-/// Polls what has no event of its own: another process's state as the kernel shows it.
-fn wait_until(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + SOON;
-    while !condition()? {
-        ensure!(Instant::now() < deadline, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
 }
 
 /// `mosrun` starts a program in the ordinary way and has it moved; its status comes back. `mps` and `migrate` are `om`.

@@ -4,8 +4,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
-use suite::{Cluster, Input, Place, Run, SOON, main as run, trial};
+use suite::{Cluster, Input, Place, Run, SOON, looked_for, main as run, trial};
 
 fn main() -> ExitCode {
     run(vec![
@@ -67,9 +66,9 @@ impl Actor {
 
     /// Waits until `ps` at home shows it stopped, or running.
     fn is_stopped(&self, wanted: bool) -> Result<()> {
-        let state = || self.place.must(&format!("ps -o state= -p {}", self.pid));
-        let is_so = |state: &str| state.trim().starts_with('T') == wanted;
-        looked_for(&format!("a state of which stopped is {wanted}"), state, is_so).map(drop)
+        let is_so = |state: &str| state.starts_with('T') == wanted;
+        let look = || self.place.state(self.pid);
+        looked_for(&format!("a state of which stopped is {wanted}"), look, is_so).map(drop)
     }
 
     /// Ends it; everything that it noted, but for its pid.
@@ -77,19 +76,6 @@ impl Actor {
         self.order("quit")?;
         let said = self.noted("quit")?;
         Ok(said.lines().filter(|line| !line.starts_with("pid ")).map(|line| format!("{line}\n")).collect())
-    }
-}
-
-/// Looks until what is seen is so.
-fn looked_for(what: &str, look: impl Fn() -> Result<String>, is_so: impl Fn(&str) -> bool) -> Result<String> {
-    let began = Instant::now();
-    loop {
-        let seen = look()?;
-        if is_so(&seen) {
-            return Ok(seen);
-        }
-        ensure!(began.elapsed() < SOON, "{what} was never seen, only:\n{seen}");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -69,8 +69,6 @@ pub struct Known {
     pub home_tids: BTreeMap<i32, i32>,
     /// Whether a signal has stopped the process.
     pub is_stopped: bool,
-    /// See [`Process::fixed_code`].
-    pub fixed_code: bool,
     /// What stands here for the vDSO of its home, if not this kernel's own.
     pub stand_in: Option<StandIn>,
 }
@@ -136,7 +134,7 @@ pub fn capture(
         objects: layout.objects,
         vdso: layout.vdso,
         vdso_code: layout.vdso_code,
-        fixed_code: known.fixed_code,
+        fixed_code: false,
         threads,
         actions: facts.actions,
         pending: shared,

@@ -60,6 +60,10 @@ impl Errand {
     /// Lets the thread go on until it stops.
     pub(crate) fn go_on(&mut self, pace: Pace) -> Result<Halt> {
         let tid = self.tid;
+        // Also one that stands again and again is stuck.
+        if Instant::now() >= self.deadline {
+            return Err(Error::Stuck(tid));
+        }
         let signal = std::mem::take(&mut self.signal);
         match pace {
             Pace::Step => ptrace::step(tid, signal).map_err(Error::kernel("stepping", tid))?,

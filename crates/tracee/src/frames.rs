@@ -40,22 +40,9 @@ fn frame(auxv: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{Registers, Resume};
 
     fn thread(alternate_stack: [u64; 3]) -> Thread {
-        Thread {
-            tid: 7,
-            registers: Registers::default(),
-            extended: Vec::new(),
-            mask: 0,
-            rseq: None,
-            robust: (0, 0),
-            clear_tid: 0,
-            alternate_stack,
-            resume: Resume::Plain,
-            pending: Vec::new(),
-            name: String::new(),
-        }
+        Thread { alternate_stack, ..Thread::default() }
     }
 
     #[test]

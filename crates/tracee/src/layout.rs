@@ -4,6 +4,7 @@
 //! only the list of areas is read again, and what has appeared meanwhile is looked up then.
 
 use crate::error::{Error, Result};
+use crate::sharers::{Identity, identity};
 use image::{Advice, Area, Backing, FileId, Kind, Object};
 use kernel::memory;
 use model::{Reason, ReasonCode, Reasons};
@@ -186,13 +187,13 @@ pub fn read(pid: i32, mappings: &[Mapping], files: &mut Files) -> Result<Layout>
 /// The objects that have been met, by device and inode.
 #[derive(Default)]
 struct Objects {
-    indices: HashMap<(String, u64), u32>,
+    indices: HashMap<Identity, u32>,
     found: Vec<Object>,
 }
 
 /// The object under a mapping.
 fn object(pid: i32, mapping: &Mapping, objects: &mut Objects) -> std::result::Result<Backing, Reason> {
-    let id = (mapping.device.clone(), mapping.inode);
+    let id = identity(mapping);
     let index = match objects.indices.get(&id) {
         Some(&index) => index,
         None => {
@@ -212,7 +213,8 @@ fn file(pid: i32, mapping: &Mapping, files: &mut Files) -> std::result::Result<F
     known.map(|known| known.id).map_err(unreadable(mapping))
 }
 
-fn link(pid: i32, mapping: &Mapping) -> String {
+/// What leads to the file or object under a mapping, whatever its name.
+pub(crate) fn link(pid: i32, mapping: &Mapping) -> String {
     format!("/proc/{pid}/map_files/{}", mapping.file_name())
 }
 

@@ -8,7 +8,9 @@
 
 use crate::error::{Error, Result};
 use crate::inject::{AREA_BYTES, Batch, Injector, TASK_END, find_hole};
+use crate::layout;
 use crate::rebuild::{Expected, advise, make_room, run_and_check};
+use crate::sharers::identity;
 use image::{Area, Backing, Process};
 use procinfo::Mapping;
 use std::collections::BTreeSet;
@@ -35,11 +37,9 @@ pub fn bytes(pid: i32) -> u64 {
     const BLOCK_BYTES: u64 = 512;
     let mappings = procinfo::shared_anonymous(pid).unwrap_or_default();
     let mut known = BTreeSet::new();
-    let objects = mappings.iter().filter(|mapping| known.insert((&mapping.device, mapping.inode)));
-    let blocks = |mapping: &Mapping| {
-        let path = format!("/proc/{pid}/map_files/{}", mapping.file_name());
-        std::fs::metadata(path).map_or(0, |data| data.blocks())
-    };
+    let objects = mappings.iter().filter(|mapping| known.insert(identity(mapping)));
+    let blocks =
+        |mapping: &Mapping| std::fs::metadata(layout::link(pid, mapping)).map_or(0, |data| data.blocks());
     objects.map(blocks).sum::<u64>() * BLOCK_BYTES
 }
 

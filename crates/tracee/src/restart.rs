@@ -42,7 +42,8 @@ pub struct Waiting {
 
 /// The registers and way to go on for a thread stopped with `registers`.
 ///
-/// `signals` tells that a deliverable signal is pending: then a plain `EINTR` is the call's own result. `None` if the thread is to go on with a wait of which nobody knows how much is left.
+/// `signals` tells that a deliverable signal is pending: then a plain `EINTR` is the call's own result. `None` if the thread
+/// is to go on with a wait of which nobody knows how much is left.
 pub fn settle(pid: i32, registers: &mut Registers, waiting: Waiting, signals: bool) -> Option<Resume> {
     let (ret, entered) = (registers.rax as i64, registers.orig_rax as i64);
     let goes_on = entered == libc::SYS_restart_syscall;

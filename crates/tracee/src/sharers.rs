@@ -77,9 +77,10 @@ impl Look {
     }
 }
 
-type Identity = (String, u64);
+/// Device and inode of an object.
+pub(crate) type Identity = (String, u64);
 
-fn identity(mapping: &Mapping) -> Identity {
+pub(crate) fn identity(mapping: &Mapping) -> Identity {
     (mapping.device.clone(), mapping.inode)
 }
 

@@ -30,15 +30,6 @@ pub enum By {
     Signal,
 }
 
-/// How the threads came under the tracer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seizing {
-    /// They are not seized yet.
-    Seize,
-    /// They are seized already.
-    Already,
-}
-
 impl Stopped {
     /// Stops every thread of `pid`, also those that are born meanwhile.
     ///

@@ -45,6 +45,7 @@ const SUITE: &[(&str, u8)] = &[
     ("marshalling", PAIRS),
     ("away", PAIRS),
     ("sessions", PAIRS),
+    ("stops", PAIRS),
     ("home_again", PAIRS),
     ("refusals", PAIRS),
     ("stress", PAIRS),

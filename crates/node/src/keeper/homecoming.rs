@@ -6,6 +6,7 @@
 use super::away::Away;
 use super::reception::Reception;
 use super::requests::Asker;
+use super::stir::{self, Stir};
 use super::waiting::Parked;
 use super::{Keeper, Place, Trip};
 use crate::config::Paths;
@@ -17,8 +18,7 @@ use control::What;
 use image::{FileId, Process};
 use kernel::ptrace;
 use migration::{Owner, Taker, TakerInput, Word};
-use model::one_line;
-use model::{Destination, Reason, ReasonCode};
+use model::{Destination, Reason, ReasonCode, one_line};
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -28,13 +28,10 @@ use tracee::layout::Files;
 use tracee::objects;
 use tracee::pages::Sink;
 use tracee::rebuild::{self, Target};
-use tracee::stir::Stirred;
 use tracee::stop::{self, Stopped};
 use wire::session::{self, Kind, Quiesce, Round, Stays};
 
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is looked whether a deputy that is waited for is stopped.
-const STIR_LOOK: Duration = Duration::from_millis(20);
 /// How long the deputy's last calls may take to end.
 const QUIET_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -179,37 +176,6 @@ pub(super) enum Way {
     Onward,
 }
 
-/// Lets a deputy work that is stopped, or becomes so: a remote's last calls end only then.
-pub(super) struct Stir {
-    pid: i32,
-    stirred: Option<Stirred>,
-}
-
-impl Stir {
-    fn begin(pid: i32) -> Result<Stir> {
-        let mut stir = Stir { pid, stirred: None };
-        stir.look()?;
-        Ok(stir)
-    }
-
-    /// Whether it is stopped, or was when its tracer stopped it.
-    fn is_wanted(pid: i32) -> bool {
-        procinfo::stat(pid).is_ok_and(|stat| stat.state.eq_ignore_ascii_case(&b'T'))
-    }
-
-    fn look(&mut self) -> Result<()> {
-        if self.stirred.is_none() && Stir::is_wanted(self.pid) {
-            self.stirred = Some(Stirred::begin(self.pid)?);
-        }
-        Ok(())
-    }
-
-    /// It has ended its work; whether it is stopped again.
-    pub(super) fn end(self) -> bool {
-        self.stirred.is_some_and(Stirred::end)
-    }
-}
-
 /// Stops every thread of a remote, and waits until they have stopped. The deputy still has work to do.
 ///
 /// What still comes of an earlier attempt, which was given up because its process ended, is passed over.
@@ -222,7 +188,7 @@ pub(super) fn quiesce(away: &mut Away, pid: i32, way: Way) -> Result<Stir> {
         .send(Kind::Quiesce, &[&session::encode(&Quiesce { pid, onward: way == Way::Onward, round })])?;
     let deadline = Instant::now() + Duration::from_secs(model::limits::STEP_SECONDS);
     loop {
-        let frame = match away.notices.wait(STIR_LOOK) {
+        let frame = match away.notices.wait(stir::LOOK) {
             Err(Error::Net(net::Error::TimedOut)) if Instant::now() < deadline => {
                 stir.look()?;
                 continue;
@@ -267,11 +233,11 @@ fn still(pid: i32, away: &Away, mut stir: Stir) -> Result<Stopped> {
 
 fn finish_housekeeping(pid: i32, away: &Away, stir: &mut Stir) -> Result<()> {
     let deadline = Instant::now() + QUIET_PATIENCE;
-    let mut next_look = Instant::now() + STIR_LOOK;
+    let mut next_look = Instant::now() + stir::LOOK;
     while !away.calls.is_quiet(pid) {
         if Instant::now() > next_look {
             stir.look()?;
-            next_look += STIR_LOOK;
+            next_look += stir::LOOK;
         }
         if Instant::now() > deadline {
             return Err(tracee::Error::Stuck(pid).into());

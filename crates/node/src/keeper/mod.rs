@@ -31,6 +31,7 @@ mod partings;
 mod reception;
 mod requests;
 mod slot;
+mod stir;
 mod waiting;
 
 use crate::journey;

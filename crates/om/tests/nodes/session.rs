@@ -5,7 +5,7 @@
 
 use crate::hostile::{authority, identity, still_answers};
 use crate::world::{self, LIMIT, Node};
-use image::{Advice, Area, Backing, FileId, Object, Process, Registers, Resume, Thread};
+use image::{Advice, Area, Backing, FileId, Object, Process, Thread};
 use model::{NodeId, ProcessId, Session};
 use net::{Channel, Identity, Receiver, Route, Sender, read_preamble};
 use serde::Serialize;
@@ -137,19 +137,7 @@ fn image() -> Process {
         pid: 4711,
         executable: FILE,
         areas: vec![area(0x10_0000, 0x20_0000), area(0x20_0000, 0x30_0000)],
-        threads: vec![Thread {
-            tid: 4711,
-            registers: Registers::default(),
-            extended: Vec::new(),
-            mask: 0,
-            rseq: None,
-            robust: (0, 0),
-            clear_tid: 0,
-            alternate_stack: [0; 3],
-            resume: Resume::Plain,
-            pending: Vec::new(),
-            name: String::new(),
-        }],
+        threads: vec![Thread { tid: 4711, ..Thread::default() }],
         actions: vec![[0; 4]; 64],
         limits: [(u64::MAX, u64::MAX); 3],
         ..Process::default()
