@@ -271,9 +271,6 @@ pub(super) struct Guest {
     /// Slots that there are at home.
     pub(super) slots: usize,
     pub(super) listener: Listener,
-    /// True siginfos of signals on their way, by the number that their stand-ins carry.
-    pub(super) infos: HashMap<u64, Siginfo>,
-    pub(super) next_info: u64,
     /// What stands here for the vDSO of their home, if not this kernel's own.
     pub(super) stand_in: Option<StandIn>,
 }
@@ -303,8 +300,6 @@ impl Guest {
             dead_before_birth: BTreeSet::new(),
             slots: 0,
             listener,
-            infos: HashMap::new(),
-            next_info: 0,
             stand_in,
         }
     }

@@ -6,7 +6,7 @@
 
 use super::guest::Waits;
 use super::half_done::HalfDone;
-use super::signals::is_directed;
+use super::signals::{is_directed, reveal};
 use super::{Step, Warden};
 use crate::fault::{self, Point};
 use crate::journey::transfer::{self, files_of};
@@ -233,7 +233,7 @@ impl Warden {
         let code = tracee::vdso::code(&leaving.before);
         for &index in &slots {
             while let Some(info) = tracee::vdso::lead_out(self.guest.threads[index].tid, &code)? {
-                let info = self.reveal(capture::siginfo_words(&info));
+                let info = reveal(capture::siginfo_words(&info));
                 self.guest.threads[index].stash.push(info);
             }
         }
@@ -297,10 +297,10 @@ impl Warden {
         image.fixed_code = member.image.fixed_code;
         // The kernel resets some actions by itself (`SA_RESETHAND`), so it is the kernel's that travel.
         member.actions.clone_from(&image.actions);
-        image.pending = image.pending.iter().map(|info| self.reveal(*info)).collect();
+        image.pending = image.pending.iter().map(|info| reveal(*info)).collect();
         for (thread, &index) in image.threads.iter_mut().zip(slots) {
             let stash = self.guest.threads[index].stash.clone();
-            let pending: Vec<Siginfo> = thread.pending.iter().map(|info| self.reveal(*info)).collect();
+            let pending: Vec<Siginfo> = thread.pending.iter().map(|info| reveal(*info)).collect();
             thread.pending = stash.into_iter().chain(pending).collect();
             super::unheard::make_again(&mut thread.registers, &self.guest.threads[index]);
             if let Some((nr, end)) = self.guest.threads[index].ends {

@@ -1,7 +1,8 @@
 //! Signals: from the deputy, which catches them all, to the guest, whose own kernel decides what they do.
 //!
-//! The kernel lets nobody queue a siginfo of another process's making, so a stand-in is queued that carries a number,
-//! and when the guest is about to handle it, the true siginfo takes its place.
+//! The kernel lets nobody queue a siginfo that says that the kernel or somebody else has sent it. So a stand-in is queued that
+//! carries the true one, and when the guest is about to handle it, that takes its place. Nothing has to be remembered: which of
+//! several signals of a kind are merged, and which siginfo is kept then, is the guest's kernel's to say, as it would be at home.
 
 use super::guest::Waits;
 use super::{Step, Warden};
@@ -11,12 +12,11 @@ use kernel::{ptrace, signal};
 use tracee::capture::{siginfo_bytes, siginfo_words, signal_of};
 use wire::session::{self, Kind, SignalHeader, SignalOrder, SignalSeen, Wish};
 
-const SI_QUEUE: i32 = -1;
 const SI_TKILL: i32 = -6;
-/// Marks a stand-in: no program can send this value, as every signal from outside goes through here.
-const STAND_IN: u64 = 0x6f6d_7369_6700_0000 & !0xffff_ffff | 1 << 63;
-const FIRST_REAL_TIME: u32 = 32;
-const REAL_TIME: u64 = 1 << 31;
+/// `si_code` of a stand-in, `SI_SIGIO`: one that may be queued, and of which the kernel leaves every other byte as it is. (Of
+/// most others it adapts sender and user to the receiver's namespaces.) It makes none by itself in a guest, which has no
+/// descriptors, and what a program queues with this code goes through its home and is wrapped like all others.
+const STAND_IN: u32 = -5_i32 as u32;
 
 /// What an unhandled signal does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,21 @@ fn code_of(info: &Siginfo) -> i32 {
     info[1] as u32 as i32
 }
 
+/// A siginfo that may be queued, and carries this one: its code in the padding behind the code.
+fn stand_in_for(info: &Siginfo) -> Siginfo {
+    let mut stand_in = *info;
+    stand_in[1] = u64::from(STAND_IN) | info[1] << 32;
+    stand_in
+}
+
+/// The true siginfo of a stand-in; others are what they are.
+pub(super) fn reveal(mut info: Siginfo) -> Siginfo {
+    if info[1] as u32 == STAND_IN {
+        info[1] >>= 32;
+    }
+    info
+}
+
 /// Sent to one thread rather than to the process.
 pub(super) fn is_directed(info: &Siginfo) -> bool {
     code_of(info) == SI_TKILL
@@ -107,51 +122,17 @@ impl Warden {
 
     /// Queues a stand-in for a signal in the guest.
     pub(super) fn queue(&mut self, index: usize, info: &Siginfo) -> Step {
-        let number = self.remember(index, info);
-        let signal = signal_of(info);
-        let mut stand_in: Siginfo = [0; 16];
-        // struct siginfo: si_signo, si_errno | si_code, pad | si_pid, si_uid | si_value.
-        stand_in[0] = u64::from(signal);
-        stand_in[1] = u64::from(SI_QUEUE as u32);
-        stand_in[3] = STAND_IN | number;
         let directed = is_directed(info);
         let thread = directed.then(|| self.guest.threads[index].tid);
         let (pid, of) = (self.guest.member(index).pid, self.guest.threads[index].of);
-        let queued = signal::queue(pid, thread, signal as i32, &siginfo_bytes(&stand_in));
+        let stand_in = siginfo_bytes(&stand_in_for(info));
+        let queued = signal::queue(pid, thread, signal_of(info) as i32, &stand_in);
         if let Err(errno) = queued
             && errno != kernel::Errno::ESRCH
         {
             return Err(self.broken("queueing a signal", pid)(errno));
         }
         if !directed && self.guest.threads.of(of).len() > 1 { self.wake_receiver(index) } else { Ok(()) }
-    }
-
-    /// The number under which a signal's siginfo is kept. Of a standard signal that is pending already, the kernel keeps
-    /// the first siginfo, and so do we.
-    fn remember(&mut self, index: usize, info: &Siginfo) -> u64 {
-        let signal = signal_of(info);
-        let number = if signal >= FIRST_REAL_TIME {
-            self.guest.next_info = self.guest.next_info.wrapping_add(1) & !REAL_TIME;
-            self.guest.next_info | REAL_TIME
-        } else {
-            // Pids and slots are below these bounds.
-            let queue =
-                if is_directed(info) { 1 << 23 | index as u64 } else { self.guest.threads[index].of as u64 };
-            queue << 8 | u64::from(signal)
-        };
-        let pending = self.guest.infos.contains_key(&number) && self.is_pending(index, info);
-        if !pending {
-            self.guest.infos.insert(number, *info);
-        }
-        number
-    }
-
-    fn is_pending(&self, index: usize, info: &Siginfo) -> bool {
-        let tid =
-            if is_directed(info) { self.guest.threads[index].tid } else { self.guest.member(index).pid };
-        let Ok(status) = procinfo::status(tid) else { return false };
-        let pending = if is_directed(info) { status.pending } else { status.shared_pending };
-        pending >> (signal_of(info) - 1) & 1 == 1
     }
 
     /// The deputy thread that caught a process's signal need not be the one whose counterpart takes it here. If that one
@@ -174,14 +155,6 @@ impl Warden {
         Ok(())
     }
 
-    /// The true siginfo of a stand-in; others are what they are.
-    pub(super) fn reveal(&mut self, info: Siginfo) -> Siginfo {
-        if code_of(&info) == SI_QUEUE && info[3] & !0xffff_ffff == STAND_IN {
-            return self.guest.infos.remove(&(info[3] & 0xffff_ffff)).unwrap_or(info);
-        }
-        info
-    }
-
     /// A thread is about to take a signal.
     pub(super) fn deliver(&mut self, index: usize, signal: i32) -> Step {
         let tid = self.guest.threads[index].tid;
@@ -190,7 +163,7 @@ impl Warden {
             Err(kernel::Errno::ESRCH) => return Ok(()),
             Err(errno) => return Err(self.broken("reading a signal", tid)(errno)),
         };
-        let info = self.reveal(siginfo_words(&raw));
+        let info = reveal(siginfo_words(&raw));
         if matches!(self.guest.threads[index].waits, Waits::Delivery(_)) {
             // It is taken when the newborn is there; the thread stands where it can be.
             if !tracee::fault::comes_again(&info) {
@@ -253,5 +226,30 @@ impl Warden {
         let action = self.guest.member(index).actions.get(signal as usize - 1).copied().unwrap_or_default();
         let order = SignalOrder { slot: index as u32, seq, signal, action };
         Ok(self.link.put(kind, &[&session::encode(&order)])?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stand_in_carries_all_of_a_siginfo() {
+        let info = |signal: u64, code: i32, rest: [u64; 4]| {
+            let mut info: Siginfo = [0; 16];
+            info[0] = signal | 7 << 32;
+            info[1] = u64::from(code as u32);
+            info[2..6].copy_from_slice(&rest);
+            info
+        };
+        // A child's end, a fault, a queued one, one of a timer, and one that looks like a stand-in.
+        for (signal, code) in [(17, 1), (11, 0x80), (34, -1), (35, -2), (29, -5), (63, i32::MIN)] {
+            let sent = info(signal, code, [u64::MAX, 1, 1 << 63, 42]);
+            let stand_in = stand_in_for(&sent);
+            assert_eq!(code_of(&stand_in), STAND_IN as i32);
+            assert_eq!(reveal(stand_in), sent);
+        }
+        let own = info(11, 1, [0x1000, 0, 0, 0]);
+        assert_eq!(reveal(own), own);
     }
 }
