@@ -1,11 +1,16 @@
 //! Counting what test programs say about themselves.
 
+/// How many lines of what a failed test has said are repeated at the end.
+const LINES_OF_ONE: usize = 12;
+
 /// How many tests ended how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) skipped: u64,
+    /// What the failed ones have said, each from its beginning.
+    pub(crate) failures: Vec<String>,
 }
 
 impl Tally {
@@ -22,7 +27,7 @@ impl Tally {
         let summaries: Vec<&str> = summaries.map(|(_, counts)| counts).collect();
         let results = lines.iter().filter_map(|line| line.strip_prefix("test result: "));
         let counted = if summaries.is_empty() { results.collect() } else { summaries };
-        let mut tally = Tally::default();
+        let mut tally = Tally { failures: failures(&lines), ..Tally::default() };
         for counts in counted {
             for part in counts.split([';', ',', '.']) {
                 let mut words = part.split_whitespace();
@@ -53,8 +58,22 @@ impl Tally {
             passed: self.passed + other.passed,
             failed: self.failed + other.failed,
             skipped: self.skipped + other.skipped,
+            failures: [self.failures, other.failures].concat(),
         }
     }
+}
+
+/// The beginning of what each failed test has said, as the standard harness shows it: after a line `---- NAME ----`. (nextest
+/// shows it, too: it runs the standard harness.)
+fn failures(lines: &[&str]) -> Vec<String> {
+    let is_title = |line: &str| line.starts_with("---- ");
+    let ends = |line: &&&str| !is_title(line) && **line != "failures:" && !line.starts_with("test result: ");
+    let titles = lines.iter().enumerate().filter(|(_, line)| is_title(line));
+    let told = titles.map(|(at, title)| {
+        let said = lines[at + 1..].iter().take_while(ends).filter(|line| !line.is_empty()).take(LINES_OF_ONE);
+        std::iter::once(title).chain(said).copied().collect::<Vec<_>>().join("\n")
+    });
+    told.collect()
 }
 
 #[cfg(test)]
@@ -62,7 +81,29 @@ mod tests {
     use super::*;
 
     fn check(lines: &[&str], passed: u64, failed: u64, skipped: u64) {
-        assert_eq!(Tally::read(lines.iter().copied()), Tally { passed, failed, skipped });
+        let Tally { passed: ok, failed: bad, skipped: left_out, .. } = Tally::read(lines.iter().copied());
+        assert_eq!((ok, bad, left_out), (passed, failed, skipped));
+    }
+
+    #[test]
+    fn what_failed_tests_said_is_kept_from_its_beginning() {
+        let long: Vec<String> = (0..50).map(|number| format!("line {number}")).collect();
+        let mut lines = vec![
+            "test a ... FAILED",
+            "",
+            "failures:",
+            "",
+            "---- tour/a ----",
+            "it ended with 9",
+            "",
+            "---- b ----",
+        ];
+        lines.extend(long.iter().map(String::as_str));
+        lines.extend(["failures:", "    tour/a", "    b", "test result: FAILED. 1 passed; 2 failed"]);
+        let failures = Tally::read(lines).failures;
+        assert_eq!(failures[0], "---- tour/a ----\nit ended with 9");
+        assert_eq!(failures[1].lines().count(), 1 + LINES_OF_ONE);
+        assert_eq!(failures.len(), 2);
     }
 
     #[test]

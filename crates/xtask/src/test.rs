@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything CI runs.
 //!
-//! set up → build → unit tests → fuzzing → the suite → leftovers → `N passed, N failed, N skipped`.
+//! set up → build → unit tests → fuzzing → the suite → leftovers → what failed → `N passed, N failed, N skipped`.
 
 use crate::command::{cargo, have, must, tee};
 use crate::leaks::Snapshot;
@@ -74,6 +74,10 @@ pub(crate) fn run(length: Length, only: Option<String>) -> Result<ExitCode> {
         eprintln!("xtask: {error:#}");
         Tally { failed: 1, ..Tally::default() }
     });
+    if !tally.failures.is_empty() {
+        println!("== what failed, from the beginning of what it said");
+        tally.failures.iter().for_each(|failure| println!("{failure}"));
+    }
     println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
     Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
