@@ -59,3 +59,12 @@ pub use preamble::{PREAMBLE_BYTES, Preamble, Route, read_preamble};
 pub use reader::Reader;
 pub use receive::Receiver;
 pub use send::Sender;
+
+#[cfg(test)]
+mod tests {
+    /// Without it every process that makes a connection takes a tenth of a second of a CPU first: docs/decisions/0018.
+    #[test]
+    fn the_build_takes_its_seeds_from_the_kernel() {
+        assert_eq!(option_env!("AWS_LC_SYS_NO_JITTER_ENTROPY"), Some("1"), "it is set in .cargo/config.toml");
+    }
+}
