@@ -1,8 +1,9 @@
 //! The guest leaves: home, or on to another host.
 //!
-//! First it stands still: every thread stopped, no call under way, every signal caught until then here. Then it is
-//! captured and sent. It stays here, stopped, until the keeper says that it lives elsewhere, or that it is to go on: the
-//! warden is the [`Giver`], and the word is the keeper's. If the keeper is lost meanwhile, the guest must not go on.
+//! First it stands still: every thread stopped, no call under way. It is captured while its deputy is stopped at home, and
+//! sent when every signal that was caught until then is here. It stays here, stopped, until the keeper says that it lives
+//! elsewhere, or that it is to go on: the warden is the [`Giver`], and the word is the keeper's. If the keeper is lost
+//! meanwhile, the guest must not go on.
 
 use super::guest::Waits;
 use super::half_done::HalfDone;
@@ -28,6 +29,8 @@ use wire::session::{self, Hello, Kind, MoveOn, Quiesce, Refusal, Role, Round, Se
 
 /// How long a process may be held up by what it has made with `vfork`.
 const VFORK_PATIENCE: Duration = Duration::from_secs(1);
+/// What a guest may run between two times in which its warden has its CPU.
+const TURN: Duration = Duration::from_micros(50);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// The kernel's ERESTARTNOHAND.
 const RESTART_WITHOUT_HANDLER: i64 = -514;
@@ -47,6 +50,8 @@ pub(super) struct Leaving {
     pub(super) is_quiet: bool,
     /// Signals that came after that, with the slot that caught each.
     pub(super) late: Vec<(usize, Siginfo)>,
+    /// What is to be sent, or why it cannot be.
+    image: Option<Result<Process>>,
     /// What undoes the capture.
     captured: Option<Captured>,
 }
@@ -128,6 +133,8 @@ impl Warden {
         fault::at(&self.setup.config.paths, Point::WardenQuiesce)?;
         let here = self.guest.members.get(&pid).map_or(0, |member| member.pid);
         let before = procinfo::maps_with_flags(here).unwrap_or_default();
+        // It may have stood still for that, for want of a CPU, and shall not for both in one piece.
+        std::thread::sleep(TURN);
         let mut giver = Giver::new(Word::Taker);
         giver.step(GiverInput::Stopped)?;
         self.leaving = Some(Leaving {
@@ -138,6 +145,7 @@ impl Warden {
             before,
             is_quiet: false,
             late: Vec::new(),
+            image: None,
             captured: None,
         });
         for index in self.guest.threads.of(pid) {
@@ -172,7 +180,13 @@ impl Warden {
         {
             leaving.is_quiet = true;
             let round = Round { round: leaving.round };
-            return Ok(self.link.put(Kind::Quiet, &[&session::encode(&round)])?);
+            self.link.put(Kind::Quiet, &[&session::encode(&round)])?;
+            // Only signals can still come.
+            if let Some(mut leaving) = self.leaving.take() {
+                leaving.image = Some(self.capture(&mut leaving));
+                self.leaving = Some(leaving);
+            }
+            return Ok(());
         }
         // Mostly what was made with `vfork` becomes another program at once. If not, it may itself need what is held up
         // by this.
@@ -195,24 +209,31 @@ impl Warden {
         Ok(())
     }
 
-    /// Every signal caught before now is here: captures the guest and sends it.
+    /// Every signal caught before now is here: the guest is sent.
     pub(super) fn flushed(&mut self) -> Step {
         // It may have ended since it stood still.
-        let Some(mut leaving) = self.leaving.take() else {
+        let Some(leaving) = &mut self.leaving else {
             let refusal = Error::Ended.to_refusal();
             return Ok(self.link.put(Kind::Refused, &[&session::encode(&refusal)])?);
         };
+        let late = std::mem::take(&mut leaving.late);
+        let (pid, image) = (leaving.pid, leaving.image.take());
+        let Some(image) = image else { return Err(session::Malformed("sent before it stood still").into()) };
         let mut onward = self.onward.take();
-        let here = self.guest.members.get(&leaving.pid).map_or(0, |member| member.pid);
-        let captured = self.capture(&mut leaving, onward.is_some());
-        let captured = captured
-            .and_then(|image| fault::at(&self.setup.config.paths, Point::WardenCaptured).map(|()| image));
+        let here = self.guest.members.get(&pid).map_or(0, |member| member.pid);
+        let captured = image.and_then(|mut image| {
+            self.add_late(&mut image, &late);
+            fault::at(&self.setup.config.paths, Point::WardenCaptured).map(|()| image)
+        });
         let sent = captured.and_then(|image| match &mut onward {
             Some(onward) => send(&mut onward.sender, image, onward.ahead, here),
             // At home its clocks are those of its home again.
             None => send(&mut self.link, image, Clocks::default(), here),
         });
-        self.leaving = Some(leaving);
+        // What comes of it if it stays: they have not been taken from it.
+        if let Some(leaving) = &mut self.leaving {
+            leaving.late = late;
+        }
         let sent =
             sent.and_then(|bytes| fault::at(&self.setup.config.paths, Point::WardenSent).map(|()| bytes));
         match sent {
@@ -226,7 +247,7 @@ impl Warden {
         }
     }
 
-    fn capture(&mut self, leaving: &mut Leaving, goes_on: bool) -> Result<Process> {
+    fn capture(&mut self, leaving: &mut Leaving) -> Result<Process> {
         let slots = self.guest.threads.of(leaving.pid);
         let pid = self.guest.members.get(&leaving.pid).ok_or(Error::Ending)?.pid;
         let failed = |what: &'static str, pid: i32| move |errno| tracee::Error::Kernel { what, pid, errno };
@@ -259,8 +280,7 @@ impl Warden {
         }
         let leader = snapshots.first().ok_or(tracee::Error::Gone(pid))?;
         let injector = Injector::enter(pid, leader.registers(), instruction, base)?;
-        let late = std::mem::take(&mut leaving.late);
-        let image = self.describe(&injector, &snapshots, layout, (&slots, late), goes_on);
+        let image = self.describe(&injector, &snapshots, layout, &slots);
         leaving.captured = Some(Captured { injector, snapshots, instruction });
         image
     }
@@ -270,8 +290,7 @@ impl Warden {
         injector: &Injector,
         snapshots: &[Snapshot],
         layout: layout::Layout,
-        (slots, late): (&[usize], Vec<(usize, Siginfo)>),
-        goes_on: bool,
+        slots: &[usize],
     ) -> Result<Process> {
         let mut known = Known { stand_in: self.guest.stand_in.clone(), ..Known::default() };
         let mut waiting = BTreeMap::new();
@@ -307,17 +326,22 @@ impl Warden {
                 make_again(thread, nr, end.saturating_duration_since(Instant::now()));
             }
             if let Some(half_done) = self.guest.threads[index].half_done {
-                give_the_rest(thread, half_done, goes_on);
+                give_the_rest(thread, half_done, self.onward.is_some());
             }
         }
-        for (index, info) in late {
-            let number = slots.iter().position(|&slot| slot == index);
-            match number.and_then(|number| image.threads.get_mut(number)).filter(|_| is_directed(&info)) {
+        Ok(image)
+    }
+
+    /// Adds the signals that came after the capture.
+    fn add_late(&self, image: &mut Process, late: &[(usize, Siginfo)]) {
+        for &(index, info) in late {
+            let home_tid = self.guest.threads[index].home_tid;
+            let thread = image.threads.iter_mut().find(|thread| thread.tid == home_tid);
+            match thread.filter(|_| is_directed(&info)) {
                 Some(thread) => thread.pending.push(info),
                 None => image.pending.push(info),
             }
         }
-        Ok(image)
     }
 
     /// The process lives elsewhere: what is here can be dropped.
