@@ -13,6 +13,7 @@
 use crate::capture::Snapshot;
 use crate::errand::{Errand, Halt, MASK, Pace};
 use crate::error::{Error, Result};
+use image::Process;
 use kernel::ptrace::{self, Registers};
 use kernel::{Errno, memory};
 use procinfo::Mapping;
@@ -292,6 +293,13 @@ pub fn find_instruction(pid: i32, mappings: &[Mapping]) -> Result<u64> {
         }
     }
     Err(Error::Kernel { what: "finding a syscall instruction", pid, errno: Errno::ENOENT })
+}
+
+/// As [`find_instruction`], for a process that stands with this image and has the vDSO that it says: nobody needs to look at
+/// its mappings for that.
+pub fn find_instruction_in(image: &Process) -> Option<u64> {
+    let at = image.vdso_code.windows(2).position(|pair| pair == [0x0f, 0x05])?;
+    Some(crate::stand_in::code_of(image).start + at as u64)
 }
 
 /// A hole of `length` bytes, aligned to `alignment`, that is free in all the layouts given as `(start, end)`.

@@ -13,6 +13,7 @@ use crate::objects::{self, Stage};
 use crate::stand_in::{self, StandIn};
 use crate::{registers, restart};
 use image::{Advice, Area, Backing, FileId, Kind, Process, Resume, Thread};
+use kernel::memory;
 use kernel::process::mm_map_bytes;
 use kernel::ptrace;
 use linux_raw_sys::prctl::prctl_mm_map;
@@ -90,9 +91,9 @@ pub fn layout(
         foreign.fill(pid, &image.vdso_code)?;
         return Ok(stages);
     }
-    let mappings = procinfo::maps(pid).map_err(Error::io("reading maps", pid))?;
-    let placed = crate::layout::vdso(pid, &mappings)?;
-    if placed.0 != image.vdso || placed.1 != image.vdso_code {
+    let mut placed = vec![0; image.vdso_code.len()];
+    let code = stand_in::code_of(image);
+    if vdso != 0 && (memory::read_exact(pid, code.start, &mut placed).is_err() || placed != image.vdso_code) {
         return Err(stand_in::another());
     }
     Ok(stages)

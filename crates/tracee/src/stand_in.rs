@@ -124,6 +124,17 @@ impl StandIn {
     }
 }
 
+/// Looks at this kernel's vDSO ahead of need, which takes a third of a millisecond: nobody shall have to stand still for it.
+pub fn know_own() {
+    let _ = own();
+}
+
+/// Where the code of a process's vDSO is: at the end of what the kernel provides.
+pub(crate) fn code_of(image: &Process) -> Range<u64> {
+    let end = image.vdso.0.saturating_add(image.vdso.1);
+    end.saturating_sub(image.vdso_code.len() as u64)..end
+}
+
 /// A refusal: the process cannot be where the kernel has another vDSO.
 pub(crate) fn another() -> Error {
     Error::Refused(Reasons(vec![Reason::new(ReasonCode::Kernel, "its vDSO is another one")]))

@@ -68,6 +68,7 @@ impl Keeper {
         let Place::Away(away) = &mut self.place else {
             return Err(super::depart::refusal(model::ReasonCode::SameNode.into()));
         };
+        tracee::stand_in::know_own();
         // It stands still a little later; nobody here can tell when.
         let frozen_at = Instant::now();
         let stir = quiesce(away, pid, Way::Home)?;
@@ -308,11 +309,15 @@ fn fill(
     taker.step(TakerInput::Word)?;
     fault::at(paths, Point::KeeperTaken)?;
     let (filled, registers) = rebuild_in(&injector, &image, &descriptors, &tids, &mut inlet, asker)?;
-    let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
-    let own = (injector.base(), injector.base() + inject::AREA_BYTES);
-    let theirs: Vec<_> =
-        mappings.into_iter().filter(|mapping| mapping.start >= own.1 || mapping.end <= own.0).collect();
-    let instruction = inject::find_instruction(pid, &theirs)?;
+    let instruction = match inject::find_instruction_in(&image) {
+        Some(instruction) => instruction,
+        None => {
+            let own = injector.base()..injector.base() + inject::AREA_BYTES;
+            let mut mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
+            mappings.retain(|mapping| !own.contains(&mapping.start));
+            inject::find_instruction(pid, &mappings)?
+        }
+    };
     injector.leave(pid, instruction)?;
     for ((thread, &tid), raw) in image.threads.iter().zip(&tids).zip(&registers) {
         rebuild::thread_registers(tid, thread, raw)?;

@@ -80,6 +80,7 @@ pub(super) fn arrive(
     fault::at(&setup.config.paths, Point::WardenMet)?;
     let silence = Some(Duration::from_secs(PEER_SILENCE_SECONDS));
     keeper.receiver.set_timeout(silence)?;
+    tracee::stand_in::know_own();
     let cache = Cache::open(&setup.config.paths.cache)?;
     let mut files = layout::Files::default();
     let received = if keeper.hello.role == (Role::Keeper { brings: true }) {
