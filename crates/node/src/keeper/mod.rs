@@ -58,6 +58,10 @@ use wire::session::{self, Ended, Hold, Kind, Lost, Status, Wish, WishOf};
 /// How often the keeper looks whether its process is stopped at home.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long a keeper stays when all are at home. Its end takes about as long as the move of a small process, which mostly has
+/// the same CPU and would stand still for all of it at once; and who has come home may be wanted elsewhere at once.
+const LINGER: Duration = Duration::from_millis(20);
+
 /// A keeper's turn on the CPU, nanoseconds. Who makes a call from afar waits for it, mostly while somebody else computes here; and
 /// a call takes a fraction of this.
 const TURN_NS: u64 = 100_000;
@@ -125,8 +129,9 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
     };
     let reception = Reception::open(listener, keeper.setup.config.node.id, keeper.statuses())?;
     let deadline = Instant::now() + Duration::from_secs(30);
+    let mut idle_since = None;
     loop {
-        keeper.wait(&reception)?;
+        keeper.wait(&reception, idle_since.map_or(TICK, |_| LINGER))?;
         keeper.hear_news();
         keeper.bury_the_dead();
         if let Some((asker, request)) = reception.order() {
@@ -147,10 +152,11 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
             return Ok(());
         }
         let idle = matches!(keeper.place, Place::Home) && (keeper.travelled || Instant::now() > deadline);
-        if idle && reception.close() {
-            // What is left to do takes about as long as the move of a small process. That process has the same CPU mostly,
-            // and would stand still for all of it once more.
-            std::thread::yield_now();
+        if !idle {
+            idle_since = None;
+        } else if idle_since.get_or_insert_with(Instant::now).elapsed() < LINGER {
+            continue;
+        } else if reception.close() {
             keeper.take_leave();
             return Ok(());
         }
@@ -159,14 +165,14 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
 }
 
 impl Keeper {
-    fn wait(&self, reception: &Reception) -> Result<(), Error> {
+    fn wait(&self, reception: &Reception, patience: Duration) -> Result<(), Error> {
         let mut fds = vec![PollFd::new(reception.wake(), PollFlags::POLLIN)];
         fds.extend(self.members.values().map(|member| PollFd::new(member.pidfd(), PollFlags::POLLIN)));
         if let Place::Away(away) = &self.place {
             fds.push(PollFd::new(away.notices.wake(), PollFlags::POLLIN));
             fds.push(PollFd::new(away.calls.stir(), PollFlags::POLLIN));
         }
-        let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
             Err(errno) => Err(Error::system("wait")(errno)),
