@@ -65,7 +65,7 @@ pub const UNACKNOWLEDGED_FRAMES_MAX: usize = 4096;
 pub const ACKNOWLEDGE_FRAMES: u64 = 32;
 
 /// Bytes after which the next frame takes an acknowledgement along.
-pub const ACKNOWLEDGE_BYTES: u64 = 64 << 10;
+pub const ACKNOWLEDGE_BYTES: u64 = 768 << 10;
 
 /// Seconds without a frame to send after which an end of a session shows that it lives.
 pub const HEARTBEAT_SECONDS: u64 = 2;

@@ -28,11 +28,20 @@ const PATIENCE_FOR_A_RIDE: u64 = 2;
 #[error("{0}")]
 pub(crate) struct Violation(pub(crate) &'static str);
 
-/// A frame that the peer may not have.
+/// A frame that the peer may not have. Its payload is both parts in a row.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Kept {
     pub(crate) kind: u16,
-    pub(crate) payload: Vec<u8>,
+    /// Copied.
+    pub(crate) head: Vec<u8>,
+    /// Given over by the sender.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Kept {
+    fn length(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
 }
 
 /// The frames sent and not yet acknowledged.
@@ -42,7 +51,14 @@ pub(crate) struct Outbox {
     bytes: usize,
     /// Frames sent since the beginning.
     sent: u64,
-    spares: Vec<Vec<u8>>,
+    spares: Spares,
+}
+
+/// Buffers of frames that the peer has.
+#[derive(Debug, Default)]
+struct Spares {
+    heads: Vec<Vec<u8>>,
+    bodies: Vec<Vec<u8>>,
 }
 
 impl Outbox {
@@ -53,16 +69,27 @@ impl Outbox {
                 && self.bytes + length <= UNACKNOWLEDGED_BYTES_MAX)
     }
 
-    /// Keeps a frame that is about to be sent.
-    pub(crate) fn keep(&mut self, kind: u16, parts: &[&[u8]]) {
-        let mut payload = self.spares.pop().unwrap_or_default();
-        payload.clear();
+    /// Keeps a frame that is about to be sent: the parts, and behind them the body, which is not copied. If that is not
+    /// empty, there is another buffer in its place then.
+    pub(crate) fn keep(&mut self, kind: u16, parts: &[&[u8]], body: &mut Vec<u8>) {
+        let mut head = self.spares.heads.pop().unwrap_or_default();
+        head.clear();
         for part in parts {
-            payload.extend_from_slice(part);
+            head.extend_from_slice(part);
         }
-        self.bytes += payload.len();
+        let body = match body.is_empty() {
+            true => Vec::new(),
+            false => std::mem::replace(body, self.spares.bodies.pop().unwrap_or_default()),
+        };
+        let kept = Kept { kind, head, body };
+        self.bytes += kept.length();
         self.sent += 1;
-        self.kept.push_back(Kept { kind, payload });
+        self.kept.push_back(kept);
+    }
+
+    /// The frame that was kept last.
+    pub(crate) fn last(&self) -> Option<&Kept> {
+        self.kept.back()
     }
 
     /// Drops the frames that the peer has.
@@ -75,9 +102,12 @@ impl Outbox {
             return Err(Violation("it lacks a frame that it had acknowledged"));
         }
         for kept in self.kept.drain(..(received - first) as usize) {
-            self.bytes -= kept.payload.len();
-            if self.spares.len() < SPARES_MAX {
-                self.spares.push(kept.payload);
+            self.bytes -= kept.length();
+            if self.spares.heads.len() < SPARES_MAX {
+                self.spares.heads.push(kept.head);
+            }
+            if !kept.body.is_empty() && self.spares.bodies.len() < SPARES_MAX {
+                self.spares.bodies.push(kept.body);
             }
         }
         Ok(())
@@ -237,7 +267,10 @@ mod tests {
             let kind = self.spoken.len() as u16;
             let payload = vec![kind as u8; length];
             let (head, tail) = payload.split_at(length / 2);
-            self.outbox.keep(kind, &[head, tail]);
+            match kind % 2 {
+                0 => self.outbox.keep(kind, &[head, tail], &mut Vec::new()),
+                _ => self.outbox.keep(kind, &[head], &mut tail.to_vec()),
+            }
             self.spoken.push(kind);
             if let Some(cable) = cable {
                 if self.inbox.due() >= Due::WithNext {
@@ -261,7 +294,7 @@ mod tests {
         fn replay(&self) -> VecDeque<Flying> {
             self.outbox
                 .unacknowledged()
-                .map(|kept| Flying::Frame { kind: kept.kind, payload: kept.payload.clone() })
+                .map(|kept| Flying::Frame { kind: kept.kind, payload: [&kept.head[..], &kept.body].concat() })
                 .collect()
         }
     }
@@ -384,22 +417,35 @@ mod tests {
         let mut outbox = Outbox::default();
         let large = vec![0; UNACKNOWLEDGED_BYTES_MAX / 2];
         assert!(outbox.has_room(usize::MAX / 2), "the first frame always goes");
-        outbox.keep(1, &[&large]);
-        outbox.keep(1, &[&large]);
+        outbox.keep(1, &[&large], &mut Vec::new());
+        outbox.keep(1, &[&large], &mut Vec::new());
         assert!(!outbox.has_room(1) && outbox.has_room(0));
         outbox.acknowledge(1).unwrap();
         assert!(outbox.has_room(1));
         let mut outbox = Outbox::default();
         while outbox.has_room(0) {
-            outbox.keep(1, &[]);
+            outbox.keep(1, &[], &mut Vec::new());
         }
         assert_eq!(outbox.unacknowledged().len(), UNACKNOWLEDGED_FRAMES_MAX);
     }
 
     #[test]
+    fn a_buffer_that_is_given_over_comes_back_when_the_peer_has_it() {
+        let (mut outbox, mut body) = (Outbox::default(), vec![7; 100]);
+        let given = body.as_ptr();
+        outbox.keep(1, &[b"head"], &mut body);
+        let kept = outbox.last().unwrap();
+        assert_eq!((&kept.head[..], kept.body.as_ptr(), body.len()), (&b"head"[..], given, 0));
+        outbox.acknowledge(1).unwrap();
+        body.resize(50, 8);
+        outbox.keep(2, &[], &mut body);
+        assert_eq!(body.as_ptr(), given);
+    }
+
+    #[test]
     fn a_peer_that_counts_wrongly_is_found_out() {
         let mut outbox = Outbox::default();
-        (0..5).for_each(|kind| outbox.keep(kind, &[]));
+        (0..5).for_each(|kind| outbox.keep(kind, &[], &mut Vec::new()));
         assert!(outbox.acknowledge(6).is_err());
         outbox.acknowledge(3).unwrap();
         outbox.acknowledge(3).unwrap();

@@ -183,7 +183,13 @@ impl Line {
 
     /// Sends one frame unless too much is unacknowledged; `false` if so.
     pub fn try_send(&self, kind: u16, parts: &[&[u8]]) -> Result<bool, Error> {
-        self.0.send(kind, parts)
+        self.0.send(kind, parts, &mut Vec::new())
+    }
+
+    /// As [`Line::try_send`], with one more part that is given over and not copied: another buffer is in its place then,
+    /// with anything in it.
+    pub fn try_send_whole(&self, kind: u16, parts: &[&[u8]], body: &mut Vec<u8>) -> Result<bool, Error> {
+        self.0.send(kind, parts, body)
     }
 
     /// A connection for this session has come: from a peer whose identity is proved and right. On success it has taken
@@ -233,7 +239,7 @@ impl Shared {
         (self.listener)(event);
     }
 
-    fn send(&self, kind: u16, parts: &[&[u8]]) -> Result<bool, Error> {
+    fn send(&self, kind: u16, parts: &[&[u8]], body: &mut Vec<u8>) -> Result<bool, Error> {
         let mut out = lock(&self.out);
         let mut seen = None;
         {
@@ -244,7 +250,7 @@ impl Shared {
             out.outbox
                 .acknowledge(desk.acknowledged)
                 .map_err(|violation| self.violated(&mut desk, violation))?;
-            if !out.outbox.has_room(length_of(parts)) {
+            if !out.outbox.has_room(length_of(parts) + body.len()) {
                 return Ok(false);
             }
             if out.sender.is_some() && desk.inbox.due() >= Due::WithNext {
@@ -252,15 +258,18 @@ impl Shared {
                 desk.must_tell = false;
             }
         }
-        out.outbox.keep(kind, parts);
-        self.write(&mut out, |sender| sender.send_with(seen, kind, parts));
+        out.outbox.keep(kind, parts, body);
+        self.write(&mut out, |sender, outbox| match outbox.last() {
+            Some(kept) => sender.send_with(seen, kind, &[&kept.head, &kept.body]),
+            None => Ok(()),
+        });
         Ok(true)
     }
 
     /// Writes to the connection, if there is one. One that fails is of no more use, and whoever reads will see it.
-    fn write(&self, out: &mut Out, write: impl FnOnce(&mut Sender) -> Result<(), Error>) {
+    fn write(&self, out: &mut Out, write: impl FnOnce(&mut Sender, &Outbox) -> Result<(), Error>) {
         let Some(sender) = &mut out.sender else { return };
-        match write(sender) {
+        match write(sender, &out.outbox) {
             Ok(()) => out.last_sent = Instant::now(),
             Err(_) => {
                 sender.abort();
@@ -280,7 +289,7 @@ impl Shared {
             desk.must_tell = false;
             desk.inbox.tell()
         };
-        self.write(&mut out, |sender| sender.send(crate::frame::KIND_SEEN, &[&seen.to_le_bytes()]));
+        self.write(&mut out, |sender, _| sender.send(crate::frame::KIND_SEEN, &[&seen.to_le_bytes()]));
     }
 
     fn wait_for_room(&self, length: usize) -> Result<(), Error> {
@@ -407,7 +416,7 @@ impl Shared {
         let mut replayed = 0;
         let again = out.outbox.unacknowledged().try_for_each(|kept| {
             replayed += 1;
-            sender.send(kept.kind, &[&kept.payload])
+            sender.send(kept.kind, &[&kept.head, &kept.body])
         });
         if again.is_err() {
             // Whoever reads sees it, too, and begins anew.

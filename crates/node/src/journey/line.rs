@@ -110,6 +110,13 @@ impl Outlet for Link {
         }
         Ok(())
     }
+
+    fn put_whole(&mut self, kind: Kind, header: &[u8], body: &mut Vec<u8>) -> Result<()> {
+        while !self.line.try_send_whole(kind as u16, &[header], body)? {
+            self.make_room()?;
+        }
+        Ok(())
+    }
 }
 
 impl Inlet for Link {

@@ -32,6 +32,12 @@ const BATCHES_AHEAD: usize = 3;
 pub(crate) trait Outlet {
     /// Sends one frame.
     fn put(&mut self, kind: Kind, parts: &[&[u8]]) -> Result<()>;
+
+    /// Sends one frame of a header and a body, whose buffer may be kept: then there is another one in its place, with
+    /// anything in it.
+    fn put_whole(&mut self, kind: Kind, header: &[u8], body: &mut Vec<u8>) -> Result<()> {
+        self.put(kind, &[header, body])
+    }
 }
 
 impl Outlet for net::Sender {
@@ -329,13 +335,14 @@ pub(crate) fn send_pages(
 ) -> Result<u64> {
     let total = source.total();
     let (mut done, mut sent) = (0, 0);
-    let mut put = |batch: &PageBatch| -> Result<()> {
-        done += batch.bytes.len() as u64;
+    let mut put = |batch: &mut PageBatch| -> Result<()> {
+        let bytes = batch.bytes.len() as u64;
+        done += bytes;
         if !(is_zero(&batch.bytes) && in_no_file(image, batch)) {
             let ranges = batch.ranges.iter().map(|range| (range.start, range.length)).collect();
             let pages = Pages { object: batch.object, ranges };
-            out.put(Kind::Pages, &[&session::encode(&pages), &batch.bytes])?;
-            sent += batch.bytes.len() as u64;
+            out.put_whole(Kind::Pages, &session::encode(&pages), &mut batch.bytes)?;
+            sent += bytes;
         }
         progress(done, total)
     };
@@ -357,8 +364,8 @@ pub(crate) fn send_pages(
                 }
             });
             for batch in batches {
-                let batch = batch?;
-                put(&batch)?;
+                let mut batch = batch?;
+                put(&mut batch)?;
                 // The reader may have read its last.
                 let _ = empty.send(batch);
             }
@@ -367,7 +374,7 @@ pub(crate) fn send_pages(
     } else {
         let mut batch = PageBatch::default();
         while source.next(PAGE_BATCH_BYTES, &mut batch)? {
-            put(&batch)?;
+            put(&mut batch)?;
         }
     }
     out.put(Kind::PagesEnd, &[])?;
