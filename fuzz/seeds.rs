@@ -242,7 +242,7 @@ fn process(id: FileId) -> Process {
                 ..area(0x7f00_0000_3000, 0x7f00_0000_4000, Backing::Object { index: 0, offset: 4096 })
             },
         ],
-        objects: vec![Object { length: 0x4000 }],
+        objects: vec![Object { length: 0x4000, file: None }],
         vdso: (0x7fff_0000_0000, 0x6000),
         vdso_code: vec![0x90; 0x2000],
         fixed_code: true,

@@ -12,15 +12,15 @@ for thread in threads:
     thread.start()
 
 word = mmap.mmap(-1, 4096, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
+with open(sys.argv[1], "w+b") as file:
+    file.truncate(4096)
+    shared = mmap.mmap(file.fileno(), 4096)
 held, hold = os.pipe()
 sharer = os.fork()
 if sharer == 0:
     os.close(hold)
     os.read(held, 1)
     os._exit(0)
-with open(sys.argv[1], "w+b") as file:
-    file.truncate(4096)
-    shared = mmap.mmap(file.fileno(), 4096)
 locked = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 address = ctypes.addressof(ctypes.c_char.from_buffer(locked))
 if libc.mlock(ctypes.c_void_p(address), 4096) != 0:

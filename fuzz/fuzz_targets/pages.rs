@@ -23,7 +23,7 @@ fn image(areas: &[(u16, u16)], objects: &[u16]) -> Process {
     });
     Process {
         areas: areas.collect(),
-        objects: objects.iter().map(|&pages| Object { length: (u64::from(pages) + 1) * 4096 }).collect(),
+        objects: objects.iter().map(|&pages| Object { length: (u64::from(pages) + 1) * 4096, file: None }).collect(),
         ..Process::default()
     }
 }

@@ -31,7 +31,7 @@ pub enum Backing {
         /// Offset of the area's start in it, bytes.
         offset: u64,
     },
-    /// Shared memory of no file, which this process alone has.
+    /// Shared memory, which this process alone has.
     Object {
         /// Which of [`crate::Process::objects`].
         index: u32,
@@ -40,12 +40,14 @@ pub enum Backing {
     },
 }
 
-/// Shared memory of no file: the kernel keeps its pages apart from the areas that map it. They may map a part of it, or
-/// some of it twice, and may reach beyond its end, where there is nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Shared memory: the kernel keeps its pages apart from the areas that map it. They may map a part of it, or some of it
+/// twice, and may reach beyond its end, where there is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
-    /// Length, bytes.
+    /// Length, bytes; whole pages, also of a file.
     pub length: u64,
+    /// It stands for a file that stays at home, which knows it by this number; `None` for memory of no file.
+    pub file: Option<u32>,
 }
 
 /// How an area came to be, where that is more than its backing.
@@ -84,7 +86,7 @@ pub struct Area {
     pub end: u64,
     /// `PROT_*`.
     pub protection: u8,
-    /// Mapped shared. Only read-only mappings of unchanging files are, and objects; they are rebuilt shared too.
+    /// Mapped shared. Only objects are, and read-only mappings of unchanging files; they are rebuilt shared too.
     pub shared: bool,
     /// What lies under it.
     pub backing: Backing,

@@ -18,6 +18,10 @@ pub const FAMILY_THREADS_MAX: u32 = 2048;
 /// Virtual memory areas that one migrating process may have (the kernel's own default is 65530).
 pub const VMAS_MAX: usize = 65_530;
 
+/// Bytes of the files that a process maps shared and may change, all in all, with which it may move: each of their pages is
+/// looked at when they are written back.
+pub const OWN_FILES_BYTES_MAX: u64 = 256 << 20;
+
 /// Bytes of one control message (a line of JSON), at most.
 pub const CONTROL_LINE_BYTES_MAX: usize = 256 << 10;
 

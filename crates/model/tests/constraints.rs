@@ -42,8 +42,8 @@ fn origin(code: Code) -> (&'static str, &'static str) {
             "it unmaps it; or the others that map it have ended",
         ),
         Code::SharedMapping => (
-            "a shared mapping of a file that it, or another process, has open for writing",
-            "it unmaps it, or the writers close the file",
+            "a shared mapping of a file that may change, if another process maps it too or has it open; or if it is empty, on a file system that other machines may change, mapped privately as well, or if there are more than 256 MB of such files",
+            "the others unmap and close it; or it unmaps it",
         ),
         Code::DeviceMapping => (
             "a mapping of a device or of its registers, or a descriptor of the hypervisor or the performance counters",

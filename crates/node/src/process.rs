@@ -2,7 +2,6 @@
 
 use model::ProcessId;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 
 /// Kernel threads have this bit in their flags (`include/linux/sched.h`, `PF_KTHREAD`).
 const PF_KTHREAD: u64 = 0x0020_0000;
@@ -58,9 +57,7 @@ impl Process {
 
     /// It runs the program that this process runs, whatever its path is now.
     pub fn is_our_program(&self) -> bool {
-        let file = |path: &str| fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
-        let own = file("/proc/self/exe");
-        own.is_some() && own == file(&format!("/proc/{}/exe", self.id.pid))
+        procinfo::runs_our_program(self.id.pid)
     }
 }
 

@@ -18,7 +18,7 @@ pub use groups::{
     GroupPath, GroupVersion, groups_in, own_groups, parse_quota_v1, parse_quota_v2, parse_reclaimable,
     parse_service_group,
 };
-pub use maps::{Mapping, maps, maps_with_flags, parse_maps, parse_smaps, shared_anonymous};
+pub use maps::{Identity, Mapping, maps, maps_with_flags, parse_maps, parse_smaps, shared_anonymous};
 pub use stat::{Stat, parse_stat, stat, stat_in, thread_stat};
 pub use status::{Status, parse_status, status};
 pub use system::{
@@ -28,6 +28,7 @@ pub use system::{
 pub use walk::Walk;
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
 /// The thread ids of a process, ascending.
 pub fn threads(pid: i32) -> io::Result<Vec<i32>> {
@@ -45,6 +46,12 @@ pub fn threads(pid: i32) -> io::Result<Vec<i32>> {
 pub fn name(pid: i32, tid: i32) -> io::Result<String> {
     let name = std::fs::read(format!("/proc/{pid}/task/{tid}/comm"))?;
     Ok(String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned())
+}
+
+/// Whether a process runs the program that this one runs, whatever its path is now.
+pub fn runs_our_program(pid: i32) -> bool {
+    let file = |pid: &str| std::fs::metadata(format!("/proc/{pid}/exe")).map(|data| (data.dev(), data.ino()));
+    file("self").is_ok_and(|own| file(&pid.to_string()).is_ok_and(|theirs| theirs == own))
 }
 
 fn malformed(what: &str) -> io::Error {

@@ -3,6 +3,9 @@
 use crate::malformed;
 use std::io;
 
+/// Device, as printed, and inode of what is under a mapping.
+pub type Identity = (String, u64);
+
 /// One mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
@@ -48,6 +51,11 @@ impl Mapping {
         self.shared
             && self.inode != 0
             && (self.path == SHARED_ANONYMOUS || self.path.starts_with(SHARED_ANONYMOUS_NAMED))
+    }
+
+    /// What is under it: device, as printed, and inode.
+    pub fn identity(&self) -> Identity {
+        (self.device.clone(), self.inode)
     }
 
     /// Whether the same file is under both, by device, inode and path. (Subvolumes may share the first two.)

@@ -65,6 +65,7 @@ pub const GUESTS: &[Guest] = &[
     steps("family", &["{guests}/family"], &["cc"]),
     steps("vforks", &["{guests}/vforks"], &["cc"]),
     steps("memory", &["{guests}/memory"], &["cc"]),
+    steps("ownfile", &["{guests}/ownfile", "{scratch}"], &["cc"]),
     steps("sharedmem", &["{guests}/sharedmem"], &["cc"]),
     steps(
         "maps",

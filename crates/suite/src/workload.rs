@@ -114,13 +114,7 @@ pub const WORKLOADS: &[Workload] = &[
         )
     },
     workload("go", &["go"], &[Bring::Guest("garbage-go")], "exec ./garbage-go {size}", 12),
-    workload(
-        "java",
-        &["java", "javac"],
-        &[Bring::Guest("Garbage.java")],
-        "exec java -XX:+PerfDisableSharedMem Garbage.java {size}",
-        6,
-    ),
+    workload("java", &["java", "javac"], &[Bring::Guest("Garbage.java")], "exec java Garbage.java {size}", 6),
     workload(
         "threads1000",
         &["cc"],

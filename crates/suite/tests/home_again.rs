@@ -19,6 +19,7 @@ const WAITING: &[(&str, &[&str], &[&str])] = &[
     ("c", &["cc"], &["{guests}/quiet"]),
     ("threads", &["cc"], &["{guests}/threads64"]),
     ("shared-memory", &["cc"], &["{guests}/sharedmem", "rest"]),
+    ("own-file", &["cc"], &["{guests}/ownfile", "{scratch}", "rest"]),
     (
         "python",
         &["python3"],
@@ -46,7 +47,9 @@ fn main() -> ExitCode {
 fn there_and_back(words: &[&str], world: World) -> Result<()> {
     let place = Cluster::shared()?.home();
     let guests = place.guests()?;
-    let words: Vec<String> = words.iter().map(|word| word.replace("{guests}", &guests)).collect();
+    let scratch = place.scratch()?;
+    let fill = |word: &&str| word.replace("{guests}", &guests).replace("{scratch}", &scratch);
+    let words: Vec<String> = words.iter().map(fill).collect();
     let mut run = Run::command(place, &words, Input::Pipes, String::new())?;
     run.expect("ready", 0)?;
     // Long enough to fall asleep in the call that it will be found in again.

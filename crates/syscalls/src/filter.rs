@@ -43,6 +43,24 @@ pub enum Code {
     Fixed,
 }
 
+/// What a guest's calls do to memory that it shares with a file at its home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// There is none.
+    None,
+    /// There is some: see [`is_about_files`].
+    Some,
+}
+
+/// Whether a call of a process that shares memory with a file may say something about the file: that it is to be written,
+/// that it is needed no longer, that a part of it is to go, or that more may be done to it.
+pub fn is_about_files(nr: u32) -> bool {
+    ABOUT_FILES.contains(&nr)
+}
+
+/// `mprotect`, `munmap`, `msync`, `madvise`, `pkey_mprotect`.
+const ABOUT_FILES: [u32; 5] = [MPROTECT, 11, 26, 28, 329];
+
 // The calls that make code out of memory, unless the row says that they go home anyway; and how they are told to.
 const MMAP: u32 = 9;
 const MPROTECT: u32 = 10;
@@ -79,7 +97,7 @@ pub fn makes_code(nr: u32, args: &[u64; 6]) -> bool {
 /// The filter for a process with this pid.
 ///
 /// 32-bit calls end the process: one that makes them is never moved, and their numbers mean other calls.
-pub fn program(own_pid: i32, code: Code) -> Vec<Instruction> {
+pub fn program(own_pid: i32, code: Code, files: Files) -> Vec<Instruction> {
     let mut program = vec![
         plain(LOAD, ARCH),
         Instruction { code: EQUAL, jt: 1, jf: 0, k: ARCHITECTURE },
@@ -90,6 +108,11 @@ pub fn program(own_pid: i32, code: Code) -> Vec<Instruction> {
     ];
     if code == Code::Fixed {
         program.extend(notify_makers());
+    }
+    if files == Files::Some {
+        for nr in ABOUT_FILES {
+            program.extend([Instruction { code: EQUAL, jt: 0, jf: 1, k: nr }, plain(RETURN, NOTIFY)]);
+        }
     }
     program.extend(tree(&ranges(own_pid)));
     assert!(program.len() <= INSTRUCTIONS_MAX, "the kernel takes no filter of this length");

@@ -1,6 +1,6 @@
 //! The filter says exactly what the table says: a small interpreter of BPF runs it over all numbers.
 
-use syscalls::filter::{self, ALLOW, ARCHITECTURE, Code, Instruction, KILL, NOTIFY, X32};
+use syscalls::filter::{self, ALLOW, ARCHITECTURE, Code, Files, Instruction, KILL, NOTIFY, X32};
 use syscalls::{Case, Row, Test};
 
 const OWN_PID: i32 = 4711;
@@ -67,7 +67,7 @@ fn samples(row: &Row) -> Vec<[u64; 6]> {
 
 #[test]
 fn the_filter_says_what_the_table_says() {
-    let program = filter::program(OWN_PID, Code::Grows);
+    let program = filter::program(OWN_PID, Code::Grows, Files::None);
     for nr in 0..1000 {
         let Some(row) = syscalls::row(nr) else {
             assert_eq!(run(&program, ARCHITECTURE, nr, &[0; 6]).0, NOTIFY, "{nr} has no row");
@@ -85,7 +85,10 @@ fn the_filter_says_what_the_table_says() {
 
 #[test]
 fn who_has_fixed_code_asks_before_it_makes_some() {
-    let (fixed, grows) = (filter::program(OWN_PID, Code::Fixed), filter::program(OWN_PID, Code::Grows));
+    let (fixed, grows) = (
+        filter::program(OWN_PID, Code::Fixed, Files::None),
+        filter::program(OWN_PID, Code::Grows, Files::None),
+    );
     let mut makers = 0;
     for nr in 0..500 {
         for protection in 0..8 {
@@ -104,8 +107,27 @@ fn who_has_fixed_code_asks_before_it_makes_some() {
 }
 
 #[test]
+fn who_has_files_asks_for_what_may_be_about_them() {
+    let (some, none) = (
+        filter::program(OWN_PID, Code::Grows, Files::Some),
+        filter::program(OWN_PID, Code::Grows, Files::None),
+    );
+    let mut asked = Vec::new();
+    for nr in 0..500 {
+        let verdict = run(&some, ARCHITECTURE, nr, &[0; 6]).0;
+        if filter::is_about_files(nr) {
+            assert_eq!(verdict, NOTIFY);
+            asked.extend(syscalls::row(nr).map(|row| row.name));
+        } else {
+            assert_eq!(verdict, run(&none, ARCHITECTURE, nr, &[0; 6]).0, "{nr}");
+        }
+    }
+    assert_eq!(asked, ["mprotect", "munmap", "msync", "madvise", "pkey_mprotect"]);
+}
+
+#[test]
 fn foreign_calls_never_pass() {
-    let program = filter::program(OWN_PID, Code::Grows);
+    let program = filter::program(OWN_PID, Code::Grows, Files::None);
     for nr in [0, 9, 12, 39, 202] {
         assert_eq!(run(&program, 0x4000_0003, nr, &[0; 6]).0, KILL, "32-bit {nr}");
         assert_eq!(run(&program, ARCHITECTURE, X32 | nr, &[0; 6]).0, NOTIFY, "x32 {nr}");
@@ -115,7 +137,7 @@ fn foreign_calls_never_pass() {
 
 #[test]
 fn calls_are_found_in_few_steps() {
-    let program = filter::program(OWN_PID, Code::Grows);
+    let program = filter::program(OWN_PID, Code::Grows, Files::None);
     assert!(program.len() <= 512, "{} instructions", program.len());
     let local = |nr: &u32| run(&program, ARCHITECTURE, *nr, &[0; 6]).0 == ALLOW;
     let steps = (0..=471).filter(local).map(|nr| run(&program, ARCHITECTURE, nr, &[0; 6]).1).max();

@@ -1,15 +1,12 @@
 //! Every reason why a process of this node cannot move now, as far as can be seen without stopping it.
 
+use crate::own_files;
 use crate::sharers::Look;
-use kernel::Errno;
-use kernel::process::{Lease, set_lease};
 use model::limits::{THREADS_MAX, VMAS_MAX};
 use model::{Reason, ReasonCode};
 use procinfo::{Mapping, Status};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
 
 const SCHED_FIFO: u32 = 1;
 const SCHED_RR: u32 = 2;
@@ -125,14 +122,18 @@ fn from_mappings(pid: i32, reasons: &mut Vec<Reason>) {
         reasons.push(Reason::new(ReasonCode::TooLarge, format!("{} mappings", mappings.len())));
     }
     for mapping in mappings.iter().filter(|mapping| !mapping.is_special()) {
-        if let Some(reason) = from_mapping(pid, mapping) {
+        if let Some(reason) = from_mapping(mapping) {
             reasons.push(reason);
         }
     }
-    reasons.extend(Look::default().reasons(pid, &mappings));
+    let own = own_files::find(pid, &mappings).unwrap_or_else(|refused| {
+        reasons.extend(refused);
+        Vec::new()
+    });
+    reasons.extend(Look::default().reasons(pid, &mappings, &own));
 }
 
-fn from_mapping(pid: i32, mapping: &Mapping) -> Option<Reason> {
+fn from_mapping(mapping: &Mapping) -> Option<Reason> {
     let place = || format!("{} {}", mapping.file_name(), mapping.path).trim_end().to_owned();
     if let Some((_, code)) = CONFINING_FLAGS.iter().find(|(flag, _)| mapping.has(flag)) {
         return Some(Reason::new(*code, place()));
@@ -149,39 +150,8 @@ fn from_mapping(pid: i32, mapping: &Mapping) -> Option<Reason> {
     if mapping.path.starts_with("/secretmem") {
         return Some(Reason::new(ReasonCode::SecretMemory, place()));
     }
-    // Whether it is shared with anybody is looked for once for all of them.
-    if !mapping.shared || mapping.is_shared_anonymous() {
-        return None;
-    }
-    let nameless =
-        ["/dev/zero", "/SYSV", "/memfd:", "/dev/shm/"].iter().any(|start| mapping.path.starts_with(start));
-    if nameless {
-        return Some(Reason::new(ReasonCode::SharedMemory, place()));
-    }
-    // `mw`: the mapping may become writable, so the file was opened for writing.
-    if mapping.has("wr") || mapping.has("mw") {
-        return Some(Reason::new(ReasonCode::SharedMapping, place()));
-    }
-    let Ok(file) = File::open(format!("/proc/{pid}/map_files/{}", mapping.file_name())) else {
-        return Some(Reason::new(ReasonCode::Unreadable, place()));
-    };
-    let kind = file.metadata().map(|data| data.file_type());
-    if kind.is_ok_and(|kind| kind.is_char_device() || kind.is_block_device()) {
-        return Some(Reason::new(ReasonCode::DeviceMapping, place()));
-    }
-    has_writers(&file).then(|| Reason::new(ReasonCode::SharedMapping, place()))
-}
-
-/// A read lease is granted only while nobody has the file open for writing; where leases do not exist, nobody can tell.
-fn has_writers(file: &File) -> bool {
-    match set_lease(file.as_fd(), Lease::Read) {
-        Err(Errno::EAGAIN) => true,
-        Ok(()) => {
-            let _ = set_lease(file.as_fd(), Lease::None);
-            false
-        }
-        Err(_) => false,
-    }
+    // What is shared, and with whom, is looked for once for all of them.
+    None
 }
 
 fn from_descriptors(pid: i32, reasons: &mut Vec<Reason>) {

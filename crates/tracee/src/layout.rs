@@ -4,11 +4,10 @@
 //! only the list of areas is read again, and what has appeared meanwhile is looked up then.
 
 use crate::error::{Error, Result};
-use crate::sharers::{Identity, identity};
 use image::{Advice, Area, Backing, FileId, Kind, Object};
 use kernel::memory;
 use model::{Reason, ReasonCode, Reasons};
-use procinfo::Mapping;
+use procinfo::{Identity, Mapping};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
@@ -58,6 +57,7 @@ impl Fingerprint {
 pub struct Files {
     by_fingerprint: HashMap<Fingerprint, MappedFile>,
     by_id: HashMap<FileId, MappedFile>,
+    own: HashMap<Identity, u32>,
 }
 
 impl Files {
@@ -102,6 +102,22 @@ impl Files {
         self.by_id.get(id)
     }
 
+    /// What is under shared mappings of these, counts as an object that stands for a file of the process's own, which its
+    /// home knows by this number.
+    pub fn own(&mut self, own: HashMap<Identity, u32>) {
+        self.own = own;
+    }
+
+    /// The number of the file that an object under this mapping stands for.
+    fn own_under(&self, mapping: &Mapping) -> Option<u32> {
+        self.own.get(&mapping.identity()).copied().filter(|_| mapping.shared)
+    }
+
+    /// Whether what is under a mapping is an object.
+    fn is_object(&self, mapping: &Mapping) -> bool {
+        mapping.is_shared_anonymous() || self.own_under(mapping).is_some()
+    }
+
     /// All files.
     pub fn all(&self) -> impl Iterator<Item = &MappedFile> {
         self.by_id.values()
@@ -113,7 +129,7 @@ impl Files {
 pub struct Layout {
     /// Areas in ascending order, without those the kernel provides.
     pub areas: Vec<Area>,
-    /// The shared memory of no file under them.
+    /// The shared memory under them.
     pub objects: Vec<Object>,
     /// Start and length of what the kernel provides around its vDSO.
     pub vdso: (u64, u64),
@@ -147,7 +163,7 @@ pub fn refresh(pid: i32, before: &[Mapping]) -> Result<Vec<Mapping>> {
 /// what has gone since the mappings were read is no reason against a move.
 pub fn read_early(pid: i32, mappings: &[Mapping], files: &mut Files) -> Result<Layout> {
     let lasting: Vec<Mapping> =
-        mappings.iter().filter(|mapping| !mapping.is_shared_anonymous()).cloned().collect();
+        mappings.iter().filter(|mapping| !files.is_object(mapping)).cloned().collect();
     read(pid, &lasting, files)
 }
 
@@ -162,8 +178,8 @@ pub fn read(pid: i32, mappings: &[Mapping], files: &mut Files) -> Result<Layout>
         let known = last.filter(|(other, _)| mapping.is_of_same_file(other)).map(|(_, id)| Ok(id));
         let backing = if mapping.inode == 0 {
             Ok(Backing::Anonymous)
-        } else if mapping.is_shared_anonymous() {
-            object(pid, mapping, &mut objects)
+        } else if files.is_object(mapping) {
+            object(pid, mapping, files, &mut objects)
         } else {
             known.unwrap_or_else(|| file(pid, mapping, files)).map(|id| {
                 last = Some((mapping, id));
@@ -192,14 +208,20 @@ struct Objects {
 }
 
 /// The object under a mapping.
-fn object(pid: i32, mapping: &Mapping, objects: &mut Objects) -> std::result::Result<Backing, Reason> {
-    let id = identity(mapping);
+fn object(
+    pid: i32,
+    mapping: &Mapping,
+    files: &Files,
+    objects: &mut Objects,
+) -> std::result::Result<Backing, Reason> {
+    let id = mapping.identity();
     let index = match objects.indices.get(&id) {
         Some(&index) => index,
         None => {
             let data = std::fs::metadata(link(pid, mapping)).map_err(unreadable(mapping))?;
             let index = objects.found.len() as u32;
-            objects.found.push(Object { length: data.len() });
+            let length = data.len().next_multiple_of(4096);
+            objects.found.push(Object { length, file: files.own_under(mapping) });
             objects.indices.insert(id, index);
             index
         }

@@ -19,6 +19,7 @@ pub mod guest;
 pub mod inject;
 pub mod layout;
 pub mod objects;
+pub mod own_files;
 pub mod pages;
 pub mod pass;
 pub mod rebuild;

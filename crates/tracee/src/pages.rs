@@ -30,6 +30,15 @@ struct Run {
     range: Range,
 }
 
+/// Which objects' pages belong to those of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objects {
+    /// All.
+    All,
+    /// Those that stand for no file: where the process goes, the files are.
+    OfNoFile,
+}
+
 /// The pages of a stopped process that exist nowhere else.
 #[derive(Debug)]
 pub struct Source {
@@ -48,7 +57,7 @@ pub struct Source {
 impl Source {
     /// Finds the pages of the private areas, and those of the objects: an object's pages are its own, whoever wrote them
     /// and whatever the process has in its page tables.
-    pub fn scan(pid: i32, image: &Process) -> Result<Source> {
+    pub fn scan(pid: i32, image: &Process, which: Objects) -> Result<Source> {
         let pagemap = Pagemap::open(pid).map_err(Error::io("opening the pagemap", pid))?;
         let mut runs = Vec::new();
         for area in image.areas.iter().filter(|area| !area.shared) {
@@ -57,7 +66,10 @@ impl Source {
             runs.extend(found.into_iter().map(|range| Run { object: None, range }));
         }
         let windows = windows(image);
-        for (&window, index) in windows.iter().zip(0..) {
+        for ((&window, object), index) in windows.iter().zip(&image.objects).zip(0..) {
+            if which == Objects::OfNoFile && object.file.is_some() {
+                continue;
+            }
             let object = open_object(pid, window)?;
             let found = written(&object).map_err(Error::io("scanning shared memory", pid))?;
             runs.extend(found.into_iter().map(|range| Run { object: Some(index), range }));
@@ -108,8 +120,8 @@ impl Source {
         let mut rest = &mut batch.bytes[..];
         for range in &batch.ranges {
             let (bytes, behind) = rest.split_at_mut(range.length as usize);
-            let read = object.read_exact_at(bytes, range.start);
-            read.map_err(Error::io("reading shared memory", self.pid))?;
+            read_page_wise(&object, bytes, range.start)
+                .map_err(Error::io("reading shared memory", self.pid))?;
             rest = behind;
         }
         self.open = Some((index, object));
@@ -150,9 +162,9 @@ fn open_object(pid: i32, (start, end): (u64, u64)) -> Result<File> {
     opened.map_err(Error::io("opening shared memory", pid))
 }
 
-/// The stretches of an object that are there: in memory or swapped out. The others are zero.
+/// The stretches of an object that are there, in whole pages: in memory, swapped out, or on a disk. The others are zero.
 fn written(object: &File) -> std::io::Result<Vec<Range>> {
-    let mut runs = Vec::new();
+    let mut runs: Vec<Range> = Vec::new();
     let mut at = 0;
     loop {
         let start = match seek(object, SeekFrom::Data(at)) {
@@ -160,9 +172,31 @@ fn written(object: &File) -> std::io::Result<Vec<Range>> {
             Err(rustix::io::Errno::NXIO) => return Ok(runs),
             found => found?,
         };
-        at = seek(object, SeekFrom::Hole(start))?;
-        runs.push(Range { start, length: at - start });
+        // A file ends where it likes, and its system may have smaller blocks.
+        let start = start / PAGE as u64 * PAGE as u64;
+        at = seek(object, SeekFrom::Hole(start.max(at)))?.next_multiple_of(PAGE as u64);
+        match runs.last_mut() {
+            Some(last) if last.start + last.length >= start => last.length = at - last.start,
+            _ => runs.push(Range { start, length: at - start }),
+        }
     }
+}
+
+/// Reads whole pages of an object; of a page that a file ends in, the rest is zero.
+pub fn read_page_wise(object: &File, mut bytes: &mut [u8], mut at: u64) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let got = match object.read_at(bytes, at) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            got => got?,
+        };
+        if got == 0 {
+            bytes.fill(0);
+            return Ok(());
+        }
+        bytes = &mut bytes[got..];
+        at += got as u64;
+    }
+    Ok(())
 }
 
 /// Where pages are put.

@@ -9,7 +9,7 @@ use crate::capture::siginfo_bytes;
 use crate::errand::{Errand, Halt, Pace};
 use crate::error::{Error, Result};
 use crate::inject::{Batch, Injector, TASK_END, inside};
-use crate::objects::{self, Stage};
+use crate::objects::{self, OwnFiles, Stage};
 use crate::stand_in::{self, StandIn};
 use crate::{registers, restart};
 use image::{Advice, Area, Backing, FileId, Kind, Process, Resume, Thread};
@@ -37,16 +37,25 @@ pub enum Target {
     Deputy,
 }
 
-/// Drops everything but the injector's area and maps the image's areas. `files` are descriptors inside the process. The
-/// objects wait at the stages that are returned for their pages, and then for [`objects::settle`].
+/// Descriptors inside the process that is rebuilt.
+#[derive(Debug, Default)]
+pub struct Descriptors {
+    /// Of files, by their content.
+    pub files: HashMap<FileId, i32>,
+    /// Of the files that objects stand for.
+    pub own: OwnFiles,
+}
+
+/// Drops everything but the injector's area and maps the image's areas. The objects wait at the stages that are returned for
+/// their pages, and then for [`objects::settle`]; those whose files are here have none.
 ///
 /// On failure the target is of no use any more.
 pub fn layout(
     injector: &Injector,
     image: &Process,
-    files: &HashMap<FileId, i32>,
+    Descriptors { files, own }: &Descriptors,
     target: Target,
-) -> Result<Vec<Stage>> {
+) -> Result<Vec<Option<Stage>>> {
     if target == Target::Body {
         crate::frames::check(image)?;
     }
@@ -73,7 +82,7 @@ pub fn layout(
             "placing the vDSO",
         ));
     }
-    let stages = objects::make(injector, image, &mut batch, &mut expect)?;
+    let stages = objects::make(injector, (image, own), &mut batch, &mut expect)?;
     for area in &image.areas {
         make_room(injector, &mut batch, &mut expect)?;
         let Some(call) = map(&mut batch, area, files)? else { continue };

@@ -1,12 +1,14 @@
-//! Who else has the shared memory of a process.
+//! Who else has the shared memory of a process, or a file of its own.
 //!
 //! The kernel does not say how many processes map an object; so everybody is looked at. Who comes to have one gets it from
 //! somebody who has it, by `fork`: therefore one look at everybody is enough, provided that it also finds those who began
-//! during the look.
+//! during the look. A file can be opened, or its descriptor be sent, at any time: for those everybody is looked at each time.
 
 use crate::error::{Error, Result};
+use crate::own_files::OwnFile;
 use model::{Reason, ReasonCode, Reasons};
-use procinfo::{Mapping, Walk};
+use procinfo::{Identity, Mapping, Walk};
+use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rounds of a look, each at those who began during the last one, at most. Where they never end, nobody can tell.
@@ -17,45 +19,52 @@ const ROUNDS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub struct Look {
     objects: BTreeSet<Identity>,
+    /// Device and inode of each file of its own, with what is under its mappings.
+    files: BTreeMap<(u64, u64), Identity>,
     known: BTreeSet<i32>,
 }
 
 impl Look {
-    /// Refuses a process that shares memory with another one. Who has been looked at already is not looked at again, unless
-    /// there are new objects. Whoever is stopped begins to share nothing.
-    pub fn refuse(&mut self, pid: i32, mappings: &[Mapping]) -> Result<()> {
-        let reasons = self.reasons(pid, mappings);
+    /// Refuses a process that shares memory, or a file of its own, with another one. Who has been looked at already is not
+    /// looked at again, unless there are new objects or any files. Whoever is stopped begins to share nothing.
+    pub fn refuse(&mut self, pid: i32, mappings: &[Mapping], own: &[OwnFile]) -> Result<()> {
+        let reasons = self.reasons(pid, mappings, own);
         if reasons.is_empty() { Ok(()) } else { Err(Error::Refused(Reasons(reasons))) }
     }
 
-    /// A reason for each object that another process maps too; none without a look where there are no objects.
-    pub(crate) fn reasons(&mut self, pid: i32, mappings: &[Mapping]) -> Vec<Reason> {
+    /// A reason for each object that another process has too; none without a look where there are no objects.
+    pub(crate) fn reasons(&mut self, pid: i32, mappings: &[Mapping], own: &[OwnFile]) -> Vec<Reason> {
+        let is_own = |mapping: &Mapping| own.iter().any(|own| own.identity == mapping.identity());
         let mut objects: BTreeMap<_, &Mapping> = BTreeMap::new();
-        for mapping in mappings.iter().filter(|mapping| mapping.is_shared_anonymous()) {
-            objects.entry(identity(mapping)).or_insert(mapping);
+        let mut reasons = Vec::new();
+        for mapping in mappings {
+            if is_own(mapping) && !mapping.shared {
+                reasons.push(reason(mapping, "which it also maps privately"));
+            } else if is_own(mapping) || mapping.is_shared_anonymous() {
+                objects.entry(mapping.identity()).or_insert(mapping);
+            }
         }
-        if !objects.keys().all(|object| self.objects.contains(object)) {
+        if !own.is_empty() || !objects.keys().all(|object| self.objects.contains(object)) {
             self.known.clear();
             self.objects = objects.keys().cloned().collect();
+            self.files = own.iter().map(|own| (own.inode, own.identity.clone())).collect();
         }
         if objects.is_empty() {
-            return Vec::new();
+            return reasons;
         }
-        let reason = |mapping: &Mapping, why: &str| {
-            let place = format!("{} {}", mapping.file_name(), mapping.path);
-            Reason::new(ReasonCode::SharedMemory, format!("{place}, {why}"))
-        };
         match self.others(pid) {
             Ok(found) => {
                 let shared =
                     found.iter().filter_map(|(id, other)| objects.get(id).map(|mapping| (mapping, other)));
-                shared.map(|(mapping, other)| reason(mapping, &format!("with process {other}"))).collect()
+                reasons
+                    .extend(shared.map(|(mapping, other)| reason(mapping, &format!("with process {other}"))));
             }
-            Err(why) => objects.values().map(|mapping| reason(mapping, &why)).collect(),
+            Err(why) => reasons.extend(objects.values().map(|mapping| reason(mapping, &why))),
         }
+        reasons
     }
 
-    /// The objects that others map, each with one of those; or why that cannot be known.
+    /// The objects that others have, each with one of those; or why that cannot be known.
     fn others(&mut self, pid: i32) -> std::result::Result<BTreeMap<Identity, i32>, String> {
         let walk = Walk::open().map_err(|error| error.to_string())?;
         let mut found = BTreeMap::new();
@@ -67,34 +76,70 @@ impl Look {
                 return Ok(found);
             }
             for other in fresh {
-                let shared = shared_with(pid, other, |mapping| self.objects.contains(&identity(mapping)));
+                let unseen = |error: std::io::Error| format!("process {other} cannot be looked at: {error}");
                 let shared =
-                    shared.map_err(|error| format!("process {other} cannot be looked at: {error}"))?;
+                    shared_with(pid, other, &self.objects, !self.files.is_empty()).map_err(unseen)?;
                 found.extend(shared.into_iter().map(|object| (object, other)));
+                if !self.files.is_empty() {
+                    let mut open = open_in(other, &self.files).map_err(unseen)?;
+                    // A program of ours opens files only to look at them.
+                    if !open.is_empty() && procinfo::runs_our_program(other) {
+                        open.clear();
+                    }
+                    found.extend(open.into_iter().map(|object| (object, other)));
+                }
             }
         }
         Err("processes begin faster than they can be looked at".to_owned())
     }
 }
 
-/// Device and inode of an object.
-pub(crate) type Identity = (String, u64);
-
-pub(crate) fn identity(mapping: &Mapping) -> Identity {
-    (mapping.device.clone(), mapping.inode)
+fn reason(mapping: &Mapping, why: &str) -> Reason {
+    let code =
+        if mapping.is_shared_anonymous() { ReasonCode::SharedMemory } else { ReasonCode::SharedMapping };
+    Reason::new(code, format!("{} {}, {why}", mapping.file_name(), mapping.path))
 }
 
-/// The objects, of those that are wanted, that another process maps. One that has ended maps none, and a child of `vfork`
-/// is no other user: it runs on the memory of its parent.
-fn shared_with(pid: i32, other: i32, wanted: impl Fn(&Mapping) -> bool) -> std::io::Result<Vec<Identity>> {
-    let mappings = match procinfo::shared_anonymous(other) {
+/// The objects, of those that are wanted, that another process maps; `files` tells that they are not only memory. One that
+/// has ended maps none, and a child of `vfork` is no other user: it runs on the memory of its parent.
+fn shared_with(
+    pid: i32,
+    other: i32,
+    wanted: &BTreeSet<Identity>,
+    files: bool,
+) -> std::io::Result<Vec<Identity>> {
+    let mappings = match if files { procinfo::maps(other) } else { procinfo::shared_anonymous(other) } {
         Ok(mappings) => mappings,
         Err(error) if has_ended(&error) => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let shared: Vec<Identity> = mappings.iter().filter(|mapping| wanted(mapping)).map(identity).collect();
+    let shared: Vec<Identity> =
+        mappings.iter().map(Mapping::identity).filter(|identity| wanted.contains(identity)).collect();
     let is_same = !shared.is_empty() && kernel::process::share_memory(pid, other).unwrap_or(false);
     Ok(if is_same { Vec::new() } else { shared })
+}
+
+/// The files, of these, that a process has open.
+fn open_in(other: i32, files: &BTreeMap<(u64, u64), Identity>) -> std::io::Result<Vec<Identity>> {
+    let entries = match std::fs::read_dir(format!("/proc/{other}/fd")) {
+        Ok(entries) => entries,
+        Err(error) if has_ended(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) if has_ended(&error) => break,
+            Err(error) => return Err(error),
+        };
+        // What is closed meanwhile is none. A file far away need not be asked for what it is.
+        let flags = AtFlags::STATX_DONT_SYNC;
+        let Ok(data) = statx(CWD, entry.path(), flags, StatxFlags::INO) else { continue };
+        let inode = (makedev(data.stx_dev_major, data.stx_dev_minor), data.stx_ino);
+        found.extend(files.get(&inode).cloned());
+    }
+    Ok(found)
 }
 
 /// Its memory, or all of it, is gone.
@@ -116,10 +161,14 @@ mod tests {
         let start = unsafe { mmap_anonymous(std::ptr::null_mut(), 8192, read, write) }.unwrap() as u64;
         let own = std::process::id() as i32;
         let here = |mapping: &Mapping| (mapping.start..mapping.end).contains(&start);
-        let object =
-            procinfo::shared_anonymous(own).unwrap().iter().find(|mapping| here(mapping)).map(identity);
+        let object = procinfo::shared_anonymous(own)
+            .unwrap()
+            .iter()
+            .find(|mapping| here(mapping))
+            .map(Mapping::identity);
         let object = object.unwrap();
-        let look = |other| shared_with(own, other, |mapping| identity(mapping) == object).unwrap();
+        let wanted = BTreeSet::from([object.clone()]);
+        let look = |other| shared_with(own, other, &wanted, false).unwrap();
         assert_eq!(look(own), [], "itself is nobody else");
         // SAFETY: the child makes calls of the kernel only.
         let child = match unsafe { clone_with_tid(0, libc::SIGCHLD, None) }.unwrap() {

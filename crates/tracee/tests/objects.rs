@@ -10,7 +10,7 @@ use std::ffi::c_void;
 use std::ptr::null_mut;
 use tracee::layout::{self, Files, Layout};
 use tracee::objects;
-use tracee::pages::{PageBatch, Source};
+use tracee::pages::{Objects, PageBatch, Source};
 
 const PAGE: usize = 4096;
 const PAGES: usize = 16;
@@ -103,7 +103,7 @@ fn an_object_is_found_by_all_areas_that_show_it() {
         mremap(page(twice, 0), 0, 4 * PAGE, MremapFlags::MAYMOVE).unwrap()
     };
     let layout = Still::make().layout();
-    let whole = Object { length: (PAGES * PAGE) as u64 };
+    let whole = Object { length: (PAGES * PAGE) as u64, file: None };
     assert_eq!(shown(&layout, split), (whole, vec![(0, 4, 0, 3), (4, 2, 4, 1), (6, 10, 6, 3)]));
     assert_eq!(shown(&layout, page(trimmed, 1).cast()), (whole, vec![(0, 11, 1, 3)]));
     let (object, mut areas) = shown(&layout, twice);
@@ -134,7 +134,7 @@ fn the_pages_of_an_object_are_its_own_whoever_wrote_them() {
         _ => None,
     });
     let image = process(layout);
-    let mut source = Source::scan(pid, &image).unwrap();
+    let mut source = Source::scan(pid, &image, Objects::All).unwrap();
     let mut batch = PageBatch::default();
     let mut found = Vec::new();
     // Batches of three pages: stretches are cut, and those of different objects stay apart.

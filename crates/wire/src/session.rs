@@ -123,12 +123,18 @@ kinds! {
     Gone = 47,
     /// [`Stays`]: a process does not stop for a move.
     Stays = 48,
+    /// [`WriteBack`] and bytes: what a process wrote to a file that it maps, and that stays at home.
+    WriteBack = 49,
+    /// [`SyncOrder`]: what was written back is to be on the disk; answered by a [`Kind::Reply`].
+    Sync = 50,
+    /// [`Which`]: of a process that needs nothing here any more, everything has been written back.
+    WrittenBack = 51,
     /// [`Ended`]: the guest is dead on its host, and nobody at home has told it to.
     Ended = 60,
 }
 
 /// Version of this protocol.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// Who opened a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,6 +195,26 @@ pub struct Pages {
     pub object: Option<u32>,
     /// Start and length of each stretch: addresses in the process, or offsets in the object.
     pub ranges: Vec<(u64, u64)>,
+}
+
+/// What a process wrote to a file that it maps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteBack {
+    /// Its pid at home.
+    pub pid: i32,
+    /// The number of the file, as in its image.
+    pub file: u32,
+    /// Start and length of each stretch, whole pages.
+    pub ranges: Vec<(u64, u64)>,
+}
+
+/// What a process has written back is to be on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncOrder {
+    /// The slot of the thread that waits for it.
+    pub slot: u32,
+    /// The request's number in the slot.
+    pub seq: u32,
 }
 
 /// A remote that stands ready.
@@ -448,6 +474,8 @@ pub enum Wish {
     },
     /// The host's administrator, or the host itself, sends it away.
     Expelled,
+    /// Somebody at home wants a file that it maps and may change.
+    Opened,
     /// A signal that would end it with a core dump.
     Signal {
         /// The signal.

@@ -48,6 +48,7 @@ const SUITE: &[(&str, u8)] = &[
     ("stops", PAIRS),
     ("home_again", PAIRS),
     ("refusals", PAIRS),
+    ("own_files", PAIRS),
     ("stress", PAIRS),
     ("survival", PATIENT),
     ("rerun", PATIENT),

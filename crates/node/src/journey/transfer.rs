@@ -392,7 +392,7 @@ pub(crate) fn receive_pages(
     receiver: &mut Receiver,
     sink: &mut Sink,
     image: &Process,
-    stages: &[Stage],
+    stages: &[Option<Stage>],
 ) -> Result<()> {
     let take = |sink: &mut Sink, number: u16, payload: &[u8]| match Kind::new(number) {
         Some(Kind::Pages) => take_pages(sink, payload, image, stages).map(|()| true),
@@ -448,11 +448,20 @@ fn in_no_file(image: &Process, batch: &PageBatch) -> bool {
 
 /// Writes a batch of pages where it belongs: into areas and objects of the image, and nowhere else. The objects are at
 /// their `stages`.
-pub(crate) fn take_pages(sink: &mut Sink, payload: &[u8], image: &Process, stages: &[Stage]) -> Result<()> {
+pub(crate) fn take_pages(
+    sink: &mut Sink,
+    payload: &[u8],
+    image: &Process,
+    stages: &[Option<Stage>],
+) -> Result<()> {
     let (pages, bytes) = read_pages(payload, image)?;
     let origin = match pages.object {
         None => 0,
-        Some(index) => stages.get(index as usize).ok_or(session::Malformed("batch of pages"))?.start,
+        Some(index) => {
+            // An object whose file is here has no stage, and takes no pages.
+            let stage = stages.get(index as usize).copied().flatten();
+            stage.ok_or(session::Malformed("batch of pages"))?.start
+        }
     };
     let ranges: Vec<Range> =
         pages.ranges.iter().map(|&(start, length)| Range { start: origin + start, length }).collect();
@@ -522,7 +531,7 @@ mod tests {
     #[test]
     fn pages_go_into_areas_and_nowhere_else() {
         let areas = vec![area(0x1000, 0x3000), area(0x3000, 0x4000), area(0x8000, 0x9000)];
-        let image = image(areas, vec![image::Object { length: 0x2000 }]);
+        let image = image(areas, vec![image::Object { length: 0x2000, file: None }]);
         let cases = [
             (0x1000, 0x1000, true),
             (0x1000, 0x3000, true),

@@ -197,7 +197,7 @@ pub(super) fn listen(pid: i32, calls: Arc<Calls>, mut receiver: Reader) -> Resul
 }
 
 fn read_frames(
-    calls: &Calls,
+    calls: &Arc<Calls>,
     receiver: &mut Reader,
     sender: &SyncSender<Result<Frame>>,
     spares: &mpsc::Receiver<Vec<u8>>,

@@ -7,6 +7,7 @@
 //! Lock order: slot, then sender.
 
 use super::orders::Taken;
+use super::own_files::OwnFiles;
 use super::partings::{self, Parting};
 use super::slot::{News, Queued, SlotState, Tenant, Traffic, Under};
 use crate::journey::transfer::Outlet;
@@ -16,7 +17,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use stub::{Entries, Post, Shared};
 use stub_abi::{INTERRUPTED, NOT_EXECUTED};
@@ -52,6 +53,10 @@ pub(crate) struct Calls {
     /// Calls of threads that have ended, by process.
     traffic: Mutex<BTreeMap<i32, Traffic>>,
     ending: AtomicBool,
+    /// The files that the first process maps and may change.
+    pub(super) own_files: Mutex<Option<Arc<OwnFiles>>>,
+    /// There are some: a call need not ask.
+    pub(super) has_own_files: AtomicBool,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -84,6 +89,8 @@ impl Calls {
             housekeeping: Mutex::default(),
             traffic: Mutex::default(),
             ending: AtomicBool::new(false),
+            own_files: Mutex::default(),
+            has_own_files: AtomicBool::new(false),
         })
     }
 
@@ -238,9 +245,16 @@ impl Calls {
         let index = header.slot;
         let posted = {
             let mut slot = lock(self.slot(index)?);
+            // Its process is no more, and its host has not heard of that yet.
+            let Some(tenant) = slot.tenant else { return Ok(Taken::Done) };
             match slot.under {
-                // Its process is no more, and its host has not heard of that yet.
-                _ if slot.tenant.is_none() => return Ok(Taken::Done),
+                Under::Idle | Under::Steps { reply: None, .. }
+                    if self.uses_own_files(tenant, &header.call) =>
+                {
+                    slot.held_back = Some(header.seq);
+                    self.tell(News::Wanted { pid: tenant.pid, nr: Some(header.call.nr) });
+                    return Ok(Taken::Done);
+                }
                 Under::Idle => {
                     self.post_call(&mut slot, header, input)?;
                     let attended = slot.attention.is_worth_it();

@@ -5,6 +5,7 @@
 
 use super::calls::Calls;
 use super::frozen::Frozen;
+use super::own_files::OwnFiles;
 use super::requests::Asker;
 use super::{Goal, Keeper, Place, Trip, away};
 use crate::fault::{self, Point};
@@ -21,7 +22,8 @@ use std::time::{Duration, Instant};
 use stub::Shared;
 use tracee::deputy::{self, Slots};
 use tracee::inject::{self, Injector};
-use tracee::pages::Source;
+use tracee::own_files;
+use tracee::pages::{Objects, Source};
 use tracee::sharers::Look;
 use tracee::{layout, objects};
 use wire::peer::{Offer, PeerAnswer, PeerRequest};
@@ -51,6 +53,10 @@ impl Keeper {
         let mut host = self.connect(pid, goal, session, Role::Keeper { brings: true })?;
         let (sender, receiver) = (&mut host.halves.0, &mut host.halves.1);
         let before = procinfo::maps_with_flags(pid).map_err(Error::io("reading the mappings"))?;
+        let own = own_files::find(pid, &before).map_err(|reasons| refused(Reasons(reasons)))?;
+        self.files.own(own.iter().map(|own| own.identity.clone()).zip(0..).collect());
+        // Who opens one of them from here on waits, and whoever has is found when everybody is looked at.
+        let own = if own.is_empty() { None } else { Some(OwnFiles::new(pid, own)?) };
         let early = layout::read_early(pid, &before, &mut self.files)?;
         let mut offered = files_of(&early.areas, early.executable, &self.files);
         transfer::send_files(sender, receiver, &offered, &mut |done, total| {
@@ -70,10 +76,11 @@ impl Keeper {
         hold()?;
 
         let mut look = Look::default();
-        look.refuse(pid, &before)?;
+        let files = own.as_ref().map_or(&[][..], |own| &own.files);
+        look.refuse(pid, &before, files)?;
         let frozen_at = Instant::now();
         let mut frozen = Frozen::new(giver);
-        let mut image = frozen.freeze(pid, (&before, look), waiting, &mut self.files)?;
+        let mut image = frozen.freeze(pid, (&before, look, files), waiting, &mut self.files)?;
         image.fixed_code = self.needed.is_some();
         held::forget(&self.setup.config.paths, pid);
         fault::at(&self.setup.config.paths, Point::KeeperFrozen)?;
@@ -88,7 +95,7 @@ impl Keeper {
         let sent = transfer::send_image(sender, &mut image, ahead);
         transfer::heard(receiver, sent)?;
         fault::at(&self.setup.config.paths, Point::KeeperImage)?;
-        let mut source = Source::scan(pid, &image)?;
+        let mut source = Source::scan(pid, &image, Objects::All)?;
         let sent = transfer::send_pages(sender, &mut source, &image, &mut |done, total| {
             asker.progress("memory", done, total);
             transfer::listen(receiver)
@@ -111,6 +118,9 @@ impl Keeper {
         shared.prepare(tids.len() as u32);
         shared.claim().map_err(Error::io("becoming the keeper"))?;
         let calls = Arc::new(Calls::new(shared, pid, &tids, injector.entries())?);
+        if let Some(own) = own {
+            calls.own(own)?;
+        }
         let Some(slots) = frozen.slots.take() else { return Err(Error::Ending) };
         frozen.giver.step(GiverInput::Speak)?;
         let is_stopped = frozen.is_stopped();

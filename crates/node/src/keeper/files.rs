@@ -25,6 +25,11 @@ impl Keeper {
 
     /// Only regular files that the process may read can be mapped elsewhere.
     fn file_under(&mut self, pid: i32, descriptor: i32) -> Option<MappedFile> {
+        if let Place::Away(away) = &self.place
+            && away.calls.own_files().is_some_and(|own| own.pid == pid && own.is_under(descriptor))
+        {
+            return None;
+        }
         let file = File::from(tracee::deputy::take_fd(pid, descriptor).ok()?);
         let regular = file.metadata().is_ok_and(|data| data.is_file());
         let mode = rustix::fs::fcntl_getfl(&file).ok()?;

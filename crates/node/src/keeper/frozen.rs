@@ -19,6 +19,7 @@ use tracee::capture::{self, Known, Snapshot};
 use tracee::deputy::{self, Slots};
 use tracee::inject::{self, Injector};
 use tracee::layout::{self, Files};
+use tracee::own_files::OwnFile;
 use tracee::restart::Waiting;
 use tracee::sharers::Look;
 use tracee::stop::{By, Stopped};
@@ -80,7 +81,7 @@ impl<'a> Frozen<'a> {
     pub(super) fn freeze(
         &mut self,
         pid: i32,
-        (before, mut look): (&[Mapping], Look),
+        (before, mut look, own): (&[Mapping], Look, &[OwnFile]),
         waiting: BTreeMap<i32, Waiting>,
         files: &mut Files,
     ) -> Result<Process> {
@@ -99,7 +100,7 @@ impl<'a> Frozen<'a> {
             return Err(refusal(ReasonCode::Architecture.into()));
         }
         let mappings = layout::refresh(pid, before)?;
-        look.refuse(pid, &mappings)?;
+        look.refuse(pid, &mappings, own)?;
         let layout = layout::read(pid, &mappings, files)?;
         self.instruction = inject::find_instruction(pid, &mappings)?;
         let taken = mappings.iter().map(|mapping| (mapping.start, mapping.end));

@@ -15,19 +15,20 @@ use crate::held;
 use crate::journey::transfer::{self, ImageParts, expect};
 use crate::journey::{Error, Inlet, Result};
 use control::What;
-use image::{FileId, Process};
+use image::{Backing, Process};
 use kernel::ptrace;
 use migration::{Owner, Taker, TakerInput, Word};
 use model::{Destination, Reason, ReasonCode, one_line};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 use tracee::begin::{self, Begun};
 use tracee::inject::{self, Injector};
 use tracee::layout::Files;
 use tracee::objects;
+use tracee::own_files::OwnFile;
 use tracee::pages::Sink;
-use tracee::rebuild::{self, Target};
+use tracee::rebuild::{self, Descriptors, Target};
 use tracee::stop::{self, Stopped};
 use wire::session::{self, Kind, Quiesce, Round, Stays};
 
@@ -93,6 +94,7 @@ impl Keeper {
                 // Once it is let go it may have this CPU for a while.
                 let freeze = frozen_at.elapsed();
                 drop(stopped.take());
+                away.calls.disown(pid);
                 // It is whole, and needs nobody.
                 held::forget(paths, pid);
                 asleep.iter().for_each(|&tid| begin::let_go(tid));
@@ -343,7 +345,10 @@ fn receive_image(inlet: &mut impl Inlet) -> Result<Process> {
 }
 
 /// Makes room in the deputy and gives it the files. It still is a deputy after a failure.
-fn enter(away: &Away, image: &Process, files: &Files, pid: i32) -> Result<(Injector, HashMap<FileId, i32>)> {
+fn enter(away: &Away, image: &Process, files: &Files, pid: i32) -> Result<(Injector, Descriptors)> {
+    let own = away.calls.own_files();
+    let (own, own_open) = own.as_ref().map_or((&[][..], &[][..]), |own| (&own.files, &own.open));
+    check_own(image, own)?;
     let mappings = procinfo::maps(pid).map_err(Error::io("reading the mappings"))?;
     let here = mappings.iter().map(|mapping| (mapping.start, mapping.end));
     let there = image.areas.iter().map(|area| (area.start, area.end));
@@ -355,9 +360,14 @@ fn enter(away: &Away, image: &Process, files: &Files, pid: i32) -> Result<(Injec
     let entered = Injector::enter(pid, &registers, away.calls.entries().syscall, base).map_err(Error::from);
     let given = entered.and_then(|injector| {
         let wanted = transfer::files_of(&image.areas, image.executable, files);
-        let open: Vec<_> = wanted.iter().map(|file| file.file.as_fd()).collect();
+        let by_content = wanted.iter().map(|file| file.file.as_fd());
+        let open: Vec<_> = by_content.chain(own_open.iter().map(AsFd::as_fd)).collect();
         match tracee::pass::give(&injector, &open) {
-            Ok(numbers) => Ok((injector, wanted.iter().map(|file| file.id).zip(numbers).collect())),
+            Ok(numbers) => {
+                let mut numbers = numbers.into_iter();
+                let files = wanted.iter().map(|file| file.id).zip(&mut numbers).collect();
+                Ok((injector, Descriptors { files, own: (0..).zip(numbers).collect() }))
+            }
             Err(error) => {
                 let _ = injector.leave(pid, away.calls.entries().syscall);
                 Err(error.into())
@@ -368,6 +378,23 @@ fn enter(away: &Away, image: &Process, files: &Files, pid: i32) -> Result<(Injec
         snapshot.restore()?;
     }
     given
+}
+
+/// The files of its own that an image speaks of must be there, and be mapped no more freely than they are open.
+fn check_own(image: &Process, own: &[OwnFile]) -> Result<()> {
+    let bad = || Error::from(session::Malformed("image: its own files"));
+    let files =
+        image.objects.iter().map(|object| object.file.map(|number| own.get(number as usize).ok_or_else(bad)));
+    let files: Vec<Option<&OwnFile>> = files.map(Option::transpose).collect::<Result<_>>()?;
+    for area in &image.areas {
+        let Backing::Object { index, .. } = area.backing else { continue };
+        let own = files.get(index as usize).copied().flatten();
+        if own.is_some_and(|own| !own.is_writable) && i32::from(area.protection) & nix::libc::PROT_WRITE != 0
+        {
+            return Err(bad());
+        }
+    }
+    Ok(())
 }
 
 /// What was put into the deputy.
@@ -384,7 +411,7 @@ struct Filled {
 fn rebuild_in(
     injector: &Injector,
     image: &Process,
-    descriptors: &HashMap<FileId, i32>,
+    descriptors: &Descriptors,
     tids: &[i32],
     inlet: &mut &super::away::Notices,
     asker: &mut Asker,
@@ -421,9 +448,9 @@ fn rebuild_in(
     Ok((Filled { bytes: sink.written(), parked, times }, registers))
 }
 
-fn close_descriptors(injector: &Injector, descriptors: &HashMap<FileId, i32>) -> Result<()> {
+fn close_descriptors(injector: &Injector, descriptors: &Descriptors) -> Result<()> {
     let mut batch = injector.batch();
-    for &number in descriptors.values() {
+    for &number in descriptors.files.values().chain(descriptors.own.values()) {
         batch.call(nix::libc::SYS_close, &[number as u64]);
     }
     Ok(injector.run(injector.pid(), &mut batch).map(drop)?)

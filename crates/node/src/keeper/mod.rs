@@ -23,10 +23,12 @@ mod calls;
 mod depart;
 mod files;
 mod frozen;
+mod guard;
 mod homecoming;
 mod member;
 mod move_on;
 mod orders;
+mod own_files;
 mod partings;
 mod reception;
 mod requests;
@@ -200,6 +202,7 @@ impl Keeper {
                     let paths = &self.setup.config.paths;
                     history::forget(paths, pid);
                     held::forget(paths, pid);
+                    away.calls.part_with_files(pid);
                     tracing::info!(pid, "it is another program now");
                     self.members.remove(&pid);
                     self.travelled = true;
@@ -207,6 +210,12 @@ impl Keeper {
                 News::Ended { pid } => {
                     if let Some(member) = self.members.get_mut(&pid) {
                         member.ended = true;
+                    }
+                }
+                News::Wanted { pid, nr } => {
+                    if let Some(member) = self.members.get_mut(&pid) {
+                        member.count_home_coming(nr.map_or("open", call_name));
+                        member.wish = Some(nr.map_or(Wish::Opened, |nr| Wish::Call { nr }));
                     }
                 }
             }
@@ -234,6 +243,7 @@ impl Keeper {
     fn let_go(&self, pid: i32) {
         if let Place::Away(away) = &self.place {
             away.calls.let_go(pid, Parting::End);
+            away.calls.part_with_files(pid);
         }
     }
 
@@ -524,6 +534,9 @@ impl Keeper {
     /// The host, or what was there, is lost for good.
     fn give_up(&mut self, what: What, why: &str) {
         // They need it no more, and it parts as soon as it has heard of the last one.
+        if let Place::Away(away) = &self.place {
+            away.calls.files_are_lost();
+        }
         self.bury_the_dead();
         for pid in self.members.keys().copied().collect::<Vec<_>>() {
             self.give_up_one(pid, what, why);
@@ -565,6 +578,7 @@ fn cause_of(wish: &Wish) -> String {
     match wish {
         Wish::Call { nr } => format!("it called {}, which is done at home only", call_name(*nr)),
         Wish::Expelled => "its host sent it away".to_owned(),
+        Wish::Opened => "somebody wanted a file that it maps".to_owned(),
         Wish::Signal { signal } => format!("signal {signal} is to end it with a core dump"),
     }
 }

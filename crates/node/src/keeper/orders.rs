@@ -4,6 +4,7 @@ use super::calls::{Calls, lock};
 use super::slot::{Queued, Under};
 use crate::journey::Result;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use stub::Post;
 use stub_abi::NOT_EXECUTED;
 use tracee::deputy::home_action;
@@ -32,7 +33,7 @@ pub(crate) enum Taken {
 
 impl Calls {
     /// Takes a frame of the warden.
-    pub(crate) fn take(&self, kind: Kind, payload: &[u8]) -> Result<Taken> {
+    pub(crate) fn take(self: &Arc<Self>, kind: Kind, payload: &[u8]) -> Result<Taken> {
         match kind {
             Kind::Call => {
                 let (header, input) = session::decode::<CallHeader>(payload)?;
@@ -52,7 +53,8 @@ impl Calls {
             Kind::Cancel => {
                 let (cancel, _) = session::decode::<CancelCall>(payload)?;
                 let mut slot = lock(self.slot(cancel.slot)?);
-                if slot.queued.take_if(|queued| queued.seq() == cancel.seq).is_some() {
+                let queued = slot.queued.take_if(|queued| queued.seq() == cancel.seq).is_some();
+                if queued || slot.held_back.take_if(|&mut seq| seq == cancel.seq).is_some() {
                     self.reply(cancel.slot, cancel.seq, NOT_EXECUTED, &[])?;
                 } else if matches!(slot.under, Under::Call { seq, .. } if seq == cancel.seq) {
                     self.shared.cancel(cancel.slot, slot.stub_seq);
@@ -110,6 +112,9 @@ impl Calls {
                 let (end, _) = session::decode::<ThreadEnd>(payload)?;
                 self.take_request(end.slot, Queued::End(end))?;
             }
+            Kind::WriteBack => self.write_back(payload)?,
+            Kind::Sync => self.sync(payload)?,
+            Kind::WrittenBack => self.is_written_back(payload)?,
             _ => return Ok(Taken::Other),
         }
         Ok(Taken::Done)

@@ -68,6 +68,13 @@ pub(crate) enum News {
         /// Its pid.
         pid: i32,
     },
+    /// A process is needed at home, for a file that it maps.
+    Wanted {
+        /// Its pid.
+        pid: i32,
+        /// Its own call that uses the file; `None` if somebody else wants it.
+        nr: Option<u32>,
+    },
 }
 
 /// A request of the remote that waits until its slot has done its housekeeping.
@@ -106,6 +113,8 @@ pub(super) struct SlotState {
     pub(super) stub_seq: u32,
     pub(super) under: Under,
     pub(super) queued: Option<Queued>,
+    /// The number of a call that its process is to make at home, for which it waits.
+    pub(super) held_back: Option<u32>,
     /// Calls so far.
     pub(super) traffic: Traffic,
     /// Number of the next signal to be sent.
@@ -123,6 +132,7 @@ impl SlotState {
             stub_seq: 0,
             under: Under::Idle,
             queued: None,
+            held_back: None,
             traffic: Traffic::default(),
             signals_sent: 0,
             attention: Worth::default(),

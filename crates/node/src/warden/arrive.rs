@@ -6,6 +6,7 @@
 use super::connections::{self, Guestbook, Wanted};
 use super::guest::{Guest, Sleep, Thread};
 use super::half_done::HalfDone;
+use super::own_files::OwnFiles;
 use super::reception::Reception;
 use super::wall::Wall;
 use crate::Setup;
@@ -20,7 +21,7 @@ use migration::{Taker, TakerInput, Word};
 use model::limits::PEER_SILENCE_SECONDS;
 use model::{NodeId, Session};
 use net::Line;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
@@ -32,7 +33,7 @@ use tracee::clocks::Arrival;
 use tracee::inject::{self, Injector};
 use tracee::objects::{self, Stage};
 use tracee::pages::Sink;
-use tracee::rebuild::{self, Target};
+use tracee::rebuild::{self, Descriptors, Target};
 use tracee::{guest, layout};
 use wire::session::{self, Commit, Embody, Kind, Prepared, Role, Started};
 
@@ -54,7 +55,7 @@ struct Unfinished {
     injector: Injector,
     tids: Vec<i32>,
     image: Process,
-    stages: Vec<Stage>,
+    stages: Vec<Option<Stage>>,
     sink: Sink,
     armed: bool,
 }
@@ -101,6 +102,9 @@ pub(super) fn arrive(
         begin(setup, &mut guest, (&tids, &clocks), &mut link)?;
         Ok((link, reception))
     });
+    if let Some((_, member)) = guest.members.first_key_value() {
+        files.own(member.own_files.numbers());
+    }
     match begun {
         Ok((link, reception)) => Ok(Arrived { guest, link, reception, files, cache }),
         Err(error) => {
@@ -344,7 +348,7 @@ fn embody(
 struct Furnished {
     injector: Injector,
     tids: Vec<i32>,
-    stages: Vec<Stage>,
+    stages: Vec<Option<Stage>>,
     sink: Sink,
 }
 
@@ -368,8 +372,9 @@ fn furnish(body: &Body, image: &Process, open: &[(FileId, File)]) -> Result<Furn
     })?;
     let instruction = inject::find_instruction(pid, &mappings)?;
     let injector = Injector::enter(pid, &registers, instruction, base)?;
-    let numbers: HashMap<FileId, i32> = open.iter().map(|(id, _)| *id).zip(FIRST_FILE..).collect();
-    let stages = rebuild::layout(&injector, image, &numbers, Target::Body)?;
+    let files = open.iter().map(|(id, _)| *id).zip(FIRST_FILE..).collect();
+    let descriptors = Descriptors { files, ..Descriptors::default() };
+    let stages = rebuild::layout(&injector, image, &descriptors, Target::Body)?;
     let home_tids: Vec<i32> = image.threads.iter().map(|thread| thread.tid).collect();
     let tids = guest::make_threads(&injector, &home_tids)?;
     Ok(Furnished { injector, tids, stages, sink: Sink::open(pid)? })
@@ -397,13 +402,15 @@ fn finish(mut unfinished: Unfinished) -> Result<Ready> {
     let Unfinished { body, injector, tids, image, stages, .. } = &unfinished;
     let pid = body.pid;
     objects::settle(injector, image, stages)?;
+    let own_files = OwnFiles::find(pid, image)?;
     rebuild::threads(injector, tids, image)?;
     let mut registers = Vec::with_capacity(tids.len());
     for (thread, &tid) in image.threads.iter().zip(tids) {
         registers.push(rebuild::prepare_registers(injector, tid, thread, Target::Body)?);
     }
     let code = if image.fixed_code { filter::Code::Fixed } else { filter::Code::Grows };
-    let filter: Vec<_> = filter::program(image.pid, code)
+    let files = if own_files.is_empty() { filter::Files::None } else { filter::Files::Some };
+    let filter: Vec<_> = filter::program(image.pid, code, files)
         .iter()
         .map(|instruction| (instruction.code, instruction.jt, instruction.jf, instruction.k))
         .collect();
@@ -417,7 +424,11 @@ fn finish(mut unfinished: Unfinished) -> Result<Ready> {
     let theirs: Vec<_> =
         mappings.into_iter().filter(|mapping| mapping.start >= own.1 || mapping.end <= own.0).collect();
     let instruction = inject::find_instruction(pid, &theirs)?;
+    // With files of its own it would ask for that.
+    let suspended = ptrace::OPTION_EXITKILL | ptrace::OPTION_SUSPEND_SECCOMP;
+    set_options(pid, suspended)?;
     injector.unmap(pid, instruction)?;
+    set_options(pid, ptrace::OPTION_EXITKILL)?;
     for ((thread, &tid), raw) in image.threads.iter().zip(tids).zip(&registers) {
         rebuild::thread_registers(tid, thread, raw)?;
     }
@@ -427,8 +438,13 @@ fn finish(mut unfinished: Unfinished) -> Result<Ready> {
     })?;
     unfinished.armed = false;
     let image = unfinished.image.clone();
-    let guest = Guest::new(pid, unfinished.body.init, image, listener);
+    let guest = Guest::new(pid, unfinished.body.init, image, own_files, listener);
     Ok(Ready { guest, tids: std::mem::take(&mut unfinished.tids), clocks })
+}
+
+fn set_options(tid: i32, options: usize) -> Result<()> {
+    let failed = |errno| tracee::Error::Kernel { what: "suspending the filter", pid: tid, errno };
+    Ok(ptrace::set_options(tid, options).map_err(failed)?)
 }
 
 /// The limits on memory are those of home; core dumps are written there, if anywhere.

@@ -10,6 +10,7 @@
 
 use super::calls::RESTART_ALWAYS;
 use super::guest::{Labour, Member, Thread, Waits};
+use super::own_files::OwnFiles;
 use super::{End, Step, Stop, Warden};
 use crate::journey::Outlet;
 use forward::{Gathered, Memory};
@@ -46,9 +47,14 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// The newborn is another process.
+    fn is_process(&self) -> bool {
+        self.kind != session::Birth::Thread
+    }
+
     /// The newborn gets a memory of its own, in which what is shared is shared with its maker.
     fn shares_objects(&self) -> bool {
-        self.kind != session::Birth::Thread && self.birth.flags & VM == 0
+        self.is_process() && self.birth.flags & VM == 0
     }
 }
 
@@ -60,7 +66,11 @@ impl Warden {
             return self.wish_home(index, notification);
         };
         // Two processes that share memory must be on the same node, and there is none but their home that knows of both.
-        if wanted.shares_objects() && self.guest.member(index).has_objects {
+        // So must two that have the same file.
+        let member = self.guest.member(index);
+        if wanted.shares_objects() && member.has_objects
+            || wanted.is_process() && !member.own_files.is_empty()
+        {
             return self.wish_home(index, notification);
         }
         let slot = self.guest.threads.vacancy();
@@ -162,6 +172,7 @@ impl Warden {
                 memory,
                 actions,
                 has_objects,
+                own_files: OwnFiles::default(),
                 held: false,
                 forwarded: 0,
                 carried_bytes: 0,
@@ -291,6 +302,8 @@ impl Warden {
         if (status.pending | status.shared_pending) & status.blocked & !status.ignored != 0 {
             return self.wish_home(index, notification);
         }
+        // The new program may have it open still.
+        self.write_back(self.guest.threads[index].of)?;
         let thread = &mut self.guest.threads[index];
         thread.seq = thread.seq.wrapping_add(1);
         thread.waits = Waits::Exec { notification: notification.id };

@@ -56,6 +56,9 @@ impl Warden {
             let code = self.code_of(index, &notification);
             return self.answer_raw(notification.id, Verdict::Return(code));
         }
+        if self.heed_files(index, &notification)? {
+            return Ok(());
+        }
         let row = u32::try_from(notification.nr).ok().and_then(syscalls::row);
         let makes_code = |row: &&Row| {
             self.guest.member(index).image.fixed_code && filter::makes_code(row.nr, &notification.args)
@@ -67,6 +70,9 @@ impl Warden {
             (Some(row), Route::Home | Route::HomeBlocking) => self.forward(index, &notification, row),
             (Some(row), Route::Special(special)) => self.special(index, &notification, row, special),
             (_, Route::Obsolete) => self.answer_raw(notification.id, Verdict::Return(ENOSYS)),
+            (Some(row), Route::Local) if filter::is_about_files(row.nr) => {
+                self.answer_raw(notification.id, Verdict::Continue)
+            }
             // A call that the filter lets pass is never notified; if one is, its home knows best.
             _ => self.wish_home(index, &notification),
         }
@@ -199,6 +205,11 @@ impl Warden {
                 }
                 self.answer_raw(notification, Verdict::Continue)
             }
+            // What it asked for otherwise, this kernel answers.
+            Waits::Sync { notification } if reply.ret == 0 => {
+                self.answer_raw(notification, Verdict::Continue)
+            }
+            Waits::Sync { notification } => self.answer(index, notification, reply.ret),
             Waits::Exit { notification } => self.answer_restart(index, notification, RESTART_ALWAYS),
             Waits::Exec { notification } => self.exec_failed(index, notification, reply.ret),
             Waits::Birth(labour) => self.labour(index, labour, reply.ret),

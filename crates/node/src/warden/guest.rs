@@ -2,6 +2,7 @@
 
 use super::half_done::HalfDone;
 use super::memory::GuestMemory;
+use super::own_files::OwnFiles;
 use forward::{Landing, Timeout};
 use image::{Process, SigAction, Siginfo};
 use kernel::notify::Listener;
@@ -60,6 +61,8 @@ pub(super) enum Waits {
     Birth(Box<Labour>),
     /// For its stop, to bear the newborn here too.
     Delivery(Box<Labour>),
+    /// For what it has written to a file to be on the disk at home.
+    Sync { notification: u64 },
     /// Stopped, until the process that it has made with `vfork` needs its memory no more.
     Vfork { child: i32 },
     /// It has ended, or is about to.
@@ -249,6 +252,8 @@ pub(super) struct Member {
     pub(super) actions: Vec<SigAction>,
     /// It has, or may have, shared memory that it alone uses: a child would share it.
     pub(super) has_objects: bool,
+    /// The files of its home that it maps and may change.
+    pub(super) own_files: OwnFiles,
     /// It is stopped at home.
     pub(super) held: bool,
     /// Calls that went home.
@@ -277,7 +282,13 @@ pub(super) struct Guest {
 
 impl Guest {
     /// A family of one process. Its threads move in with [`Guest::settle`].
-    pub(super) fn new(pid: i32, init: i32, mut image: Process, listener: Listener) -> Guest {
+    pub(super) fn new(
+        pid: i32,
+        init: i32,
+        mut image: Process,
+        own_files: OwnFiles,
+        listener: Listener,
+    ) -> Guest {
         image.areas = Vec::new();
         // It was understood when the process was built.
         let stand_in = StandIn::of(&image).unwrap_or_default();
@@ -287,6 +298,7 @@ impl Guest {
             memory: GuestMemory(pid),
             actions,
             has_objects: !image.objects.is_empty(),
+            own_files,
             held: false,
             forwarded: 0,
             carried_bytes: 0,

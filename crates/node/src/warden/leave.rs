@@ -23,7 +23,7 @@ use stub_abi::NOT_EXECUTED;
 use tracee::capture::{self, Known, Snapshot};
 use tracee::inject::{self, Injector};
 use tracee::layout;
-use tracee::pages::Source;
+use tracee::pages::{Objects, Source};
 use tracee::restart::Waiting;
 use wire::session::{self, Hello, Kind, MoveOn, Quiesce, Refusal, Role, Round, Sent, Stays};
 
@@ -158,6 +158,7 @@ impl Warden {
                 // What waits for its home hears from it soon; the rest ends by itself.
                 Waits::Nothing
                 | Waits::Action { .. }
+                | Waits::Sync { .. }
                 | Waits::Exit { .. }
                 | Waits::Exec { .. }
                 | Waits::Birth(_)
@@ -179,7 +180,8 @@ impl Warden {
             && self.guest.is_quiet(leaving.pid)
         {
             leaving.is_quiet = true;
-            let round = Round { round: leaving.round };
+            let (pid, round) = (leaving.pid, Round { round: leaving.round });
+            self.write_back(pid)?;
             self.link.put(Kind::Quiet, &[&session::encode(&round)])?;
             // Only signals can still come.
             if let Some(mut leaving) = self.leaving.take() {
@@ -226,9 +228,9 @@ impl Warden {
             fault::at(&self.setup.config.paths, Point::WardenCaptured).map(|()| image)
         });
         let sent = captured.and_then(|image| match &mut onward {
-            Some(onward) => send(&mut onward.sender, image, onward.ahead, here),
-            // At home its clocks are those of its home again.
-            None => send(&mut self.link, image, Clocks::default(), here),
+            Some(onward) => send(&mut onward.sender, image, (onward.ahead, Objects::All), here),
+            // At home its clocks are those of its home again, and its files are there.
+            None => send(&mut self.link, image, (Clocks::default(), Objects::OfNoFile), here),
         });
         // What comes of it if it stays: they have not been taken from it.
         if let Some(leaving) = &mut self.leaving {
@@ -388,9 +390,14 @@ impl Warden {
     }
 }
 
-fn send(sender: &mut impl Outlet, mut image: Process, ahead: Clocks, pid: i32) -> Result<u64> {
+fn send(
+    sender: &mut impl Outlet,
+    mut image: Process,
+    (ahead, objects): (Clocks, Objects),
+    pid: i32,
+) -> Result<u64> {
     transfer::send_image(sender, &mut image, ahead)?;
-    let mut source = Source::scan(pid, &image)?;
+    let mut source = Source::scan(pid, &image, objects)?;
     transfer::send_pages(sender, &mut source, &image, &mut |_, _| Ok(()))
 }
 

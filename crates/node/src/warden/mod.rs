@@ -18,6 +18,7 @@ mod half_done;
 mod leave;
 mod lookout;
 mod memory;
+mod own_files;
 mod reception;
 mod signals;
 mod special;
@@ -289,7 +290,7 @@ impl Warden {
             Some(Kind::Flushed) => self.flushed(),
             Some(Kind::Resume) => self.stay(),
             Some(Kind::Release) => self.released(),
-            Some(Kind::Gone) => self.part_with(which(payload)?),
+            Some(Kind::Gone) => self.gone(which(payload)?),
             _ => Err(journey::Error::Unexpected { got: frame.kind, wanted: "something for a warden" }.into()),
         }
     }

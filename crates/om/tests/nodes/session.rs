@@ -152,7 +152,7 @@ fn pages(ranges: Vec<(u64, u64)>) -> session::Pages {
 /// Makes the second area one of an object that is there, spoiled.
 fn say_shared(line: &mut Line, spoil: impl FnOnce(&mut Process)) {
     say_image(line, |image| {
-        image.objects = vec![Object { length: 0x10_0000 }];
+        image.objects = vec![Object { length: 0x10_0000, file: None }];
         image.areas[1].shared = true;
         image.areas[1].backing = Backing::Object { index: 0, offset: 0 };
         spoil(image);
@@ -223,7 +223,7 @@ const HOMES: &[(&str, Script)] = &[
         say_shared(line, |image| image.areas[1].backing = Backing::Object { index: 1, offset: 0 });
     }),
     ("an image with shared memory that nobody has", |line| {
-        say_shared(line, |image| image.objects.push(Object { length: 4096 }));
+        say_shared(line, |image| image.objects.push(Object { length: 4096, file: None }));
     }),
     ("an image with shared memory beyond everything", |line| {
         say_shared(line, |image| {
