@@ -69,23 +69,12 @@ impl OwnFiles {
         Ok(OwnFiles { pid, files, open, guard, finished: Mutex::default(), changed: Condvar::new() })
     }
 
-    /// Writes what a host has sent. Only files that the process itself may write to, and no longer than they are.
-    fn write(&self, order: &WriteBack, mut bytes: &[u8]) -> Result<()> {
-        let bad = || Error::from(session::Malformed("pages of a file"));
-        let file = self.writable().nth(order.file as usize).flatten().ok_or_else(bad)?;
-        let length = file.metadata().map_err(Error::io("writing back to a file"))?.len();
-        for &(start, count) in &order.ranges {
-            let (run, behind) = usize::try_from(count)
-                .ok()
-                .and_then(|count| bytes.split_at_checked(count))
-                .ok_or_else(bad)?;
-            bytes = behind;
-            // What lies in its last page behind its end is nobody's.
-            let there = length.saturating_sub(start).min(count) as usize;
-            let written = file.write_all_at(&run[..there], start);
-            written.map_err(Error::io("writing back to a file"))?;
+    /// Writes what a host has sent, to a file that the process itself may write to.
+    fn write(&self, order: &WriteBack, bytes: &[u8]) -> Result<()> {
+        match self.writable().nth(order.file as usize).flatten() {
+            Some(file) => write_pages(file, &order.ranges, bytes),
+            None => Err(session::Malformed("pages of a file").into()),
         }
-        if bytes.is_empty() { Ok(()) } else { Err(bad()) }
     }
 
     /// What was written back is on the disk; an error is the kernel's.
@@ -129,6 +118,20 @@ impl OwnFiles {
         let inode = (makedev(data.stx_dev_major, data.stx_dev_minor), data.stx_ino);
         self.files.iter().any(|own| own.inode == inode)
     }
+}
+
+/// Writes stretches of a file; what they have beyond its end is nobody's.
+fn write_pages(file: &File, ranges: &[(u64, u64)], mut bytes: &[u8]) -> Result<()> {
+    let bad = || Error::from(session::Malformed("pages of a file"));
+    let length = file.metadata().map_err(Error::io("writing back to a file"))?.len();
+    for &(start, count) in ranges {
+        let run = usize::try_from(count).ok().and_then(|count| bytes.split_at_checked(count));
+        let (run, behind) = run.ok_or_else(bad)?;
+        bytes = behind;
+        let there = length.saturating_sub(start).min(count) as usize;
+        file.write_all_at(&run[..there], start).map_err(Error::io("writing back to a file"))?;
+    }
+    if bytes.is_empty() { Ok(()) } else { Err(bad()) }
 }
 
 impl Calls {
@@ -210,5 +213,46 @@ impl Calls {
     pub(super) fn uses_own_files(&self, tenant: Tenant, call: &wire::Call) -> bool {
         let own = self.own_files().filter(|own| own.pid == tenant.pid);
         own.is_some_and(|own| own.are_used(call.nr, &call.args))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_writes_within_the_file_and_nowhere_else() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(10_000).unwrap();
+        let content = || {
+            let mut bytes = vec![0; 10_000];
+            assert_eq!(file.metadata().unwrap().len(), 10_000, "it is as long as before");
+            file.read_exact_at(&mut bytes, 0).unwrap();
+            bytes
+        };
+        // Its last page ends behind it; others are beyond it altogether.
+        let ranges = [(0, 4096), (8192, 4096), (1 << 40, 4096), (u64::MAX - 4095, 4096)];
+        write_pages(&file, &ranges, &[7; 4 * 4096]).unwrap();
+        let written = content();
+        let seven = |byte: &u8| *byte == 7;
+        assert!(written[..4096].iter().all(seven) && written[8192..].iter().all(seven));
+        assert!(written[4096..8192].iter().all(|byte| *byte == 0));
+        for (ranges, bytes) in
+            [(&[(0, 4096)][..], 4095), (&[(0, 4096)], 4097), (&[(0, u64::MAX)], 4096), (&[], 1)]
+        {
+            assert!(write_pages(&file, ranges, &vec![8; bytes]).is_err(), "{ranges:?} {bytes}");
+        }
+    }
+
+    #[test]
+    fn what_neither_sees_nor_changes_a_file_is_harmless() {
+        for nr in HARMLESS {
+            let row = syscalls::row(nr as u32).unwrap();
+            let carries = row
+                .args
+                .iter()
+                .any(|arg| matches!(arg, Arg::Receive(_) | Arg::Send(_) | Arg::Vector(..) | Arg::Message(_)));
+            assert!(!carries, "{} carries bytes", row.name);
+        }
     }
 }

@@ -212,3 +212,49 @@ impl Warden {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn what_differs_is_given_once() {
+        const PAGES: usize = 700;
+        let object = tempfile::tempfile().unwrap();
+        object.set_len((PAGES * PAGE) as u64).unwrap();
+        let at_home = vec![Digest::default(); PAGES];
+        let identity = ("00:01".to_owned(), 1);
+        let mut own = OwnFile { number: 0, identity, object: object.try_clone().unwrap(), at_home };
+        let mut changes = || {
+            let mut given = Vec::new();
+            let mut give = |ranges: Vec<(u64, u64)>, bytes: &[u8]| {
+                let mut rest = bytes;
+                for (start, length) in ranges {
+                    let (run, behind) = rest.split_at(length as usize);
+                    for (page, index) in run.chunks(PAGE).zip(start as usize / PAGE..) {
+                        given.push((index, page[0], page[PAGE - 1]));
+                    }
+                    rest = behind;
+                }
+                assert!(rest.is_empty());
+                Ok(())
+            };
+            own.changes(&mut give).unwrap();
+            given
+        };
+        assert_eq!(changes().len(), PAGES, "nothing is known of it yet");
+        assert_eq!(changes(), []);
+        // In two batches, side by side and alone, at both ends of a page.
+        for (page, byte) in [(0, 1), (255, 2), (256, 3), (300, 4), (301, 5), (PAGES - 1, 6)] {
+            object.write_all_at(&[byte], (page * PAGE) as u64).unwrap();
+        }
+        object.write_all_at(&[9], (500 * PAGE - 1) as u64).unwrap();
+        let wanted =
+            [(0, 1, 0), (255, 2, 0), (256, 3, 0), (300, 4, 0), (301, 5, 0), (499, 0, 9), (PAGES - 1, 6, 0)];
+        assert_eq!(changes(), wanted);
+        object.write_all_at(&[0], 0).unwrap();
+        assert_eq!(changes(), [(0, 0, 0)]);
+        assert_eq!(changes(), []);
+    }
+}
