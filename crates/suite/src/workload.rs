@@ -143,6 +143,13 @@ pub const WORKLOADS: &[Workload] = &[
         "for round in $(seq {size}); do bash ledger.sh 10000; done",
         2,
     ),
+    workload(
+        "write-ahead-log",
+        &["python3", "python3:sqlite3"],
+        &[Bring::Guest("wal.py")],
+        "exec {python} wal.py {size}",
+        200,
+    ),
 ];
 
 /// Twenty of them at once, many of them moving at any moment.

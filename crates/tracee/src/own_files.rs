@@ -4,11 +4,12 @@
 //! sees, and nobody writes what it would have to see. Whether that stays so while the process is away is for whoever
 //! keeps them to watch.
 
+use crate::error::Error;
 use crate::layout::link;
 use kernel::Errno;
 use kernel::process::{Lease, set_lease};
 use model::limits::OWN_FILES_BYTES_MAX;
-use model::{Reason, ReasonCode};
+use model::{Reason, ReasonCode, Reasons};
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags};
 use procinfo::{Identity, Mapping};
 use std::fs::{File, Metadata, OpenOptions};
@@ -99,6 +100,25 @@ pub fn find(pid: i32, mappings: &[Mapping]) -> Result<Vec<OwnFile>, Vec<Reason>>
     if reasons.is_empty() { Ok(found) } else { Err(reasons) }
 }
 
+/// Refuses a process that stands still and has mapped, since it was looked at `before`, what would have to be one of its `own`
+/// files and is not.
+pub fn refuse_others(pid: i32, before: &[Mapping], now: &[Mapping], own: &[OwnFile]) -> crate::Result<()> {
+    let is_new = |mapping: &&Mapping| mapping.shared && !before.contains(mapping);
+    let fresh: Vec<Mapping> = now.iter().filter(is_new).cloned().collect();
+    let found = find(pid, &fresh).map_err(|reasons| Error::Refused(Reasons(reasons)))?;
+    let known = |found: &&OwnFile| {
+        let same = own.iter().find(|own| own.identity == found.identity);
+        same.is_some_and(|own| own.is_writable || !found.is_writable)
+    };
+    match found.iter().find(|found| !known(found)) {
+        None => Ok(()),
+        Some(other) => {
+            let why = format!("it has just mapped {}", other.path);
+            Err(Error::Refused(Reasons(vec![Reason::new(ReasonCode::Busy, why)])))
+        }
+    }
+}
+
 fn place(mapping: &Mapping) -> String {
     format!("{} {}", mapping.file_name(), mapping.path)
 }
@@ -121,7 +141,11 @@ fn look(pid: i32, mapping: &Mapping) -> Result<Shared, Reason> {
     }
     let link = link(pid, mapping);
     let unreadable = |_| Reason::new(ReasonCode::Unreadable, place(mapping));
-    let data = std::fs::metadata(&link).map_err(unreadable)?;
+    let data = match std::fs::metadata(&link) {
+        // It is mapped no more.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Shared::Other),
+        found => found.map_err(unreadable)?,
+    };
     if data.file_type().is_char_device() || data.file_type().is_block_device() {
         return Err(Reason::new(ReasonCode::DeviceMapping, place(mapping)));
     }

@@ -119,7 +119,7 @@ kinds! {
     Release = 45,
     /// The move is off: go on here. Empty.
     Resume = 46,
-    /// [`Which`]: the process needs nothing here any more: at home it is dead, or another program.
+    /// [`GoneOrder`]: the process needs nothing here any more: at home it is dead, or another program.
     Gone = 47,
     /// [`Stays`]: a process does not stop for a move.
     Stays = 48,
@@ -127,7 +127,7 @@ kinds! {
     WriteBack = 49,
     /// [`SyncOrder`]: what was written back is to be on the disk; answered by a [`Kind::Reply`].
     Sync = 50,
-    /// [`Which`]: of a process that needs nothing here any more, everything has been written back.
+    /// [`Which`]: the answer to a [`Kind::Gone`] that asks for it: everything has been written back.
     WrittenBack = 51,
     /// [`Ended`]: the guest is dead on its host, and nobody at home has told it to.
     Ended = 60,
@@ -195,6 +195,15 @@ pub struct Pages {
     pub object: Option<u32>,
     /// Start and length of each stretch: addresses in the process, or offsets in the object.
     pub ranges: Vec<(u64, u64)>,
+}
+
+/// A process needs nothing any more where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoneOrder {
+    /// Its pid at home.
+    pub pid: i32,
+    /// Its home waits for the word that all it has written to its files is there.
+    pub has_files: bool,
 }
 
 /// What a process wrote to a file that it maps.

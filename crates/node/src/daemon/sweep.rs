@@ -1,7 +1,7 @@
 //! The daemon's round: what dead agents have left is dealt with, whoever started them.
 
 use super::Daemon;
-use crate::held;
+use crate::{held, history};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub(super) fn start(daemon: &Arc<Daemon>) {
             let settled = held::settle(&daemon.setup.config.paths);
             if settled > 0 || round.is_multiple_of(ROUNDS_PER_LOOK) {
                 daemon.agents.sweep();
+                // Of the dead nobody has to know anything.
+                history::all(&daemon.setup.config.paths);
             }
             drop(daemon);
             std::thread::sleep(EVERY);

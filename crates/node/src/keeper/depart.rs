@@ -118,7 +118,9 @@ impl Keeper {
         shared.prepare(tids.len() as u32);
         shared.claim().map_err(Error::io("becoming the keeper"))?;
         let calls = Arc::new(Calls::new(shared, pid, &tids, injector.entries())?);
-        if let Some(own) = own {
+        // It may have let go of them since.
+        let has_files = image.objects.iter().any(|object| object.file.is_some());
+        if let Some(own) = own.filter(|_| has_files) {
             calls.own(own)?;
         }
         let Some(slots) = frozen.slots.take() else { return Err(Error::Ending) };

@@ -19,7 +19,7 @@ use tracee::capture::{self, Known, Snapshot};
 use tracee::deputy::{self, Slots};
 use tracee::inject::{self, Injector};
 use tracee::layout::{self, Files};
-use tracee::own_files::OwnFile;
+use tracee::own_files::{self, OwnFile};
 use tracee::restart::Waiting;
 use tracee::sharers::Look;
 use tracee::stop::{By, Stopped};
@@ -100,6 +100,7 @@ impl<'a> Frozen<'a> {
             return Err(refusal(ReasonCode::Architecture.into()));
         }
         let mappings = layout::refresh(pid, before)?;
+        own_files::refuse_others(pid, before, &mappings, own)?;
         look.refuse(pid, &mappings, own)?;
         let layout = layout::read(pid, &mappings, files)?;
         self.instruction = inject::find_instruction(pid, &mappings)?;

@@ -235,6 +235,7 @@ impl Keeper {
         let Some(_) = self.members.remove(&pid) else { return };
         tracing::info!(pid, why, "a process leaves its keeper");
         held::forget(&self.setup.config.paths, pid);
+        history::forget(&self.setup.config.paths, pid);
         self.let_go(pid);
         self.travelled = true;
     }

@@ -7,7 +7,7 @@ use super::calls::{Calls, lock};
 use super::slot::{News, Tenant};
 use nix::libc;
 use std::path::Path;
-use wire::session::{self, Kind, Which};
+use wire::session::{self, GoneOrder, Kind};
 
 /// What a process asked for that it does not come back from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,8 @@ impl Calls {
                 Parting::Exec => News::Execed { pid },
             });
             // A lost connection is noticed, and dealt with, where frames are read.
-            let _ = self.send(Kind::Gone, &[&session::encode(&Which { pid })]);
+            let has_files = self.own_files().is_some_and(|own| own.pid == pid);
+            let _ = self.send(Kind::Gone, &[&session::encode(&GoneOrder { pid, has_files })]);
         }
         found
     }

@@ -46,7 +46,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 use tracee::layout::Files;
-use wire::session::{self, Hold, Kind, Quiesce, Status, Which, Wish, WishOf};
+use wire::session::{self, Hold, Kind, Quiesce, Status, Wish, WishOf};
 
 /// Threads of a guest for whose replies the warden looks without sleeping, at most.
 const THREADS_SPUN_FOR: usize = 8;
@@ -290,7 +290,7 @@ impl Warden {
             Some(Kind::Flushed) => self.flushed(),
             Some(Kind::Resume) => self.stay(),
             Some(Kind::Release) => self.released(),
-            Some(Kind::Gone) => self.gone(which(payload)?),
+            Some(Kind::Gone) => self.gone(session::decode(payload)?.0),
             _ => Err(journey::Error::Unexpected { got: frame.kind, wanted: "something for a warden" }.into()),
         }
     }
@@ -376,9 +376,4 @@ impl Warden {
         }
         Ok(())
     }
-}
-
-/// The process that a frame is about.
-fn which(payload: &[u8]) -> journey::Result<i32> {
-    Ok(session::decode::<Which>(payload)?.0.pid)
 }

@@ -14,7 +14,7 @@ use procinfo::Identity;
 use std::collections::HashMap;
 use std::fs::File;
 use tracee::pages::read_page_wise;
-use wire::session::{self, Kind, SyncOrder, Which, WriteBack};
+use wire::session::{self, GoneOrder, Kind, SyncOrder, Which, WriteBack};
 
 const PAGE: usize = 4096;
 const WRITE: u64 = nix::libc::PROT_WRITE as u64;
@@ -143,8 +143,8 @@ impl Warden {
     }
 
     /// A process has ended at home, or is another program there: what it wrote is all that there will be.
-    pub(super) fn gone(&mut self, pid: i32) -> Step {
-        if self.guest.members.get(&pid).is_some_and(|member| !member.own_files.is_empty()) {
+    pub(super) fn gone(&mut self, GoneOrder { pid, has_files }: GoneOrder) -> Step {
+        if has_files {
             self.write_back(pid)?;
             self.link.put(Kind::WrittenBack, &[&session::encode(&Which { pid })])?;
         }
