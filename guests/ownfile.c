@@ -4,7 +4,7 @@
  *        ownfile check FILE ROUNDS
  *
  * It works in rounds on DIRECTORY/own; with "rest" it does what it is told by lines: "work" (a round in memory), "sync",
- * "unmap" (the second view of it), "read" (by its descriptor), "truncate", "pass" (starts a program). "open" also leaves
+ * "try" (a sync that may fail), "unmap" (the second view of it), "read" (by its descriptor), "truncate", "pass" (starts a program). "open" also leaves
  * its descriptor open, which is closed otherwise; "twice" maps the file privately, too. "check" looks at what a file has
  * after so many rounds. */
 #include "guest.h"
@@ -135,6 +135,9 @@ static void obey(const char *line)
     } else if (strcmp(line, "sync") == 0) {
         sync_all();
         say("synced");
+    } else if (strcmp(line, "try") == 0) {
+        int error = msync(map, LENGTH, MS_SYNC) == 0 ? 0 : errno;
+        say(error == 0 ? "all is there" : error == ENOSPC ? "no space" : strerror(error));
     } else if (strcmp(line, "unmap") == 0) {
         CHECK(munmap(view, VIEW * PAGE) == 0);
         view = NULL;

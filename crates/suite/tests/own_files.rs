@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         trial("writes-by-its-descriptor", &["cc"], || by_descriptor("write", "written")),
         trial("starts-a-program", &["cc"], || by_descriptor("pass", "passed")),
         trial("stays-away-otherwise", &["cc"], stays_away_otherwise),
+        trial("msync-tells-of-a-full-disk", &["cc"], msync_tells_of_a_full_disk),
         trial("somebody-truncates-it", &["cc"], somebody_truncates_it),
         trial("with-somebody-who-has-it-open", &["cc"], || with_another("exec 9< FILE")),
         trial("with-somebody-who-maps-it", &["cc", "python3"], with_somebody_who_maps_it),
@@ -35,7 +36,10 @@ struct Mapper<'a> {
 
 impl<'a> Mapper<'a> {
     fn start(place: Place<'a>, how: &str) -> Result<Mapper<'a>> {
-        let scratch = place.scratch()?;
+        Mapper::start_in(place, place.scratch()?, how)
+    }
+
+    fn start_in(place: Place<'a>, scratch: String, how: &str) -> Result<Mapper<'a>> {
         let words = [format!("{}/ownfile", place.guests()?), scratch.clone(), how.to_owned()];
         let run = Run::command(place, &words, Input::Pipes, String::new())?;
         let at = run.expect("ready", 0)?;
@@ -166,6 +170,22 @@ fn stays_away_otherwise() -> Result<()> {
     mapper.is_in_the_file()?;
     mapper.run.finish(0)?;
     Ok(())
+}
+
+/// At home a page for which there is no room ends the program; away it is noticed when it is written back.
+fn msync_tells_of_a_full_disk() -> Result<()> {
+    let place = Cluster::shared()?.home();
+    let scratch = place.scratch()?;
+    place.must(&format!("mkdir {scratch}/small && mount -t tmpfs -o size=16k small {scratch}/small"))?;
+    let mut mapper = Mapper::start_in(place, format!("{scratch}/small"), "rest")?;
+    mapper.run.go(Stop::N2)?;
+    mapper.work()?;
+    mapper.order("try", "no space")?;
+    mapper.order("try", "all is there")?;
+    ensure!(mapper.is_at("n2")?, "it has come home");
+    mapper.run.finish(0)?;
+    // Its keeper may hold the file for a moment longer.
+    place.must(&format!("umount -l {scratch}/small")).map(drop)
 }
 
 /// That needs no open file: it is told of all the same.

@@ -13,6 +13,7 @@ use model::{Reason, ReasonCode, Reasons};
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags};
 use procinfo::{Identity, Mapping};
 use std::fs::{File, Metadata, OpenOptions};
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
@@ -48,9 +49,11 @@ pub struct OwnFile {
 }
 
 impl OwnFile {
-    /// Opens it, for writing if the process may write to it.
+    /// Opens it, for writing if the process may write to it; not found if something else is mapped in its place by now.
     pub fn open(&self) -> std::io::Result<File> {
-        OpenOptions::new().read(true).write(self.is_writable).open(&self.link)
+        let file = OpenOptions::new().read(true).write(self.is_writable).open(&self.link)?;
+        let data = file.metadata()?;
+        if (data.dev(), data.ino()) == self.inode { Ok(file) } else { Err(ErrorKind::NotFound.into()) }
     }
 }
 
@@ -143,7 +146,7 @@ fn look(pid: i32, mapping: &Mapping) -> Result<Shared, Reason> {
     let unreadable = |_| Reason::new(ReasonCode::Unreadable, place(mapping));
     let data = match std::fs::metadata(&link) {
         // It is mapped no more.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Shared::Other),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Shared::Other),
         found => found.map_err(unreadable)?,
     };
     if data.file_type().is_char_device() || data.file_type().is_block_device() {

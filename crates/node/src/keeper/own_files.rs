@@ -12,7 +12,7 @@ use crate::journey::{Error, Result};
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use syscalls::Arg;
@@ -55,6 +55,8 @@ pub(super) struct OwnFiles {
     /// The same, open.
     pub(super) open: Vec<File>,
     guard: Guard,
+    /// Why something could not be written, for the next who asks whether all is on the disk: an `errno`.
+    failed: AtomicI32,
     /// Its host has nothing more of them.
     finished: Mutex<bool>,
     changed: Condvar,
@@ -66,7 +68,15 @@ impl OwnFiles {
         let open: std::io::Result<Vec<File>> = files.iter().map(OwnFile::open).collect();
         let open = open.map_err(Error::io("opening its files"))?;
         let guard = Guard::set(pid, &open)?;
-        Ok(OwnFiles { pid, files, open, guard, finished: Mutex::default(), changed: Condvar::new() })
+        Ok(OwnFiles {
+            pid,
+            files,
+            open,
+            guard,
+            failed: AtomicI32::new(0),
+            finished: Mutex::default(),
+            changed: Condvar::new(),
+        })
     }
 
     /// Writes what a host has sent, to a file that the process itself may write to.
@@ -77,10 +87,12 @@ impl OwnFiles {
         }
     }
 
-    /// What was written back is on the disk; an error is the kernel's.
-    fn sync(&self) -> std::result::Result<(), i64> {
-        let failed = |error: std::io::Error| -i64::from(error.raw_os_error().unwrap_or(nix::libc::EIO));
-        self.writable().flatten().try_for_each(File::sync_data).map_err(failed)
+    /// Whether what was written back is on the disk: 0, or the kernel's error, which is told once.
+    fn sync(&self) -> i64 {
+        let synced = self.writable().flatten().try_for_each(File::sync_data);
+        let now = synced.err().map_or(0, |error| errno_of(&error));
+        let before = self.failed.swap(0, SeqCst);
+        -i64::from(if before != 0 { before } else { now })
     }
 
     /// Each file, if it may be written to.
@@ -103,8 +115,8 @@ impl OwnFiles {
     /// Whether a call of its process uses one of the files.
     fn are_used(&self, nr: u32, args: &[u64; 6]) -> bool {
         let Some(row) = syscalls::row(nr) else { return true };
-        let looks_for_holes = i64::from(nr) == nix::libc::SYS_lseek && args[2] < nix::libc::SEEK_DATA as u64;
-        if HARMLESS.contains(&i64::from(nr)) || looks_for_holes {
+        let positions = i64::from(nr) == nix::libc::SYS_lseek && args[2] < nix::libc::SEEK_DATA as u64;
+        if positions || HARMLESS.contains(&i64::from(nr)) {
             return false;
         }
         let descriptors = row.args.iter().zip(args).filter(|(arg, _)| matches!(arg, Arg::Fd));
@@ -118,6 +130,10 @@ impl OwnFiles {
         let inode = (makedev(data.stx_dev_major, data.stx_dev_minor), data.stx_ino);
         self.files.iter().any(|own| own.inode == inode)
     }
+}
+
+fn errno_of(error: &std::io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(nix::libc::EIO)
 }
 
 /// Writes stretches of a file; what they have beyond its end is nobody's.
@@ -178,9 +194,10 @@ impl Calls {
         let own = self.own_files().filter(|own| own.pid == order.pid);
         let own = own.ok_or(session::Malformed("pages of a file of nobody's"))?;
         match own.write(&order, bytes) {
-            Err(error @ Error::Io { .. }) => {
+            Err(Error::Io { what, source }) => {
+                own.failed.store(errno_of(&source), SeqCst);
                 let path = own.files.get(order.file as usize).map_or("", |own| own.path.as_str());
-                tracing::error!(pid = own.pid, path, %error, "what it wrote to a mapped file is lost");
+                tracing::error!(pid = own.pid, path, what, error = %source, "what it wrote to a mapped file is lost");
                 Ok(())
             }
             written => written,
@@ -201,9 +218,9 @@ impl Calls {
         let (SyncOrder { slot, seq }, _) = session::decode(payload)?;
         let calls = Arc::clone(self);
         let sync = move || {
-            let synced = calls.own_files().map_or(Ok(()), |own| own.sync());
+            let synced = calls.own_files().map_or(0, |own| own.sync());
             // A lost connection is noticed, and dealt with, where frames are read.
-            let _ = calls.reply(slot, seq, synced.err().unwrap_or(0), &[]);
+            let _ = calls.reply(slot, seq, synced, &[]);
         };
         let spawned = std::thread::Builder::new().name("sync".into()).spawn(sync);
         spawned.map(drop).map_err(Error::io("starting a thread"))

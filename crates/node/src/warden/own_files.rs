@@ -160,7 +160,7 @@ impl Warden {
         }
         let (pid, [_, _, what, ..]) = (member.image.pid, notification.args);
         match i64::from(notification.nr) {
-            nix::libc::SYS_munmap => self.write_back(pid)?,
+            nix::libc::SYS_munmap if self.touches_files(index, notification) => self.write_back(pid)?,
             nix::libc::SYS_msync if what & nix::libc::MS_SYNC as u64 != 0 => {
                 self.write_back(pid)?;
                 let thread = &mut self.guest.threads[index];
@@ -174,7 +174,9 @@ impl Warden {
                 return self.wish_home(index, notification).map(|()| true);
             }
             // Its home knows whether the file may be written to.
-            nix::libc::SYS_mprotect | nix::libc::SYS_pkey_mprotect if self.may_free(index, notification) => {
+            nix::libc::SYS_mprotect | nix::libc::SYS_pkey_mprotect
+                if what & WRITE != 0 && self.touches_files(index, notification) =>
+            {
                 return self.wish_home(index, notification).map(|()| true);
             }
             // A descriptor of a file, once sent to somebody else, could be used without being opened.
@@ -197,13 +199,10 @@ impl Warden {
         read.is_ok() && u64::from_le_bytes(length) != 0
     }
 
-    /// Whether a call makes memory writable that stands for a file.
-    fn may_free(&self, index: usize, notification: &Notification) -> bool {
-        let [start, length, protection, ..] = notification.args;
+    /// Whether a call is about a stretch of memory in which some stands for a file: its first arguments are start and length.
+    fn touches_files(&self, index: usize, notification: &Notification) -> bool {
+        let [start, length, ..] = notification.args;
         let member = self.guest.member(index);
-        if protection & WRITE == 0 {
-            return false;
-        }
         let Ok(mappings) = procinfo::maps(member.pid) else { return true };
         let numbers = member.own_files.numbers();
         let end = start.saturating_add(length);
