@@ -15,7 +15,7 @@
 //!
 //! Four threads: this one owns the processes by ptrace and does the moving; two carry their calls ([`calls::Calls`]); one
 //! answers the daemon ([`Reception`]). Files stay with this thread. A process is taken home by one more, which lives as long
-//! as that takes ([`tracee::begin`] says why).
+//! as that takes ([`tracee::begin`] says why). Where it maps files that may change, one more watches over those ([`guard`]).
 
 mod away;
 mod births;
@@ -77,7 +77,6 @@ enum Place {
     Away(Box<Away>),
 }
 
-/// What a move was like.
 /// Where a process is to go.
 #[derive(Clone, Copy, Debug)]
 struct Goal {
@@ -87,6 +86,7 @@ struct Goal {
     reservation: Option<Reservation>,
 }
 
+/// What a move was like.
 #[derive(Clone, Copy, Debug)]
 struct Trip {
     freeze: Duration,
