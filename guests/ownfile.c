@@ -194,7 +194,7 @@ int main(int argc, char **argv)
     if (*how == 0) {
         do
             round_of_all();
-        while (!asked_to_finish(2) || rounds < 30);
+        while (rounds < 30 || !asked_to_finish(2));
         CHECK(munmap(map, LENGTH) == 0);
         check_file(path, rounds);
         CHECK(truncate(path, 0) == 0);
