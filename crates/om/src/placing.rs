@@ -33,7 +33,7 @@ pub(crate) struct Placing {
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) nature: Nature,
-    /// The word after the program is its name for itself (`argv[0]`), and its arguments come after that.
+    /// The word after the program is its name for itself (argv[0]), and its arguments come after that.
     #[arg(short = 'z', long)]
     pub(crate) named: bool,
 }

@@ -12,6 +12,7 @@ use model::limits::OWN_FILES_BYTES_MAX;
 use model::{Reason, ReasonCode, Reasons};
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags};
 use procinfo::{Identity, Mapping};
+use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
@@ -55,6 +56,13 @@ impl OwnFile {
         let data = file.metadata()?;
         if (data.dev(), data.ino()) == self.inode { Ok(file) } else { Err(ErrorKind::NotFound.into()) }
     }
+}
+
+/// Device and inode of what a process has open under a descriptor, if it has. A file far away is not asked for that.
+pub fn inode_under(pid: i32, descriptor: &str) -> Option<(u64, u64)> {
+    let path = format!("/proc/{pid}/fd/{descriptor}");
+    let data = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::INO).ok()?;
+    Some((makedev(data.stx_dev_major, data.stx_dev_minor), data.stx_ino))
 }
 
 /// What a shared mapping is of.

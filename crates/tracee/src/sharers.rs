@@ -5,10 +5,9 @@
 //! during the look. A file can be opened, or its descriptor be sent, at any time: for those everybody is looked at each time.
 
 use crate::error::{Error, Result};
-use crate::own_files::OwnFile;
+use crate::own_files::{OwnFile, inode_under};
 use model::{Reason, ReasonCode, Reasons};
 use procinfo::{Identity, Mapping, Walk};
-use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rounds of a look, each at those who began during the last one, at most. Where they never end, nobody can tell.
@@ -133,11 +132,9 @@ fn open_in(other: i32, files: &BTreeMap<(u64, u64), Identity>) -> std::io::Resul
             Err(error) if has_ended(&error) => break,
             Err(error) => return Err(error),
         };
-        // What is closed meanwhile is none. A file far away need not be asked for what it is.
-        let flags = AtFlags::STATX_DONT_SYNC;
-        let Ok(data) = statx(CWD, entry.path(), flags, StatxFlags::INO) else { continue };
-        let inode = (makedev(data.stx_dev_major, data.stx_dev_minor), data.stx_ino);
-        found.extend(files.get(&inode).cloned());
+        // What is closed meanwhile is none.
+        let inode = inode_under(other, &entry.file_name().to_string_lossy());
+        found.extend(inode.and_then(|inode| files.get(&inode)).cloned());
     }
     Ok(found)
 }

@@ -9,14 +9,13 @@ use super::calls::{Calls, lock};
 use super::guard::Guard;
 use super::slot::Tenant;
 use crate::journey::{Error, Result};
-use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use syscalls::Arg;
-use tracee::own_files::OwnFile;
+use tracee::own_files::{OwnFile, inode_under};
 use wire::session::{self, SyncOrder, Which, WriteBack};
 
 /// How long the pages of a process that has ended may take to come. Whoever opens the file waits for them.
@@ -125,10 +124,8 @@ impl OwnFiles {
 
     /// Whether one of them is under this descriptor of the process.
     pub(super) fn is_under(&self, descriptor: i32) -> bool {
-        let path = format!("/proc/{}/fd/{descriptor}", self.pid);
-        let Ok(data) = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::INO) else { return false };
-        let inode = (makedev(data.stx_dev_major, data.stx_dev_minor), data.stx_ino);
-        self.files.iter().any(|own| own.inode == inode)
+        let inode = inode_under(self.pid, &descriptor.to_string());
+        self.files.iter().any(|own| Some(own.inode) == inode)
     }
 }
 
