@@ -5,11 +5,13 @@ use crate::ledger::Due;
 use crate::line::{Shared, State};
 use crate::{Error, Frame, Receiver};
 use model::limits::LINE_SILENCE_SECONDS;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 const SILENCE: Duration = Duration::from_secs(LINE_SILENCE_SECONDS);
+const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// The receiving end of a session.
 pub struct Reader {
@@ -89,6 +91,20 @@ impl Reader {
                 }
                 Err(error) => self.lose(&error),
             }
+        }
+    }
+
+    /// Whether it is of use to ask [`Reader::try_recv`] now. For whoever looks again and again: an empty socket is asked
+    /// here without its lock, which the CPU that delivers to it wants.
+    pub fn has_something(&self) -> Result<bool, Error> {
+        if self.receiver.is_none() || self.holds_bytes() {
+            return Ok(true);
+        }
+        let mut fds = self.wakes().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        match poll(&mut fds, Some(&NO_TIME)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(errno) => Err(errno.into()),
         }
     }
 

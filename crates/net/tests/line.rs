@@ -277,6 +277,39 @@ fn a_silent_cut_is_found_and_a_living_line_is_not_silent() {
 }
 
 #[test]
+fn whoever_only_looks_sees_frames_and_cuts() {
+    let weather = Arc::new(Weather::default());
+    let world = world(&weather);
+    let (line, mut callers_reader) = world.caller;
+    thread::spawn(move || callers_reader.recv());
+    let (_called, mut reader) = world.called;
+    let wait_for_something = |reader: &Reader| {
+        let begun = Instant::now();
+        while !reader.has_something().unwrap() {
+            assert!(begun.elapsed() < LIMIT, "nothing comes");
+            thread::yield_now();
+        }
+    };
+    assert!(reader.has_something().unwrap(), "its first connection");
+    assert!(reader.try_recv().unwrap().is_none());
+    assert!(!reader.has_something().unwrap());
+    line.send(1, &[b"one"]).unwrap();
+    wait_for_something(&reader);
+    assert_eq!(reader.try_recv().unwrap().unwrap().payload, b"one");
+    assert!(!reader.has_something().unwrap());
+    weather.cut();
+    wait_for_something(&reader);
+    line.send(2, &[b"two"]).unwrap();
+    let frame = loop {
+        wait_for_something(&reader);
+        if let Some(frame) = reader.try_recv().unwrap() {
+            break frame;
+        }
+    };
+    assert_eq!(frame.payload, b"two");
+}
+
+#[test]
 fn an_older_connection_never_takes_over() {
     let weather = Arc::new(Weather::default());
     let world = world(&weather);

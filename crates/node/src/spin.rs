@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 /// How long one waits without sleeping: about what a wake-up costs, twice.
 pub(crate) const SPIN: Duration = Duration::from_micros(60);
-/// A yield that takes longer has let somebody else run: the CPU is wanted.
-const YIELD_MAX: Duration = Duration::from_micros(4);
+/// A yield that takes longer has let somebody else run, and not just whoever is about to wait: the CPU is wanted. Two
+/// switches between processes take 3 to 8 microseconds, and a guest that has just made a call often needs them to get
+/// to its wait; whoever computes keeps the CPU for a thousand.
+const YIELD_MAX: Duration = Duration::from_micros(15);
 /// After failures, opportunities let pass at most.
 const PAUSE_MAX: u32 = 4095;
 

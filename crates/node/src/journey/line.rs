@@ -62,6 +62,11 @@ impl Link {
         self.read()
     }
 
+    /// Whether it is of use to ask [`Link::try_recv`] now.
+    pub(crate) fn has_something(&self) -> Result<bool> {
+        Ok(!self.early.is_empty() || self.reader.has_something()?)
+    }
+
     fn read(&mut self) -> Result<Option<Frame>> {
         let frame = self.reader.try_recv()?;
         self.gave = frame.is_some();

@@ -232,10 +232,12 @@ fn read_frames(
 fn spin_for_frame(receiver: &mut Reader, payload: &mut Vec<u8>, worth: &mut Worth) -> Result<Option<u16>> {
     let mut number = None;
     spin(worth, || {
-        number = receiver.try_recv()?.map(|frame| {
-            *payload = frame.payload;
-            frame.kind
-        });
+        if receiver.has_something()? {
+            number = receiver.try_recv()?.map(|frame| {
+                *payload = frame.payload;
+                frame.kind
+            });
+        }
         Ok::<_, Error>(number.is_some())
     })?;
     Ok(number)

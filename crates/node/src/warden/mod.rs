@@ -250,7 +250,9 @@ impl Warden {
         let mut frame = None;
         let link = &mut self.link;
         spin(&mut self.spinning, || {
-            frame = link.try_recv()?;
+            if link.has_something()? {
+                frame = link.try_recv()?;
+            }
             Ok::<_, journey::Error>(frame.is_some())
         })?;
         match frame {
