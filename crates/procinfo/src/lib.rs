@@ -18,7 +18,9 @@ pub use groups::{
     GroupPath, GroupVersion, groups_in, own_groups, parse_quota_v1, parse_quota_v2, parse_reclaimable,
     parse_service_group,
 };
-pub use maps::{Identity, Mapping, maps, maps_with_flags, parse_maps, parse_smaps, shared_anonymous};
+pub use maps::{
+    Identity, Mapping, Mappings, mappings_with_flags, maps, maps_with_flags, parse_maps, shared_anonymous,
+};
 pub use stat::{Stat, parse_stat, stat, stat_in, thread_stat};
 pub use status::{Status, parse_status, status};
 pub use system::{

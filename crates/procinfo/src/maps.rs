@@ -1,7 +1,9 @@
 //! `/proc/PID/maps` and the flags of `/proc/PID/smaps`.
 
 use crate::malformed;
-use std::io;
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 
 /// Device, as printed, and inode of what is under a mapping.
 pub type Identity = (String, u64);
@@ -77,48 +79,88 @@ const SHARED_ANONYMOUS_NAMED: &str = "[anon_shmem:";
 /// The mappings of shared memory of no file that a process has, ascending. For most there are none, which takes a look at
 /// the text and no more.
 pub fn shared_anonymous(pid: i32) -> io::Result<Vec<Mapping>> {
-    let text = std::fs::read(format!("/proc/{pid}/maps"))?;
-    let text = String::from_utf8_lossy(&text);
-    if ![SHARED_ANONYMOUS, SHARED_ANONYMOUS_NAMED].iter().any(|name| text.contains(name)) {
-        return Ok(Vec::new());
+    let mut text = open(pid, "maps")?;
+    let (mut line, mut found) = (Vec::new(), Vec::new());
+    while let Some(line) = next_line(&mut text, &mut line)? {
+        if [SHARED_ANONYMOUS, SHARED_ANONYMOUS_NAMED].iter().any(|name| line.contains(name)) {
+            found.push(parse(&line)?);
+        }
     }
-    let mut mappings = parse_maps(text.as_bytes())?;
-    mappings.retain(Mapping::is_shared_anonymous);
-    Ok(mappings)
+    found.retain(Mapping::is_shared_anonymous);
+    Ok(found)
 }
 
 /// The mappings of a process, ascending.
 pub fn maps(pid: i32) -> io::Result<Vec<Mapping>> {
-    parse_maps(&std::fs::read(format!("/proc/{pid}/maps"))?)
-}
-
-/// The mappings in a text like `/proc/PID/maps`.
-pub fn parse_maps(text: &[u8]) -> io::Result<Vec<Mapping>> {
-    String::from_utf8_lossy(text).lines().map(parse).collect()
+    Mappings::of(open(pid, "maps")?).collect()
 }
 
 /// The mappings of a process with their flags; the kernel walks the page tables for it, so this takes longer.
 pub fn maps_with_flags(pid: i32) -> io::Result<Vec<Mapping>> {
-    parse_smaps(&std::fs::read(format!("/proc/{pid}/smaps"))?)
+    mappings_with_flags(pid)?.collect()
 }
 
-/// The mappings in a text like `/proc/PID/smaps`.
-pub fn parse_smaps(text: &[u8]) -> io::Result<Vec<Mapping>> {
-    let mut mappings: Vec<Mapping> = Vec::new();
-    for line in String::from_utf8_lossy(text).lines() {
-        if let Some(flags) = line.strip_prefix("VmFlags:") {
-            let last = mappings.last_mut().ok_or_else(|| malformed("smaps"))?;
-            last.flags =
-                flags.split_whitespace().filter_map(|flag| flag.as_bytes().try_into().ok()).collect();
-        } else if line
-            .as_bytes()
-            .first()
-            .is_some_and(|first| first.is_ascii_digit() || (b'a'..=b'f').contains(first))
-        {
-            mappings.push(parse(line)?);
-        }
+/// Like [`maps_with_flags`], one after the other: nothing is kept of a process that has very many.
+pub fn mappings_with_flags(pid: i32) -> io::Result<Mappings<BufReader<File>>> {
+    Ok(Mappings::of(open(pid, "smaps")?))
+}
+
+/// The mappings in a text like `/proc/PID/maps` or `/proc/PID/smaps`.
+pub fn parse_maps(text: &[u8]) -> io::Result<Vec<Mapping>> {
+    Mappings::of(text).collect()
+}
+
+fn open(pid: i32, what: &str) -> io::Result<BufReader<File>> {
+    Ok(BufReader::new(File::open(format!("/proc/{pid}/{what}"))?))
+}
+
+/// The next line of a text, without its end; none behind the last.
+fn next_line<'a>(text: &mut impl BufRead, line: &'a mut Vec<u8>) -> io::Result<Option<Cow<'a, str>>> {
+    line.clear();
+    if text.read_until(b'\n', line)? == 0 {
+        return Ok(None);
     }
-    Ok(mappings)
+    Ok(Some(String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line))))
+}
+
+/// The mappings in a text like `/proc/PID/maps` or `/proc/PID/smaps`, ascending.
+#[derive(Debug)]
+pub struct Mappings<R> {
+    text: R,
+    line: Vec<u8>,
+    /// The one whose further lines may follow.
+    begun: Option<Mapping>,
+}
+
+impl<R: BufRead> Mappings<R> {
+    fn of(text: R) -> Mappings<R> {
+        Mappings { text, line: Vec::new(), begun: None }
+    }
+
+    fn advance(&mut self) -> io::Result<Option<Mapping>> {
+        while let Some(line) = next_line(&mut self.text, &mut self.line)? {
+            if let Some(flags) = line.strip_prefix("VmFlags:") {
+                let begun = self.begun.as_mut().ok_or_else(|| malformed("smaps"))?;
+                begun.flags =
+                    flags.split_whitespace().filter_map(|flag| flag.as_bytes().try_into().ok()).collect();
+            } else if !line.starts_with(|first: char| first.is_ascii_uppercase()) {
+                // Addresses are written in small letters, and the names of all that is said of a mapping begin with large ones.
+                let next = parse(&line)?;
+                if let Some(done) = self.begun.replace(next) {
+                    return Ok(Some(done));
+                }
+            }
+        }
+        Ok(self.begun.take())
+    }
+}
+
+impl<R: BufRead> Iterator for Mappings<R> {
+    type Item = io::Result<Mapping>;
+
+    fn next(&mut self) -> Option<io::Result<Mapping>> {
+        self.advance().transpose()
+    }
 }
 
 fn parse(line: &str) -> io::Result<Mapping> {
@@ -198,6 +240,23 @@ mod tests {
         }
         let none = of("00:00 0 ");
         assert!(!none.is_of_same_file(&none));
+    }
+
+    #[test]
+    fn flags_belong_to_the_mapping_above_them() {
+        let smaps = "7f00-8f00 r-xp 00001000 fe:00 77 /a\nRss: 4 kB\nVmFlags: rd ex \n\
+                     9f00-af00 rw-p 00000000 00:00 0 \nProtectionKey: 0\nVmFlags: rd wr gd\n\
+                     b000-c000 ---p 00000000 00:00 0";
+        let mappings = parse_maps(smaps.as_bytes()).unwrap();
+        let flags = |index: usize| mappings[index].flags.iter().map(|flag| flag.as_slice());
+        assert_eq!(
+            mappings.iter().map(|mapping| mapping.start).collect::<Vec<_>>(),
+            [0x7f00, 0x9f00, 0xb000]
+        );
+        assert!(flags(0).eq([b"rd", b"ex"]) && flags(1).eq([b"rd", b"wr", b"gd"]) && flags(2).len() == 0);
+        assert!(parse_maps(b"VmFlags: rd").is_err());
+        assert!(parse_maps(b"nonsense").is_err());
+        assert_eq!(parse_maps(b"").unwrap(), []);
     }
 
     #[test]

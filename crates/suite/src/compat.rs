@@ -19,13 +19,6 @@ pub use stressors::{LEFT_OUT as STRESSORS_LEFT_OUT, all as stressors};
 /// How long each of the two runs may take.
 const TIME_MAX: Duration = Duration::from_secs(420);
 
-/// Bytes that the home's daemon was seen to grow by, at most.
-const DAEMON_GROWTH_BYTES_MAX: u64 = 28 << 20;
-/// The tests do not differ then.
-const DAEMON_GREW: &[Known] = &[Known {
-    what: What::DaemonMemory(DAEMON_GROWTH_BYTES_MAX),
-    why: "the tests do not; the home's daemon is larger afterwards, by 20 to 28 MB",
-}];
 const MALFORMED_FILE: &[Known] = &[Known {
     what: What::Fault("file whose bytes are not those of its name"),
     why: "the tests do not; a move is refused now and then because a file that the process maps has not the bytes of its \

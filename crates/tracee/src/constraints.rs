@@ -38,9 +38,38 @@ const CONFINING_LINKS: [(&str, ReasonCode); 6] = [
 /// Reasons of one kind that are told one by one; of more, only their number is.
 const ALIKE_MAX: usize = 3;
 
+/// The reasons found so far. A program may lock a hundred thousand mappings, and a refusal is one line.
+#[derive(Debug, Default)]
+struct Found {
+    told: Vec<Reason>,
+    more: BTreeMap<ReasonCode, usize>,
+}
+
+impl Found {
+    fn push(&mut self, reason: impl Into<Reason>) {
+        let reason = reason.into();
+        if self.told.iter().filter(|other| other.code == reason.code).count() < ALIKE_MAX {
+            self.told.push(reason);
+        } else {
+            *self.more.entry(reason.code).or_default() += 1;
+        }
+    }
+
+    fn extend(&mut self, reasons: impl IntoIterator<Item = Reason>) {
+        reasons.into_iter().for_each(|reason| self.push(reason));
+    }
+
+    fn all(mut self) -> Vec<Reason> {
+        let counts =
+            self.more.into_iter().map(|(code, count)| Reason::new(code, format!("and {count} more")));
+        self.told.extend(counts);
+        self.told
+    }
+}
+
 /// All reasons against moving `pid`; empty if it can move.
 pub fn constraints(pid: i32) -> Vec<Reason> {
-    let mut reasons = Vec::new();
+    let mut reasons = Found::default();
     let (Ok(stat), Ok(status)) = (procinfo::stat(pid), procinfo::status(pid)) else {
         return vec![ReasonCode::NoSuchProcess.into()];
     };
@@ -51,7 +80,7 @@ pub fn constraints(pid: i32) -> Vec<Reason> {
         return vec![ReasonCode::Zombie.into()];
     }
     if pid == 1 {
-        reasons.push(ReasonCode::Init.into());
+        reasons.push(ReasonCode::Init);
     }
     from_status(&status, &mut reasons);
     from_threads(pid, &mut reasons);
@@ -60,37 +89,22 @@ pub fn constraints(pid: i32) -> Vec<Reason> {
     from_descriptors(pid, &mut reasons);
     from_timers(pid, &mut reasons);
     from_relatives(pid, stat.parent, &mut reasons);
-    shorten(reasons)
+    reasons.all()
 }
 
-/// A program may map thousands of files, and a refusal is one line.
-fn shorten(reasons: Vec<Reason>) -> Vec<Reason> {
-    let mut told: Vec<Reason> = Vec::new();
-    let mut more: BTreeMap<ReasonCode, usize> = BTreeMap::new();
-    for reason in reasons {
-        if told.iter().filter(|other| other.code == reason.code).count() < ALIKE_MAX {
-            told.push(reason);
-        } else {
-            *more.entry(reason.code).or_default() += 1;
-        }
-    }
-    told.extend(more.into_iter().map(|(code, count)| Reason::new(code, format!("and {count} more"))));
-    told
-}
-
-fn from_status(status: &Status, reasons: &mut Vec<Reason>) {
+fn from_status(status: &Status, reasons: &mut Found) {
     if status.tracer != 0 {
         reasons.push(Reason::new(ReasonCode::Traced, format!("by process {}", status.tracer)));
     }
     if status.seccomp != 0 {
-        reasons.push(ReasonCode::Seccomp.into());
+        reasons.push(ReasonCode::Seccomp);
     }
     if status.ns_pids.len() > 1 {
         reasons.push(Reason::new(ReasonCode::Namespaces, "its pid namespace"));
     }
 }
 
-fn from_threads(pid: i32, reasons: &mut Vec<Reason>) {
+fn from_threads(pid: i32, reasons: &mut Found) {
     let tids = procinfo::threads(pid).unwrap_or_default();
     if tids.len() > THREADS_MAX {
         reasons.push(Reason::new(ReasonCode::TooLarge, format!("{} threads", tids.len())));
@@ -104,7 +118,7 @@ fn from_threads(pid: i32, reasons: &mut Vec<Reason>) {
 }
 
 /// The class byte of the executable tells 32-bit programs; a 64-bit one that switches modes is caught at the freeze.
-fn from_executable(pid: i32, reasons: &mut Vec<Reason>) {
+fn from_executable(pid: i32, reasons: &mut Found) {
     use std::io::Read;
     let mut header = [0; 20];
     let read = File::open(format!("/proc/{pid}/exe")).and_then(|mut file| file.read_exact(&mut header));
@@ -112,25 +126,31 @@ fn from_executable(pid: i32, reasons: &mut Vec<Reason>) {
     const CLASS_64: u8 = 2;
     const MACHINE_X86_64: u16 = 62;
     if read.is_ok() && (class != CLASS_64 || machine != MACHINE_X86_64) {
-        reasons.push(ReasonCode::Architecture.into());
+        reasons.push(ReasonCode::Architecture);
     }
 }
 
-fn from_mappings(pid: i32, reasons: &mut Vec<Reason>) {
-    let Ok(mappings) = procinfo::maps_with_flags(pid) else { return };
-    if mappings.len() > VMAS_MAX {
-        reasons.push(Reason::new(ReasonCode::TooLarge, format!("{} mappings", mappings.len())));
-    }
-    for mapping in mappings.iter().filter(|mapping| !mapping.is_special()) {
-        if let Some(reason) = from_mapping(mapping) {
-            reasons.push(reason);
+fn from_mappings(pid: i32, reasons: &mut Found) {
+    let Ok(mappings) = procinfo::mappings_with_flags(pid) else { return };
+    let mut count = 0;
+    // A process may have a hundred thousand of nothing but memory of its own: of those none is kept.
+    let mut of_something = Vec::new();
+    for mapping in mappings {
+        let Ok(mapping) = mapping else { return };
+        count += 1;
+        reasons.extend(from_mapping(&mapping).filter(|_| !mapping.is_special()));
+        if mapping.inode != 0 {
+            of_something.push(mapping);
         }
     }
-    let own = own_files::find(pid, &mappings).unwrap_or_else(|refused| {
+    if count > VMAS_MAX {
+        reasons.push(Reason::new(ReasonCode::TooLarge, format!("{count} mappings")));
+    }
+    let own = own_files::find(pid, &of_something).unwrap_or_else(|refused| {
         reasons.extend(refused);
         Vec::new()
     });
-    reasons.extend(Look::default().reasons(pid, &mappings, &own));
+    reasons.extend(Look::default().reasons(pid, &of_something, &own));
 }
 
 fn from_mapping(mapping: &Mapping) -> Option<Reason> {
@@ -154,7 +174,7 @@ fn from_mapping(mapping: &Mapping) -> Option<Reason> {
     None
 }
 
-fn from_descriptors(pid: i32, reasons: &mut Vec<Reason>) {
+fn from_descriptors(pid: i32, reasons: &mut Found) {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return };
     for entry in entries.flatten() {
         let Ok(link) = fs::read_link(entry.path()) else { continue };
@@ -166,7 +186,7 @@ fn from_descriptors(pid: i32, reasons: &mut Vec<Reason>) {
     }
 }
 
-fn from_timers(pid: i32, reasons: &mut Vec<Reason>) {
+fn from_timers(pid: i32, reasons: &mut Found) {
     let Ok(timers) = fs::read_to_string(format!("/proc/{pid}/timers")) else { return };
     let mut id = "";
     for line in timers.lines() {
@@ -184,7 +204,7 @@ fn from_timers(pid: i32, reasons: &mut Vec<Reason>) {
 }
 
 /// A child of vfork runs on its parent's memory, and the parent waits for it: neither can move alone.
-fn from_relatives(pid: i32, parent: i32, reasons: &mut Vec<Reason>) {
+fn from_relatives(pid: i32, parent: i32, reasons: &mut Found) {
     let shares = |other: i32| kernel::process::share_memory(pid, other).unwrap_or(false);
     if parent > 0 && shares(parent) {
         reasons.push(Reason::new(ReasonCode::SharesMemoryMap, format!("process {parent}")));
@@ -203,8 +223,10 @@ mod tests {
 
     #[test]
     fn many_reasons_of_one_kind_are_counted() {
-        let many = (0..10_000).map(|number| Reason::new(ReasonCode::SharedMapping, number.to_string()));
-        let told = shorten(many.chain([ReasonCode::Traced.into()]).collect());
+        let mut found = Found::default();
+        found.extend((0..10_000).map(|number| Reason::new(ReasonCode::SharedMapping, number.to_string())));
+        found.push(ReasonCode::Traced);
+        let told = found.all();
         let words: Vec<&str> = told.iter().map(|reason| reason.detail.as_str()).collect();
         assert_eq!(words, ["0", "1", "2", "", "and 9997 more"]);
         assert_eq!(told[3].code, ReasonCode::Traced);

@@ -20,8 +20,6 @@ pub enum What {
     Tests(&'static [&'static str]),
     /// A move may break, or somebody may complain, with these words.
     Fault(&'static str),
-    /// A daemon may be larger afterwards, by at most so many bytes.
-    DaemonMemory(u64),
 }
 
 impl Entry {
@@ -30,9 +28,6 @@ impl Entry {
         let is_known = |what: &What, aspect: Aspect| match (what, aspect) {
             (What::Tests(names), Aspect::Output) => {
                 without(&report.printed, names) == without(&report.printed_when_moved, names)
-            }
-            (What::DaemonMemory(most), Aspect::DaemonMemory) => {
-                report.daemon_bytes.iter().all(|(before, after)| after.saturating_sub(*before) <= *most)
             }
             (What::Fault(words), Aspect::Faults) => report.faults.iter().all(|fault| fault.contains(words)),
             _ => false,
@@ -64,7 +59,7 @@ mod tests {
     use super::*;
 
     const TESTS: Known = Known { what: What::Tests(&["a: one", "b"]), why: "chance" };
-    const MEMORY: Known = Known { what: What::DaemonMemory(30), why: "heap" };
+    const FAULT: Known = Known { what: What::Fault("no name"), why: "a race" };
 
     fn check(differs: &'static [Known], report: &Report, unknown: &[&str]) {
         let entry = Entry { differs, ..*entries().next().unwrap() };
@@ -94,20 +89,7 @@ mod tests {
             check(&[TESTS], &printed(peace, moved), unknown);
         }
         check(&[], &printed(peace, "FAIL a: one\n"), &["its output"]);
-        check(&[MEMORY], &printed(peace, "FAIL a: one\n"), &["its output"]);
-    }
-
-    #[test]
-    fn a_daemon_may_grow_so_far_and_only_where_that_is_known() {
-        let grown = |after| Report {
-            unlike: BTreeSet::from([Aspect::DaemonMemory]),
-            daemon_bytes: vec![(10, 9), (10, after)],
-            ..Report::default()
-        };
-        check(&[MEMORY], &grown(40), &[]);
-        check(&[MEMORY], &grown(41), &["the memory of a daemon"]);
-        check(&[TESTS], &grown(40), &["the memory of a daemon"]);
-        check(&[TESTS, MEMORY], &grown(40), &[]);
+        check(&[FAULT], &printed(peace, "FAIL a: one\n"), &["its output"]);
     }
 
     #[test]
@@ -117,18 +99,19 @@ mod tests {
             faults: faults.iter().map(|fault| (*fault).to_owned()).collect(),
             ..Report::default()
         };
-        const FAULT: Known = Known { what: What::Fault("no name"), why: "a race" };
         check(&[FAULT], &broken(&["a move: no name of it"]), &[]);
         check(&[FAULT], &broken(&["a move: no name of it", "a move: no room"]), &["what broke"]);
-        check(&[TESTS, MEMORY], &broken(&["a move: no name of it"]), &["what broke"]);
+        check(&[TESTS], &broken(&["a move: no name of it"]), &["what broke"]);
     }
 
     /// The canary: what is known of one side of a run excuses no other.
     #[test]
     fn nothing_else_is_excused() {
-        for aspect in [Aspect::Ending, Aspect::Complaints, Aspect::Files, Aspect::Faults, Aspect::Remains] {
+        let others =
+            [Aspect::Ending, Aspect::Complaints, Aspect::Files, Aspect::Remains, Aspect::DaemonMemory];
+        for aspect in others {
             let report = Report { unlike: BTreeSet::from([aspect]), ..printed("ok b\n", "FAIL b\n") };
-            check(&[TESTS, MEMORY], &report, &[&aspect.to_string()]);
+            check(&[TESTS, FAULT], &report, &[&aspect.to_string()]);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The stressors of stress-ng, some at a time, each for a moment and verifying itself.
 
-use super::{DAEMON_GREW, Entry, LeftOut, MALFORMED_FILE};
+use super::{Entry, LeftOut, MALFORMED_FILE};
 use crate::Bring;
 
 const fn some(name: &'static str, tests: &'static [&'static str]) -> Entry {
@@ -111,29 +111,26 @@ pub(super) const ENTRIES: &[Entry] = &[
             "memrate",
         ],
     ),
-    Entry {
-        differs: DAEMON_GREW,
-        ..some(
-            "memory-2",
-            &[
-                "mincore",
-                "mlock",
-                "mlockmany",
-                "mmap",
-                "mmapaddr",
-                "mmapfixed",
-                "mmapfork",
-                "mmaphuge",
-                "mmapmany",
-                "mprotect",
-                "mremap",
-                "msync",
-                "msyncmany",
-                "munmap",
-                "numa",
-            ],
-        )
-    },
+    some(
+        "memory-2",
+        &[
+            "mincore",
+            "mlock",
+            "mlockmany",
+            "mmap",
+            "mmapaddr",
+            "mmapfixed",
+            "mmapfork",
+            "mmaphuge",
+            "mmapmany",
+            "mprotect",
+            "mremap",
+            "msync",
+            "msyncmany",
+            "munmap",
+            "numa",
+        ],
+    ),
     some(
         "memory-3",
         &[
@@ -273,30 +270,27 @@ pub(super) const ENTRIES: &[Entry] = &[
             "clock",
         ],
     ),
-    Entry {
-        differs: DAEMON_GREW,
-        ..some(
-            "processes-1",
-            &[
-                "affinity",
-                "clone",
-                "close",
-                "daemon",
-                "dynlib",
-                "env",
-                "exec",
-                "exit-group",
-                "fork",
-                "futex",
-                "get",
-                "kcmp",
-                "key",
-                "landlock",
-                "loadavg",
-                "mq",
-            ],
-        )
-    },
+    some(
+        "processes-1",
+        &[
+            "affinity",
+            "clone",
+            "close",
+            "daemon",
+            "dynlib",
+            "env",
+            "exec",
+            "exit-group",
+            "fork",
+            "futex",
+            "get",
+            "kcmp",
+            "key",
+            "landlock",
+            "loadavg",
+            "mq",
+        ],
+    ),
     some(
         "processes-2",
         &[
