@@ -87,7 +87,10 @@ fn origin(code: Code) -> (&'static str, &'static str) {
         ),
         Code::Memory => ("the memory of the node it is to go to", "that node has more of it free"),
         Code::Disk => ("the disk of the node it is to go to", "that node has more room"),
-        Code::Unreadable => ("a file that it maps and that cannot be opened", "the file can be read"),
+        Code::Unreadable => (
+            "a file that it maps and that cannot be opened, or that somebody writes to while it is sent",
+            "the file can be read, and is as it was at the end of that",
+        ),
         Code::Stuck => (
             "a thread that does not stop, mostly one that waits for a disk or a network file system",
             "the wait is over",

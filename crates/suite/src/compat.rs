@@ -13,17 +13,11 @@ use anyhow::Result;
 use std::time::Duration;
 use torture::Plan;
 
-pub use known::{Known, What};
+pub use known::Known;
 pub use stressors::{LEFT_OUT as STRESSORS_LEFT_OUT, all as stressors};
 
 /// How long each of the two runs may take.
 const TIME_MAX: Duration = Duration::from_secs(420);
-
-const MALFORMED_FILE: &[Known] = &[Known {
-    what: What::Fault("file whose bytes are not those of its name"),
-    why: "the tests do not; a move is refused now and then because a file that the process maps has not the bytes of its \
-          name when it arrives; the process goes on where it is",
-}];
 
 /// Tests that are not run.
 #[derive(Clone, Copy, Debug)]

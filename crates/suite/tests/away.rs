@@ -37,6 +37,8 @@ fn main() -> ExitCode {
         trial("moves-in-the-middle-of-vfork", &["cc"], moves_in_the_middle_of_vfork),
         trial("shared-memory-is-made-away", &["cc"], shared_memory_is_made_away),
         trial("forks-with-shared-memory-at-home", &["cc"], forks_with_shared_memory_at_home),
+        trial("maps-a-file-that-is-written-to", &["python3"], maps_a_file_that_is_written_to),
+        trial("maps-a-file-for-which-there-is-no-room", &["python3"], maps_a_file_without_room),
     ])
 }
 
@@ -469,4 +471,75 @@ fn under_the_classic_names() -> Result<()> {
     place.must(&format!("migrate {} 2", run.pid))?;
     ensure!(place.must("mps")?.contains(&run.pid.to_string()), "mps does not list it");
     run.finish(0).map(drop)
+}
+
+/// A program that maps a file privately whenever it is told to, and tells whether all of it is `x`.
+fn mapper<'a>(place: Place<'a>, file: &str) -> Result<Run<'a>> {
+    let program = "import mmap,os,sys\nf=os.open(sys.argv[1],os.O_RDONLY)\nprint('ready',flush=True)\n\
+                   while sys.stdin.readline():\n m=mmap.mmap(f,0,mmap.MAP_PRIVATE,mmap.PROT_READ)\n \
+                   print('mapped',m.find(b'x')==0 and m[-1:]==b'x',flush=True)";
+    let words = ["/usr/bin/python3", "-c", program, file].map(str::to_owned);
+    let run = Run::command(place, &words, Input::Pipes, String::new())?;
+    run.expect("ready", 0)?;
+    Ok(run)
+}
+
+fn map_once_more(run: &mut Run<'_>) -> Result<()> {
+    let from = run.position();
+    run.send(b"more\n")?;
+    run.expect("mapped True", from)?;
+    Ok(())
+}
+
+fn ends_well(mut run: Run<'_>) -> Result<()> {
+    run.close_input();
+    let (status, _) = run.end(SOON)?;
+    ensure!(status == 0, "it ended with {status}");
+    Ok(())
+}
+
+/// Its bytes are others when they are sent than when they were looked at.
+fn maps_a_file_that_is_written_to() -> Result<()> {
+    const TIMES: usize = 8;
+    let place = Cluster::shared()?.home();
+    let file = "/tmp/written-to";
+    place.must(&format!("head -c 16M /dev/zero | tr '\\0' x > {file}"))?;
+    let program = "import os,sys,time\nf=os.open(sys.argv[1],os.O_WRONLY)\nprint('ready',flush=True)\nn=0\n\
+                   while os.pwrite(f,b'%d'%n,4096+n*8%(16<<20>>1))>0: n+=1; time.sleep(0.001)";
+    let words = ["/usr/bin/python3", "-c", program, file].map(str::to_owned);
+    let writer = Run::command(place, &words, Input::Pipes, String::new())?;
+    writer.expect("ready", 0)?;
+    place.must(&format!("om lock {}", writer.pid))?;
+    let mut run = mapper(place, file)?;
+    for _ in 0..TIMES {
+        // What it has mapped before may change under way, too: then it stays, and tells why.
+        if let Err(refusal) = place.migrate_patiently(run.pid, "n2")? {
+            let known = ["unreadable", "same-node"].contains(&refusal.codes.join(" ").as_str());
+            ensure!(known, "{}", refusal.text);
+        }
+        map_once_more(&mut run)?;
+    }
+    place.must(&format!("kill {}", writer.pid))?;
+    drop(writer);
+    run.go(Stop::N2)?;
+    map_once_more(&mut run)?;
+    ends_well(run)
+}
+
+/// The host's disk has room for the program, and not for a file that it maps there.
+fn maps_a_file_without_room() -> Result<()> {
+    let cluster = Cluster::up(&["--set", "balance.policy=\"none\""])?;
+    let place = cluster.home();
+    let file = "/tmp/large";
+    place.must(&format!("head -c 96M /dev/zero | tr '\\0' x > {file}"))?;
+    let mut run = mapper(place, file)?;
+    let host = cluster.node("n2");
+    host.must("mount -t tmpfs -o size=64m tmpfs /var/cache/openmosix")?;
+    run.go(Stop::N2)?;
+    map_once_more(&mut run)?;
+    let said = place.must(&format!("om where {}", run.pid))?;
+    ensure!(said.contains("at home"), "the mapping was not made at home: {said}");
+    let left = host.must("find /var/cache/openmosix -type f -name '.*'")?;
+    ensure!(left.is_empty(), "halves of files are left: {left}");
+    ends_well(run)
 }

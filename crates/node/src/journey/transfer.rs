@@ -5,8 +5,10 @@ use super::{Error, Result};
 use image::{Area, Backing, Clocks, FileId, Process};
 use kernel::memory::Range;
 use model::limits::{FRAME_BYTES_MAX, PAGE_BATCH_BYTES};
+use model::{Reason, ReasonCode, Reasons};
 use net::{Frame, Receiver};
 use std::collections::BTreeMap;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -143,24 +145,35 @@ fn send_missing_files(
     Ok(())
 }
 
-/// Sends a file in parts; after each, `sent` is told its bytes.
+/// Sends a file in parts; after each, `sent` is told its bytes. Refused is one that is not any more what it was known by:
+/// then the other side has got something that it throws away.
 pub(crate) fn send_file(
     out: &mut impl Outlet,
     file: &MappedFile,
     sent: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<()> {
     let mut buffer = vec![0; PART_BYTES];
+    let mut hasher = blake3::Hasher::new();
     let mut at = 0;
     loop {
         let got = file.file.read_at(&mut buffer, at).map_err(Error::io("reading a mapped file"))?;
         at += got as u64;
+        hasher.update(&buffer[..got]);
         let last = got == 0 || at >= file.length;
         out.put(Kind::FilePart, &[&session::encode(&FilePart { id: file.id, last }), &buffer[..got]])?;
         sent(got as u64)?;
         if last {
-            return Ok(());
+            return if hasher.finalize().as_bytes() == &file.id.0 { Ok(()) } else { Err(changes(file)) };
         }
     }
+}
+
+/// The refusal of a file that somebody writes to.
+fn changes(file: &MappedFile) -> Error {
+    let name = std::fs::read_link(format!("/proc/self/fd/{}", file.file.as_raw_fd())).unwrap_or_default();
+    let detail = format!("{}: it changes while it is read", name.display());
+    let reasons = Reasons(vec![Reason::new(ReasonCode::Unreadable, detail)]);
+    Error::Refused(session::Refusal { message: reasons.to_string(), reasons })
 }
 
 /// Of the files offered, those that the cache lacks.

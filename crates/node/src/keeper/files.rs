@@ -1,7 +1,7 @@
 //! Files that the remote maps while it is away.
 
 use super::{Keeper, Place};
-use crate::journey::{Result, transfer};
+use crate::journey::{Error, Result, transfer};
 use std::fs::File;
 use tracee::layout::MappedFile;
 use wire::session::{self, FileAnswer, FileEntry, FileRequest, Kind};
@@ -16,9 +16,17 @@ impl Keeper {
         };
         let known = tenant.and_then(|tenant| self.file_under(tenant.pid, request.descriptor));
         let Place::Away(away) = &self.place else { return Ok(()) };
-        if let (Some(file), true) = (&known, request.send) {
-            transfer::send_file(&mut &*away.calls, file, &mut |_| Ok(()))?;
-        }
+        let known = match known {
+            Some(file) if request.send => {
+                match transfer::send_file(&mut &*away.calls, &file, &mut |_| Ok(())) {
+                    Ok(()) => Some(file),
+                    // Somebody writes to it, and what is mapped of it is to be what is in it.
+                    Err(Error::Refused(_)) => None,
+                    Err(error) => return Err(error),
+                }
+            }
+            other => other,
+        };
         let file = known.map(|file| FileEntry { id: file.id, length: file.length });
         away.calls.send(Kind::FileIs, &[&session::encode(&FileAnswer { slot: request.slot, file })])
     }

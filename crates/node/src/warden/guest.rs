@@ -51,8 +51,8 @@ pub(super) enum Waits {
     Stop,
     /// To be brought home, where it makes the call again.
     Home { notification: u64 },
-    /// For a file that it maps.
-    File { notification: u64, descriptor: i32 },
+    /// For a file that it maps; whether its bytes were asked for.
+    File { notification: u64, descriptor: i32, sent: bool },
     /// For its end; an answer tells that a signal came first.
     Exit { notification: u64 },
     /// For its home to make another program of its process; an answer tells that it could not.

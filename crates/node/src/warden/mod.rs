@@ -276,9 +276,7 @@ impl Warden {
         match Kind::new(frame.kind) {
             Some(Kind::Reply) => self.take_reply(payload),
             Some(Kind::Signal) => self.take_signal(payload),
-            Some(Kind::FilePart) => {
-                Ok(crate::journey::transfer::take_file_part(&self.cache, &mut self.incoming, payload)?)
-            }
+            Some(Kind::FilePart) => self.take_file_part(payload),
             Some(Kind::FileIs) => self.take_file_answer(payload),
             Some(Kind::Hold) => {
                 let (hold, _) = session::decode::<Hold>(payload)?;

@@ -2,10 +2,11 @@
 
 use super::guest::{Sleep, Waits};
 use super::{Step, Warden};
-use crate::journey::Outlet;
+use crate::journey::{Error, Outlet, transfer};
 use forward::Memory;
 use image::SigAction;
 use kernel::notify::{Notification, Verdict};
+use model::one_line;
 use std::os::fd::AsFd;
 use syscalls::{PrctlRoute, Row, Special};
 use wire::session::{self, Action, FileAnswer, FileRequest, Kind};
@@ -115,9 +116,22 @@ impl Warden {
         if !private || descriptor < 0 {
             return self.wish_home(index, notification);
         }
-        self.guest.threads[index].waits = Waits::File { notification: notification.id, descriptor };
+        self.guest.threads[index].waits =
+            Waits::File { notification: notification.id, descriptor, sent: false };
         let request = FileRequest { slot: index as u32, descriptor, send: false };
         Ok(self.link.put(Kind::File, &[&session::encode(&request)])?)
+    }
+
+    /// Takes in a part of a file that a thread wants to map. A disk that has no room for it is no reason to lose the guest:
+    /// the answer that follows finds that the file is not there.
+    pub(super) fn take_file_part(&mut self, payload: &[u8]) -> Step {
+        match transfer::take_file_part(&self.cache, &mut self.incoming, payload) {
+            Err(error @ Error::Io { .. }) => {
+                tracing::warn!(error = one_line(&error), "a file that the guest maps has no place here");
+                Ok(())
+            }
+            taken => Ok(taken?),
+        }
     }
 
     /// The keeper says what is under a descriptor that a thread wants to map.
@@ -126,7 +140,7 @@ impl Warden {
         let index = answer.slot as usize;
         // It may have ended meanwhile.
         let Some(thread) = self.guest.threads.get_mut(index) else { return Ok(()) };
-        let Waits::File { notification, descriptor } = thread.waits else {
+        let Waits::File { notification, descriptor, sent } = thread.waits else {
             // The process is on its way elsewhere, and the thread will ask again there.
             return Ok(());
         };
@@ -147,7 +161,10 @@ impl Warden {
                     Err(_) => self.wish(index, notification, nix::libc::SYS_mmap as u32),
                 }
             }
+            // It was sent, and there was no room for it.
+            None if sent => self.wish(index, notification, nix::libc::SYS_mmap as u32),
             None => {
+                thread.waits = Waits::File { notification, descriptor, sent: true };
                 let request = FileRequest { slot: answer.slot, descriptor, send: true };
                 Ok(self.link.put(Kind::File, &[&session::encode(&request)])?)
             }

@@ -1,6 +1,6 @@
 //! CPython's own tests, a module at a time.
 
-use super::{Entry, LeftOut, MALFORMED_FILE};
+use super::{Entry, LeftOut};
 use crate::Bring;
 
 const fn module(name: &'static str, left_out: &'static [LeftOut]) -> Entry {
@@ -77,7 +77,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             why: "a move ends a write to a pipe that has written a part of it, as a stop by SIGSTOP does; the test wants its alarm to end it",
         }],
     ),
-    Entry { differs: MALFORMED_FILE, ..module("test_multiprocessing_fork", &[]) },
+    module("test_multiprocessing_fork", &[]),
     in_ci(module("test_resource", &[])),
     module("test_faulthandler", &[]),
     in_ci(module("test_gc", &[])),

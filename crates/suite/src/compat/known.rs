@@ -4,37 +4,25 @@ use super::Entry;
 use std::collections::BTreeSet;
 use torture::{Aspect, Report};
 
-/// Something that may differ, and why.
+/// Tests that may end otherwise.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
-    /// What may.
-    pub what: What,
-    /// Why it does.
+    /// The names that the entry prints.
+    pub tests: &'static [&'static str],
+    /// Why they do.
     pub why: &'static str,
-}
-
-/// What may differ.
-#[derive(Clone, Copy, Debug)]
-pub enum What {
-    /// How these tests end, by the names that the entry prints.
-    Tests(&'static [&'static str]),
-    /// A move may break, or somebody may complain, with these words.
-    Fault(&'static str),
 }
 
 impl Entry {
     /// In words, everything that was not as in peace and is not known; nothing if all is as it should be.
     pub fn unknown_differences(&self, report: &Report) -> Vec<String> {
-        let is_known = |what: &What, aspect: Aspect| match (what, aspect) {
-            (What::Tests(names), Aspect::Output) => {
-                without(&report.printed, names) == without(&report.printed_when_moved, names)
-            }
-            (What::Fault(words), Aspect::Faults) => report.faults.iter().all(|fault| fault.contains(words)),
-            _ => false,
+        let names: Vec<&str> = self.differs.iter().flat_map(|known| known.tests).copied().collect();
+        let is_known = |aspect: &Aspect| {
+            *aspect == Aspect::Output
+                && without(&report.printed, &names) == without(&report.printed_when_moved, &names)
         };
-        let unknown: BTreeSet<Aspect> = (report.unlike.iter().copied())
-            .filter(|aspect| !self.differs.iter().any(|known| is_known(&known.what, *aspect)))
-            .collect();
+        let unknown: BTreeSet<Aspect> =
+            report.unlike.iter().copied().filter(|aspect| !is_known(aspect)).collect();
         unknown.iter().map(Aspect::to_string).collect()
     }
 
@@ -58,8 +46,7 @@ mod tests {
     use super::super::entries;
     use super::*;
 
-    const TESTS: Known = Known { what: What::Tests(&["a: one", "b"]), why: "chance" };
-    const FAULT: Known = Known { what: What::Fault("no name"), why: "a race" };
+    const TESTS: Known = Known { tests: &["a: one", "b"], why: "chance" };
 
     fn check(differs: &'static [Known], report: &Report, unknown: &[&str]) {
         let entry = Entry { differs, ..*entries().next().unwrap() };
@@ -89,19 +76,6 @@ mod tests {
             check(&[TESTS], &printed(peace, moved), unknown);
         }
         check(&[], &printed(peace, "FAIL a: one\n"), &["its output"]);
-        check(&[FAULT], &printed(peace, "FAIL a: one\n"), &["its output"]);
-    }
-
-    #[test]
-    fn a_fault_has_the_words_that_are_known() {
-        let broken = |faults: &[&str]| Report {
-            unlike: BTreeSet::from([Aspect::Faults]),
-            faults: faults.iter().map(|fault| (*fault).to_owned()).collect(),
-            ..Report::default()
-        };
-        check(&[FAULT], &broken(&["a move: no name of it"]), &[]);
-        check(&[FAULT], &broken(&["a move: no name of it", "a move: no room"]), &["what broke"]);
-        check(&[TESTS], &broken(&["a move: no name of it"]), &["what broke"]);
     }
 
     /// The canary: what is known of one side of a run excuses no other.
@@ -111,7 +85,7 @@ mod tests {
             [Aspect::Ending, Aspect::Complaints, Aspect::Files, Aspect::Remains, Aspect::DaemonMemory];
         for aspect in others {
             let report = Report { unlike: BTreeSet::from([aspect]), ..printed("ok b\n", "FAIL b\n") };
-            check(&[TESTS, FAULT], &report, &[&aspect.to_string()]);
+            check(&[TESTS], &report, &[&aspect.to_string()]);
         }
     }
 }

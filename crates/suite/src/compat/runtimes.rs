@@ -1,6 +1,6 @@
 //! The tests of languages and servers, from the sources of Debian's packages, run by the installed programs.
 
-use super::{Entry, Known, What};
+use super::{Entry, Known};
 use crate::Bring;
 
 const PERL: Entry = Entry {
@@ -143,7 +143,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         name: "events, processes, files",
         differs: &[Known {
-            what: What::Tests(&["socket.test: socket-14.15"]),
+            tests: &["socket.test: socket-14.15"],
             why: "socket-14.15, seen once: it gives another program no more time to answer than a latency measured before",
         }],
         tests: &[
