@@ -80,11 +80,10 @@ impl Incoming {
         self.file.write_all(bytes).map_err(Error::io("writing to the cache"))
     }
 
-    /// Checks the whole and gives it its name. Bytes that are not those of its name are thrown away: a file that is changed
-    /// while it is read is nobody's fault.
+    /// Checks the whole and gives it its name.
     pub(crate) fn finish(self) -> Result<()> {
         if self.hasher.finalize().as_bytes() != &self.id.0 {
-            return Ok(());
+            return Err(Error::Changed);
         }
         // A guest's executable is named to the kernel, which wants it to be one for the guest's user.
         let mode = fs::Permissions::from_mode(0o555);
@@ -114,7 +113,7 @@ mod tests {
         for (bytes, good) in [(&b"bad"[..], false), (b"", false), (b"good", true)] {
             let mut incoming = cache.receive(id).unwrap();
             incoming.write(bytes).unwrap();
-            incoming.finish().unwrap();
+            assert_eq!(incoming.finish().is_ok(), good);
             assert_eq!(cache.get(&id).is_some(), good);
         }
         let left = fs::read_dir(base.path().join("files")).unwrap().count();

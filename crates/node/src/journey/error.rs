@@ -38,6 +38,9 @@ pub(crate) enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A file came whose bytes are not those of its name: a lie, or somebody writes to it.
+    #[error("the other node sent a file whose bytes are not those of its name")]
+    Changed,
     /// The other side of this very process is gone.
     #[error("the process has ended")]
     Ended,

@@ -145,8 +145,8 @@ fn send_missing_files(
     Ok(())
 }
 
-/// Sends a file in parts; after each, `sent` is told its bytes. Refused is one that is not any more what it was known by:
-/// then the other side has got something that it throws away.
+/// Sends a file in parts; after each, `sent` is told its bytes. Refused is one that is not any more what it was known by;
+/// the other side throws away what it has got of it.
 pub(crate) fn send_file(
     out: &mut impl Outlet,
     file: &MappedFile,
@@ -161,9 +161,12 @@ pub(crate) fn send_file(
         hasher.update(&buffer[..got]);
         let last = got == 0 || at >= file.length;
         out.put(Kind::FilePart, &[&session::encode(&FilePart { id: file.id, last }), &buffer[..got]])?;
+        if last && hasher.finalize().as_bytes() != &file.id.0 {
+            return Err(changes(file));
+        }
         sent(got as u64)?;
         if last {
-            return if hasher.finalize().as_bytes() == &file.id.0 { Ok(()) } else { Err(changes(file)) };
+            return Ok(());
         }
     }
 }

@@ -122,11 +122,11 @@ impl Warden {
         Ok(self.link.put(Kind::File, &[&session::encode(&request)])?)
     }
 
-    /// Takes in a part of a file that a thread wants to map. A disk that has no room for it is no reason to lose the guest:
-    /// the answer that follows finds that the file is not there.
+    /// Takes in a part of a file that a thread wants to map. That somebody writes to it, or that the disk has no room for it,
+    /// is no reason to lose the guest: the answer that follows finds that the file is not there.
     pub(super) fn take_file_part(&mut self, payload: &[u8]) -> Step {
         match transfer::take_file_part(&self.cache, &mut self.incoming, payload) {
-            Err(error @ Error::Io { .. }) => {
+            Err(error @ (Error::Io { .. } | Error::Changed)) => {
                 tracing::warn!(error = one_line(&error), "a file that the guest maps has no place here");
                 Ok(())
             }
