@@ -23,7 +23,7 @@ const PARTS: f64 = 12.0;
 const SUSPICION: f64 = 5.0;
 /// Parts of it by which a suspicion must be older than [`SUSPICION`] to be one that nobody follows up. foca forgets the ends of
 /// its suspicions when its own node is declared dead and takes its next renewal: who was suspected then is suspected for
-/// ever, if it has never heard of it, and answers whatever it is asked.
+/// ever, whether it lives, has never heard of it and answers whatever it is asked, or is dead.
 const FORGOTTEN: f64 = 3.0;
 /// Parts of it that an answer to a probe may take before others are asked to try.
 const PROBE_ANSWER: f64 = 0.4;
@@ -75,8 +75,16 @@ pub(crate) struct Swim {
     timers_made: u64,
     /// [`PARTS`] of it are the time within which a death is known.
     part: Duration,
-    /// Since when those who say that they live have been under the same suspicion.
-    suspected: BTreeMap<NodeId, (Duration, (Life, Incarnation))>,
+    suspicions: BTreeMap<NodeId, Suspicion>,
+}
+
+/// Somebody is suspected of being dead.
+#[derive(Clone, Copy, Debug)]
+struct Suspicion {
+    of: (Life, Incarnation),
+    since: Duration,
+    /// When it was last heard after that.
+    heard: Option<Duration>,
 }
 
 impl Swim {
@@ -90,7 +98,7 @@ impl Swim {
             timers: BTreeMap::new(),
             timers_made: 0,
             part: within.div_f64(PARTS),
-            suspected: BTreeMap::new(),
+            suspicions: BTreeMap::new(),
         }
     }
 
@@ -111,7 +119,33 @@ impl Swim {
             let _ = self.foca.handle_timer(timer, &mut self.runtime);
             self.schedule(now);
         }
+        self.follow_up(now);
         self.outcome(now)
+    }
+
+    /// Declares dead who has been suspected for too long, and silent for as long as a death may stay unknown.
+    fn follow_up(&mut self, now: Duration) {
+        let members = self.foca.iter_membership_state();
+        let suspects = members.filter(|member| member.state() == foca::State::Suspect);
+        let mut suspicions = BTreeMap::new();
+        for member in suspects {
+            let fresh = Suspicion { of: (*member.id(), member.incarnation()), since: now, heard: None };
+            let known = self.suspicions.get(&member.id().node).filter(|known| known.of == fresh.of);
+            suspicions.insert(member.id().node, known.copied().unwrap_or(fresh));
+        }
+        self.suspicions = suspicions;
+        let is_silent = |heard: Duration| now.saturating_sub(heard) > self.part.mul_f64(PARTS);
+        let overdue =
+            self.suspicions.values().filter(|it| self.is_overdue(it, now) && it.heard.is_none_or(is_silent));
+        let dead: Vec<_> = overdue
+            .map(|Suspicion { of: (life, count), .. }| Member::new(*life, *count, foca::State::Down))
+            .collect();
+        let _ = self.foca.apply_many(dead.into_iter(), true, &mut self.runtime);
+    }
+
+    /// Whether foca ought to have followed a suspicion up by now.
+    fn is_overdue(&self, suspicion: &Suspicion, now: Duration) -> bool {
+        now.saturating_sub(suspicion.since) > self.part.mul_f64(SUSPICION + FORGOTTEN)
     }
 
     /// Takes in a message. It must be of the node, and of the life of it, that the datagram names.
@@ -126,6 +160,7 @@ impl Swim {
         if (header.src.node, header.src.incarnation) != (node, incarnation) {
             return Err(Malformed::Impostor);
         }
+        self.note(now, node);
         let understood = self.foca.handle_data(bytes, &mut self.runtime);
         let outcome = self.outcome(now);
         understood.map(|()| outcome).map_err(|_| Malformed::Swim)
@@ -133,29 +168,22 @@ impl Swim {
 
     /// A node has said itself that it lives.
     pub(crate) fn hear(&mut self, now: Duration, life: Life) -> Outcome {
+        self.note(now, life.node);
         match self.member(life.node) {
             Some(member) if *member.id() == life && member.state() == foca::State::Down => {
                 // It will be told that it counts as dead, and take its next renewal.
                 let _ = self.foca.announce(life, &mut self.runtime);
             }
             Some(member) if *member.id() == life && member.state() == foca::State::Suspect => {
-                let suspicion = (life, member.incarnation());
-                let (since, _) = *self
-                    .suspected
-                    .entry(life.node)
-                    .and_modify(|(since, known)| {
-                        if *known != suspicion {
-                            (*since, *known) = (now, suspicion);
-                        }
-                    })
-                    .or_insert((now, suspicion));
-                if now.saturating_sub(since) > self.part.mul_f64(SUSPICION + FORGOTTEN) {
+                let of = (life, member.incarnation());
+                let known = self.suspicions.get(&life.node).filter(|known| known.of == of);
+                if known.is_some_and(|known| self.is_overdue(known, now)) {
                     // One step higher, it is no longer the suspected one; the node itself goes on from there.
-                    let alive = Member::new(life, suspicion.1.saturating_add(1), foca::State::Alive);
+                    let alive = Member::new(life, of.1.saturating_add(1), foca::State::Alive);
                     let _ = self.foca.apply_many(core::iter::once(alive), true, &mut self.runtime);
                 }
             }
-            Some(member) if *member.id() == life => drop(self.suspected.remove(&life.node)),
+            Some(member) if *member.id() == life => {}
             _ => {
                 let news = core::iter::once(Member::alive(life));
                 let _ = self.foca.apply_many(news, true, &mut self.runtime);
@@ -186,6 +214,12 @@ impl Swim {
     /// What is thought of everybody.
     pub(crate) fn states(&self) -> impl Iterator<Item = (Life, foca::State)> {
         self.foca.iter_membership_state().map(|member| (*member.id(), member.state()))
+    }
+
+    fn note(&mut self, now: Duration, node: NodeId) {
+        if let Some(suspicion) = self.suspicions.get_mut(&node) {
+            suspicion.heard = Some(now);
+        }
     }
 
     fn member(&self, node: NodeId) -> Option<&Member<Life>> {

@@ -117,6 +117,31 @@ fn nobody_is_suspected_for_ever() {
     }
 }
 
+/// Cut off again while somebody is suspected, and for good: that is found, on both sides.
+#[test]
+fn whoever_is_suspected_and_silent_counts_as_dead() {
+    for seed in 0..120 {
+        let mut world = World::new(seed);
+        world.death_known_within = Duration::from_secs(3);
+        for number in 1..=3 {
+            world.add(number, 0, &[]);
+        }
+        assert!(world.run_until(KNOWN, |world| world.all_think(&numbers(3), State::Alive)).0, "seed {seed}");
+        for (cut, healed) in [(1 + seed % 4, 1 + seed / 4 % 3), (1 + seed / 12 % 4, 1)] {
+            world.nodes[2].side = 1;
+            world.run(cut);
+            world.nodes[2].side = 0;
+            world.run(healed);
+        }
+        world.nodes[2].side = 1;
+        let cut = |world: &World| {
+            let dead = |place, number| world.state(place, id(number)) == Some(State::Gone);
+            dead(0, 3) && dead(1, 3) && dead(2, 1) && dead(2, 2)
+        };
+        assert!(world.run_until(KNOWN, cut).0, "seed {seed}");
+    }
+}
+
 fn is_trouble(event: &&Event) -> bool {
     !matches!(event, Event::Found { .. } | Event::State { .. } | Event::SameName { .. })
 }
