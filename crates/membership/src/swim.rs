@@ -22,8 +22,8 @@ const PARTS: f64 = 12.0;
 /// Parts of it that a suspected node has to say that it lives.
 const SUSPICION: f64 = 5.0;
 /// Parts of it by which a suspicion must be older than [`SUSPICION`] to be one that nobody follows up. foca forgets the ends of
-/// its suspicions when its own node is declared dead and takes its next renewal: who was suspected then is suspected for
-/// ever, whether it lives, has never heard of it and answers whatever it is asked, or is dead.
+/// its suspicions when its own node is declared dead and takes its next renewal. Who was suspected then is suspected for
+/// ever: if it lives, has never heard of it and answers whatever it is asked; and if it is dead.
 const FORGOTTEN: f64 = 3.0;
 /// Parts of it that an answer to a probe may take before others are asked to try.
 const PROBE_ANSWER: f64 = 0.4;
@@ -75,6 +75,7 @@ pub(crate) struct Swim {
     timers_made: u64,
     /// [`PARTS`] of it are the time within which a death is known.
     part: Duration,
+    /// Those at the last tick.
     suspicions: BTreeMap<NodeId, Suspicion>,
 }
 
@@ -216,6 +217,7 @@ impl Swim {
         self.foca.iter_membership_state().map(|member| (*member.id(), member.state()))
     }
 
+    /// Something has come from a node.
     fn note(&mut self, now: Duration, node: NodeId) {
         if let Some(suspicion) = self.suspicions.get_mut(&node) {
             suspicion.heard = Some(now);

@@ -94,15 +94,21 @@ fn a_death_is_known_within_the_time_that_is_set() {
     }
 }
 
+/// Three nodes, where a death is known within three seconds.
+fn quick_three(seed: u64) -> World {
+    let mut world = World::new(seed);
+    world.death_known_within = Duration::from_secs(3);
+    for number in 1..=3 {
+        world.add(number, 0, &[]);
+    }
+    world
+}
+
 /// Cut off for about as long as it takes to be declared dead, by this side and by that one.
 #[test]
 fn nobody_is_suspected_for_ever() {
     for seed in 0..60 {
-        let mut world = World::new(seed);
-        world.death_known_within = Duration::from_secs(3);
-        for number in 1..=3 {
-            world.add(number, 0, &[]);
-        }
+        let mut world = quick_three(seed);
         let all = numbers(3);
         assert!(world.run_until(KNOWN, |world| world.all_think(&all, State::Alive)).0, "seed {seed}");
         for cut in [1 + seed % 4, 1 + seed / 4 % 4] {
@@ -121,11 +127,7 @@ fn nobody_is_suspected_for_ever() {
 #[test]
 fn whoever_is_suspected_and_silent_counts_as_dead() {
     for seed in 0..120 {
-        let mut world = World::new(seed);
-        world.death_known_within = Duration::from_secs(3);
-        for number in 1..=3 {
-            world.add(number, 0, &[]);
-        }
+        let mut world = quick_three(seed);
         assert!(world.run_until(KNOWN, |world| world.all_think(&numbers(3), State::Alive)).0, "seed {seed}");
         for (cut, healed) in [(1 + seed % 4, 1 + seed / 4 % 3), (1 + seed / 12 % 4, 1)] {
             world.nodes[2].side = 1;

@@ -81,8 +81,14 @@ mod tests {
     /// The canary: what is known of one side of a run excuses no other.
     #[test]
     fn nothing_else_is_excused() {
-        let others =
-            [Aspect::Ending, Aspect::Complaints, Aspect::Files, Aspect::Remains, Aspect::DaemonMemory];
+        let others = [
+            Aspect::Ending,
+            Aspect::Complaints,
+            Aspect::Files,
+            Aspect::Faults,
+            Aspect::Remains,
+            Aspect::DaemonMemory,
+        ];
         for aspect in others {
             let report = Report { unlike: BTreeSet::from([aspect]), ..printed("ok b\n", "FAIL b\n") };
             check(&[TESTS], &report, &[&aspect.to_string()]);
