@@ -52,6 +52,7 @@ fn seeds() -> Result<Vec<Seed>, Box<dyn Error>> {
         ("membership", "beacon", membership::Message::Beacon { authority: [1; 32], record: record(), answer: true }.encode()?),
         ("membership", "roll", membership::Message::Roll { records: vec![record(), record()], next: Some(node) }.encode()?),
         ("membership", "talk", talk()?),
+        ("membership", "last-life", [vec![4, 224, 145, 255, 4], vec![255; 9], vec![1]].concat()),
         ("wire_peer", "key", peer(0, wire::peer::encode(&PeerRequest::NewClusterKey(SharedKey { generation: 2, secret: [7; 32] }))?)),
         ("wire_peer", "info", peer(0, wire::peer::encode(&PeerRequest::Info)?)),
         ("wire_peer", "introduce", peer(0, wire::peer::encode(&PeerRequest::Introduce(there))?)),

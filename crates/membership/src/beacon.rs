@@ -45,15 +45,18 @@ pub enum BadRecord {
     Address,
 }
 
+/// Refuses a life that no node comes to.
+pub(crate) fn check_incarnation(incarnation: u64) -> Result<(), BadRecord> {
+    if incarnation < INCARNATION_MAX { Ok(()) } else { Err(BadRecord::Incarnation) }
+}
+
 impl Record {
     /// Refuses what cannot be.
     pub fn check(&self) -> Result<(), BadRecord> {
         if !model::is_node_name(&self.name) {
             return Err(BadRecord::Name);
         }
-        if self.incarnation >= INCARNATION_MAX {
-            return Err(BadRecord::Incarnation);
-        }
+        check_incarnation(self.incarnation)?;
         if self.addresses.len() > ADDRESSES_MAX {
             return Err(BadRecord::Addresses);
         }

@@ -1,6 +1,6 @@
 //! The machine that ties beacons, roster and failure detector together.
 
-use crate::beacon::{INCARNATION_MAX, Record};
+use crate::beacon::{INCARNATION_MAX, Record, check_incarnation};
 use crate::message::{Malformed, Message};
 use crate::rival::Rival;
 use crate::roster::{Entry, Found, Learnt, Place, Roster, State, Voice};
@@ -281,6 +281,7 @@ impl Membership {
         payload: &[u8],
         effects: &mut Vec<Effect>,
     ) -> Result<(), Malformed> {
+        check_incarnation(sender.incarnation)?;
         if sender.node == self.own.node {
             if sender.incarnation != self.own.incarnation {
                 self.meet_rival(now, sender, payload, effects);

@@ -1,6 +1,6 @@
 //! What nodes say to each other about membership: one message in a datagram, encoded by postcard.
 
-use crate::beacon::{BadRecord, Record};
+use crate::beacon::{BadRecord, Record, check_incarnation};
 use model::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +82,10 @@ impl Message {
             Message::Beacon { record, .. } => record.check()?,
             Message::Roll { records, .. } => records.iter().try_for_each(Record::check)?,
             Message::Taken { name, .. } if !model::is_node_name(name) => return Err(BadRecord::Name.into()),
-            Message::Taken { .. } | Message::Ask { .. } | Message::Swim(_) | Message::Stale { .. } => {}
+            Message::Taken { incarnation, .. } | Message::Stale { incarnation } => {
+                check_incarnation(*incarnation)?;
+            }
+            Message::Ask { .. } | Message::Swim(_) => {}
         }
         Ok(message)
     }
@@ -119,8 +122,8 @@ mod tests {
             (proptest::collection::vec(record(), 0..5), any::<u16>())
                 .prop_map(|(records, next)| Message::Roll { records, next: NodeId::new(next) }),
             proptest::collection::vec(any::<u8>(), 0..99).prop_map(Message::Swim),
-            any::<u64>().prop_map(|incarnation| Message::Stale { incarnation }),
-            (any::<u64>(), "[a-z]{1,9}x")
+            (0..crate::INCARNATION_MAX).prop_map(|incarnation| Message::Stale { incarnation }),
+            (0..crate::INCARNATION_MAX, "[a-z]{1,9}x")
                 .prop_map(|(incarnation, name)| Message::Taken { incarnation, name }),
         ]
     }
@@ -148,6 +151,17 @@ mod tests {
             if let Ok(other) = Message::decode(&bytes) {
                 let again = other.encode().unwrap();
                 prop_assert_eq!(Message::decode(&again), Ok(other));
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_speaks_of_a_life_that_no_node_comes_to() {
+        for incarnation in [crate::INCARNATION_MAX, u64::MAX] {
+            let taken = Message::Taken { incarnation, name: "n2".to_owned() };
+            for message in [Message::Stale { incarnation }, taken] {
+                let bytes = message.encode().unwrap();
+                assert_eq!(Message::decode(&bytes), Err(Malformed::Record(BadRecord::Incarnation)));
             }
         }
     }

@@ -121,3 +121,56 @@ impl Membership {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::{Input, Settings, Via};
+    use model::NodeId;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// What node 1 makes of a message from a life of a node.
+    fn hears(node: u16, incarnation: u64, message: &Message) -> (Membership, Vec<Effect>) {
+        let settings = Settings {
+            authority: [1; 32],
+            node: NodeId::new(1).unwrap(),
+            incarnation: 1000,
+            name: "n1".to_owned(),
+            beacon_every: 5 * SECOND,
+            death_known_within: 10 * SECOND,
+            payload_max: 1341,
+        };
+        let mut machine = Membership::new(settings, 7);
+        let mut effects = Vec::new();
+        let from = "10.0.0.2:4660".parse().unwrap();
+        machine.step(SECOND, Input::Addresses(vec!["10.0.0.1:4660".parse().unwrap()]), &mut effects);
+        let sender = Sender { node: NodeId::new(node).unwrap(), incarnation, from, via: Via::Unicast };
+        effects.clear();
+        let payload = message.encode().unwrap();
+        machine.step(2 * SECOND, Input::Datagram { sender, payload: &payload }, &mut effects);
+        (machine, effects)
+    }
+
+    #[test]
+    fn a_life_that_no_node_comes_to_is_garbage_and_changes_nothing() {
+        let ask = Message::Ask { after: 0, digest: 1 };
+        for (node, incarnation, message) in [
+            (1, u64::MAX, &ask),
+            (1, INCARNATION_MAX, &ask),
+            (2, u64::MAX, &ask),
+            (2, 1000, &Message::Stale { incarnation: u64::MAX }),
+            (2, 1000, &Message::Taken { incarnation: u64::MAX, name: "n2".to_owned() }),
+        ] {
+            let (mut machine, effects) = hears(node, incarnation, message);
+            assert!(matches!(effects[..], [Effect::Event(Event::Garbage { .. })]), "{effects:?}");
+            assert!(machine.rival.is_none() && machine.own.incarnation == 1000);
+            machine.step(100 * SECOND, Input::Tick, &mut Vec::new());
+            assert_eq!(machine.own.incarnation, 1000);
+        }
+        let (machine, _) = hears(2, 1000, &Message::Stale { incarnation: INCARNATION_MAX - 2 });
+        assert_eq!(machine.own.incarnation, INCARNATION_MAX - 1);
+        let (machine, _) = hears(2, 1000, &Message::Stale { incarnation: INCARNATION_MAX - 1 });
+        assert_eq!(machine.own.incarnation, 1000, "nobody could outlive it");
+    }
+}
