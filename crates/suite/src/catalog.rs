@@ -60,6 +60,7 @@ pub const GUESTS: &[Guest] = &[
     Guest { exit: 128 + 15, ..steps("signals", &["{guests}/signals"], &["cc"]) },
     steps("interrupts", &["{guests}/interrupts"], &["cc"]),
     steps("siginfos", &["{guests}/siginfos"], &["cc"]),
+    steps("directed", &["{guests}/directed"], &["cc"]),
     steps("registers", &["{guests}/registers"], &["cc"]),
     steps("threads64", &["{guests}/threads64"], &["cc"]),
     steps("family", &["{guests}/family"], &["cc"]),

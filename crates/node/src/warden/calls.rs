@@ -101,6 +101,9 @@ impl Warden {
             call.blocked =
                 status.map_or(0, |status| (status.blocked | status.ignored) & wire::TERMINAL_SIGNALS);
         }
+        if i64::from(row.nr) == nix::libc::SYS_rt_tgsigqueueinfo {
+            self.mark_directed(&mut call);
+        }
         let timeout = forward::timeout(row, &args, &memory);
         let ends = self.guest.threads[index].ends.take();
         let remade =

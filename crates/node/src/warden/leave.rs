@@ -7,7 +7,7 @@
 
 use super::guest::Waits;
 use super::half_done::HalfDone;
-use super::signals::{is_directed, reveal};
+use super::signals::{addressed, reveal};
 use super::{Step, Warden};
 use crate::fault::{self, Point};
 use crate::journey::transfer::{self, files_of};
@@ -339,7 +339,8 @@ impl Warden {
         for &(index, info) in late {
             let home_tid = self.guest.threads[index].home_tid;
             let thread = image.threads.iter_mut().find(|thread| thread.tid == home_tid);
-            match thread.filter(|_| is_directed(&info)) {
+            let (is_directed, info) = addressed(info);
+            match thread.filter(|_| is_directed) {
                 Some(thread) => thread.pending.push(info),
                 None => image.pending.push(info),
             }

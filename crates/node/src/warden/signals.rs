@@ -18,6 +18,13 @@ const SI_TKILL: i32 = -6;
 /// descriptors, and what a program queues with this code goes through its home and is wrapped like all others.
 const STAND_IN: u32 = -5_i32 as u32;
 
+/// Where a siginfo that one queues has room that no kernel and no program looks at: behind the value, and within what a kernel
+/// keeps of it. In words.
+const ROOM: usize = 5;
+/// Stands there if the signal was queued for one thread alone. A siginfo does not tell that by itself, and the deputy's
+/// thread, which catches it, would have caught one for its process as well.
+const FOR_ONE_THREAD: u64 = u64::from_le_bytes(*b"1 thread");
+
 /// What an unhandled signal does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Default {
@@ -88,9 +95,15 @@ pub(super) fn reveal(mut info: Siginfo) -> Siginfo {
     info
 }
 
-/// Sent to one thread rather than to the process.
-pub(super) fn is_directed(info: &Siginfo) -> bool {
-    code_of(info) == SI_TKILL
+/// Whether it was sent to one thread rather than to the process, as far as that can be told; and what that thread gets.
+///
+/// It cannot be told of what a program outside of the family has queued for one thread.
+pub(super) fn addressed(mut info: Siginfo) -> (bool, Siginfo) {
+    let is_marked = info[ROOM] == FOR_ONE_THREAD;
+    if is_marked {
+        info[ROOM] = 0;
+    }
+    (is_marked || code_of(&info) == SI_TKILL, info)
 }
 
 impl Warden {
@@ -120,13 +133,25 @@ impl Warden {
         self.queue(index, &info)
     }
 
+    /// A thread queues a signal for one thread: if that lives here, its siginfo is to tell so when it comes back.
+    pub(super) fn mark_directed(&self, call: &mut wire::Call) {
+        const WORD: usize = 8;
+        if !self.guest.members.contains_key(&(call.args[0] as u32 as i32)) || call.pointers & 1 << 3 == 0 {
+            return;
+        }
+        let at = call.args[3] as usize + ROOM * WORD;
+        if let Some(room) = call.input.get_mut(at..at + WORD) {
+            room.copy_from_slice(&FOR_ONE_THREAD.to_le_bytes());
+        }
+    }
+
     /// Queues a stand-in for a signal in the guest.
     pub(super) fn queue(&mut self, index: usize, info: &Siginfo) -> Step {
-        let directed = is_directed(info);
+        let (directed, info) = addressed(*info);
         let thread = directed.then(|| self.guest.threads[index].tid);
         let (pid, of) = (self.guest.member(index).pid, self.guest.threads[index].of);
-        let stand_in = siginfo_bytes(&stand_in_for(info));
-        let queued = signal::queue(pid, thread, signal_of(info) as i32, &stand_in);
+        let stand_in = siginfo_bytes(&stand_in_for(&info));
+        let queued = signal::queue(pid, thread, signal_of(&info) as i32, &stand_in);
         if let Err(errno) = queued
             && errno != kernel::Errno::ESRCH
         {

@@ -140,7 +140,8 @@ pub(super) static ROWS: [Row; 166] = table! {
     294 inotify_init1 (Value) [Descriptors] => Home;
     295 preadv (Fd, Vector(2, Way::Receive), Value, Offset, Value) => HomeBlocking;
     296 pwritev (Fd, Vector(2, Way::Send), Value, Offset, Value) => HomeBlocking;
-    297 rt_tgsigqueueinfo (Value, Value, Value, In(128)) [Signals] => Home;
+    297 rt_tgsigqueueinfo (Value, Value, Value, In(128)) [Signals] => Home,
+        "from outside of the family, its process gets it, not the thread";
     298 perf_event_open () [Descriptors] => GoHome;
     299 recvmmsg (Fd, Messages(2, Way::Receive), Value, Value, Timeout(Span::Timespec, Back::Always))
         [Descriptors] => HomeBlocking;
