@@ -259,12 +259,17 @@ fn process(id: FileId) -> Process {
             resume: Resume::Plain,
             pending: Vec::new(),
             name: "loop".into(),
+            used: image::Used { clock_ns: 900_000, ..image::Used::default() },
         }],
         actions: vec![[0; 4]; 64],
         pending: Vec::new(),
         personality: 0,
         clocks: Clocks::default(),
         shown: image::Shown::default(),
+        used: image::Used {
+            clock_ns: 1_000_000,
+            away: image::Usage { user_us: 900, system_us: 100, faults: [3, 0], peak_kib: 9000 },
+        },
         limits: [(0, 0); 3],
     }
 }

@@ -9,5 +9,5 @@ mod process;
 mod thread;
 
 pub use area::{Advice, Area, Backing, FileId, Kind, Object};
-pub use process::{Clocks, MmFields, Process, Shown, SigAction};
+pub use process::{Clocks, MmFields, Process, Shown, SigAction, Usage, Used};
 pub use thread::{Registers, Resume, Rseq, Siginfo, Thread};

@@ -44,6 +44,43 @@ pub struct Shown {
     pub boottime_ns: i64,
 }
 
+/// What a process or a thread has used, as it is to be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Used {
+    /// What its CPU clock (`CLOCK_PROCESS_CPUTIME_ID`, `CLOCK_THREAD_CPUTIME_ID`) showed, nanoseconds: where it goes on, it
+    /// may not show less.
+    pub clock_ns: u64,
+    /// Of that, time on hosts since it was last at home: its home knows nothing of it.
+    pub away: Usage,
+}
+
+/// What was used on hosts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// CPU time in user mode, microseconds.
+    pub user_us: u64,
+    /// CPU time in the kernel, microseconds.
+    pub system_us: u64,
+    /// Page faults that needed no disk, and those that did.
+    pub faults: [u64; 2],
+    /// The most memory that was resident at once, KiB; 0 for a thread.
+    pub peak_kib: u64,
+}
+
+impl Usage {
+    /// This, and what came after it.
+    pub fn and(self, later: Usage) -> Usage {
+        let [minor, major] = self.faults;
+        let [more_minor, more_major] = later.faults;
+        Usage {
+            user_us: self.user_us.saturating_add(later.user_us),
+            system_us: self.system_us.saturating_add(later.system_us),
+            faults: [minor.saturating_add(more_minor), major.saturating_add(more_major)],
+            peak_kib: self.peak_kib.max(later.peak_kib),
+        }
+    }
+}
+
 /// A frozen process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
@@ -81,6 +118,8 @@ pub struct Process {
     pub clocks: Clocks,
     /// What they showed last.
     pub shown: Shown,
+    /// What it has used.
+    pub used: Used,
     /// Soft and hard limits that matter where the memory is: address space, data, stack.
     pub limits: [(u64, u64); 3],
 }

@@ -1,5 +1,6 @@
 //! Threads.
 
+use crate::Used;
 use serde::{Deserialize, Serialize};
 
 /// A siginfo as the kernel lays it out: 128 bytes in words.
@@ -98,4 +99,6 @@ pub struct Thread {
     pub pending: Vec<Siginfo>,
     /// Its name.
     pub name: String,
+    /// What it has used.
+    pub used: Used,
 }

@@ -21,7 +21,7 @@ pub use groups::{
 pub use maps::{
     Identity, Mapping, Mappings, mappings_with_flags, maps, maps_with_flags, parse_maps, shared_anonymous,
 };
-pub use stat::{Stat, parse_stat, stat, stat_in, thread_stat};
+pub use stat::{Stat, parse_stat, run_time_ns, stat, stat_in, thread_stat};
 pub use status::{Status, parse_status, status};
 pub use system::{
     CpuTimes, MemoryInfo, Pressure, memory_info, number_after, parse_cpu_times, parse_memory_info,

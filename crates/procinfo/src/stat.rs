@@ -1,5 +1,6 @@
 //! `/proc/PID/stat`.
 
+use crate::glance::parse_schedstat;
 use crate::malformed;
 use std::io;
 use std::path::Path;
@@ -13,8 +14,12 @@ pub struct Stat {
     pub parent: i32,
     /// `PF_*` flags of the kernel.
     pub flags: u32,
+    /// Page faults that needed no disk, and those that did.
+    pub faults: [u64; 2],
     /// User and system time, clock ticks.
     pub cpu_ticks: u64,
+    /// System time alone, clock ticks.
+    pub system_ticks: u64,
     /// Start time, clock ticks since boot.
     pub start_ticks: u64,
     /// Resident memory, pages.
@@ -50,6 +55,17 @@ pub fn thread_stat(pid: i32, tid: i32) -> io::Result<Stat> {
     parse_stat(&std::fs::read(format!("/proc/{pid}/task/{tid}/stat"))?)
 }
 
+/// CPU time of a thread until it last left its CPU, nanoseconds; where the kernel does not count so finely
+/// (`CONFIG_SCHED_INFO`), in clock ticks.
+pub fn run_time_ns(tid: i32) -> io::Result<u64> {
+    const TICK_NS: u64 = 10_000_000;
+    let text = std::fs::read(format!("/proc/{tid}/schedstat")).unwrap_or_default();
+    match parse_schedstat(&text) {
+        Some((nanoseconds, _)) => Ok(nanoseconds),
+        None => Ok(thread_stat(tid, tid)?.cpu_ticks.saturating_mul(TICK_NS)),
+    }
+}
+
 /// The fields in a text like `/proc/PID/stat`.
 pub fn parse_stat(text: &[u8]) -> io::Result<Stat> {
     // The name may hold anything, also parentheses: the last one ends it.
@@ -67,7 +83,9 @@ pub fn parse_stat(text: &[u8]) -> io::Result<Stat> {
         state: *word(3)?.as_bytes().first().ok_or_else(|| malformed("stat"))?,
         parent: word(4)?.parse().map_err(|_| malformed("stat"))?,
         flags: number(9)? as u32,
+        faults: [number(10)?, number(12)?],
         cpu_ticks: number(14)?.saturating_add(number(15)?),
+        system_ticks: number(15)?,
         start_ticks: number(22)?,
         resident_pages: number(24)?,
         memory,
@@ -83,6 +101,16 @@ mod tests {
         assert_eq!(own.parent, std::os::unix::process::parent_id() as i32);
         assert!(own.start_ticks > 0 && own.memory.iter().all(|&field| field > 0));
         assert!(!own.is_kernel_thread());
+    }
+
+    #[test]
+    fn work_takes_time() {
+        let tid = rustix::thread::gettid().as_raw_nonzero().get();
+        let before = super::run_time_ns(tid).unwrap();
+        while super::run_time_ns(tid).unwrap() == before {
+            std::thread::yield_now();
+        }
+        assert!(super::run_time_ns(i32::MAX).is_err());
     }
 
     #[test]

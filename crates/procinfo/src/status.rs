@@ -34,6 +34,8 @@ pub struct Status {
     pub locked_kb: u64,
     /// Resident memory, kB.
     pub resident_kb: u64,
+    /// The most that it has been, kB.
+    pub peak_kb: u64,
     /// The part of it that is shared memory of no file on a disk, kB.
     pub shared_kb: u64,
 }
@@ -67,6 +69,7 @@ pub fn parse_status(text: &str) -> io::Result<Status> {
             "SigCgt" => status.caught = mask()?,
             "Seccomp" => status.seccomp = first.parse().map_err(|_| bad())?,
             "VmLck" => status.locked_kb = first.parse().map_err(|_| bad())?,
+            "VmHWM" => status.peak_kb = first.parse().map_err(|_| bad())?,
             "VmRSS" => status.resident_kb = first.parse().map_err(|_| bad())?,
             "RssShmem" => status.shared_kb = first.parse().map_err(|_| bad())?,
             _ => {}

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         trial("moves-in-the-middle-of-vfork", &["cc"], moves_in_the_middle_of_vfork),
         trial("shared-memory-is-made-away", &["cc"], shared_memory_is_made_away),
         trial("forks-with-shared-memory-at-home", &["cc"], forks_with_shared_memory_at_home),
+        trial("cpu-time-goes-on", &["python3"], cpu_time_goes_on),
         trial("maps-a-file-that-is-written-to", &["python3"], maps_a_file_that_is_written_to),
         trial("maps-a-file-for-which-there-is-no-room", &["python3"], maps_a_file_without_room),
     ])
@@ -88,6 +89,31 @@ fn shared_memory_is_made_away() -> Result<()> {
     run.go(Stop::Home)?;
     run.finish(0)?;
     Ok(())
+}
+
+/// Whatever tells of CPU time goes on where it stood, and tells of what is used away; asking does not bring it home.
+fn cpu_time_goes_on() -> Result<()> {
+    let cluster = Cluster::shared()?;
+    let place = cluster.home();
+    let words = ["/usr/bin/python3".to_owned(), format!("{}/used.py", place.guests()?)];
+    let mut run = Run::command(place, &words, Input::Pipes, String::new())?;
+    let mut at = run.expect("ready", 0)?;
+    for _ in 0..2 {
+        for stop in [Stop::N2, Stop::N3, Stop::N2] {
+            for _ in 0..2 {
+                run.send(b"work\n")?;
+                at = run.expect("worked", at)?;
+            }
+            run.go(stop)?;
+            run.send(b"work\n")?;
+            at = run.expect("worked", at)?;
+            ensure!(place.whereabouts(run.pid)? == cluster.number(stop.name())?, "it has come home");
+        }
+        run.go(Stop::Home)?;
+        run.send(b"forget\n")?;
+        at = run.expect("forgotten", at)?;
+    }
+    ends_well(run)
 }
 
 /// A child would share the memory: so it is made at home, and as long as it lives both stay there.

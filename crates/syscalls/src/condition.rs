@@ -77,6 +77,7 @@ conditions! {
     PRIVATE_ANONYMOUS: "private, anonymous and of ordinary pages"
         [Test::Low { arg: 3, mask: MAP_BITS, value: MAP_PRIVATE_ANONYMOUS }];
     ONLY_ASKS: "it only asks (`act` is NULL)" [Test::Zero(1)];
+    OWN_CPU_CLOCK: "the clock counts the caller's CPU time" [Test::LowIn { arg: 0, from: 2, to: 3 }];
     CPU_CLOCK: "the clock is a CPU clock or a device" [Test::Low { arg: 0, mask: NEGATIVE, value: NEGATIVE }];
     ABSOLUTE_TIME: "the time is absolute" [Test::Low { arg: 1, mask: 1, value: 1 }];
     TIMED_WAIT: "FUTEX_WAIT with a timeout"

@@ -40,6 +40,8 @@ pub enum Special {
     ExitGroup,
     /// By option, see [`crate::prctl_route`].
     Prctl,
+    /// Asking a CPU clock: what it showed before, and what was used here.
+    CpuTime,
 }
 
 /// What a call does besides answering.

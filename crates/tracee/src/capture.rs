@@ -11,7 +11,7 @@ use crate::layout::Layout;
 use crate::registers;
 use crate::restart::{self, Waiting};
 use crate::stand_in::StandIn;
-use image::{Clocks, MmFields, Process, Rseq, Shown, SigAction, Siginfo, Thread};
+use image::{Clocks, MmFields, Process, Rseq, Shown, SigAction, Siginfo, Thread, Used};
 use kernel::ptrace::{self, RawSiginfo, Registers};
 use kernel::{memory, process};
 use model::{Reason, ReasonCode, Reasons};
@@ -141,6 +141,7 @@ pub fn capture(
         personality: facts.personality,
         clocks: facts.clocks,
         shown: facts.shown,
+        used: Used { clock_ns: facts.cpu_ns, ..Used::default() },
         limits: facts.limits,
     })
 }
@@ -151,6 +152,7 @@ struct Facts {
     personality: u32,
     clocks: Clocks,
     shown: Shown,
+    cpu_ns: u64,
     limits: [(u64, u64); 3],
 }
 
@@ -159,12 +161,17 @@ fn ask_process(injector: &Injector) -> Result<Facts> {
     let mut batch = injector.batch();
     let brk = batch.call(libc::SYS_brk, &[0]);
     let personality = batch.call(libc::SYS_personality, &[0xffff_ffff]);
-    let [monotonic, coarse, boottime] =
-        [libc::CLOCK_MONOTONIC, libc::CLOCK_MONOTONIC_COARSE, libc::CLOCK_BOOTTIME].map(|clock| {
-            let room = batch.room(16);
-            batch.call(libc::SYS_clock_gettime, &[clock as u64, room]);
-            room
-        });
+    let clocks = [
+        libc::CLOCK_MONOTONIC,
+        libc::CLOCK_MONOTONIC_COARSE,
+        libc::CLOCK_BOOTTIME,
+        libc::CLOCK_PROCESS_CPUTIME_ID,
+    ];
+    let [monotonic, coarse, boottime, cpu_time] = clocks.map(|clock| {
+        let room = batch.room(16);
+        batch.call(libc::SYS_clock_gettime, &[clock as u64, room]);
+        room
+    });
     let limits = [libc::RLIMIT_AS, libc::RLIMIT_DATA, libc::RLIMIT_STACK].map(|resource| {
         let room = batch.room(16);
         batch.call(libc::SYS_prlimit64, &[0, u64::from(resource), 0, room]);
@@ -184,15 +191,9 @@ fn ask_process(injector: &Injector) -> Result<Facts> {
         return Err(inside("asking for its state", pid, failed));
     }
     let words = |address: u64| [word(batch.bytes(address, 16), 0), word(batch.bytes(address, 16), 8)];
-    let nanoseconds = |address| {
-        let [seconds, nanoseconds] = words(address);
-        seconds as i64 * 1_000_000_000 + nanoseconds as i64
-    };
-    let shown = Shown {
-        monotonic_ns: nanoseconds(monotonic),
-        coarse_ns: nanoseconds(coarse),
-        boottime_ns: nanoseconds(boottime),
-    };
+    let [monotonic_ns, coarse_ns, boottime_ns, cpu_ns] =
+        [monotonic, coarse, boottime, cpu_time].map(|room| nanoseconds(batch.bytes(room, 16)));
+    let shown = Shown { monotonic_ns, coarse_ns, boottime_ns };
     Ok(Facts {
         brk: batch.ret(brk) as u64,
         personality: batch.ret(personality) as u32,
@@ -201,6 +202,7 @@ fn ask_process(injector: &Injector) -> Result<Facts> {
             boottime_ns: shown.boottime_ns - own.boottime_ns,
         },
         shown,
+        cpu_ns: cpu_ns as u64,
         limits: limits.map(|address| words(address).into()),
         actions: actions
             .iter()
@@ -216,10 +218,11 @@ fn thread(injector: &Injector, snapshot: &Snapshot, shared: &[Siginfo], known: &
     let deliverable =
         private.iter().chain(shared).any(|info| snapshot.mask >> (signal_of(info) - 1) & 1 == 0);
     let mut batch = injector.batch();
-    let (tid_address, stack) = (batch.room(8), batch.room(24));
+    let (tid_address, stack, cpu_time) = (batch.room(8), batch.room(24), batch.room(16));
     let asked = [
         batch.call(libc::SYS_prctl, &[PR_GET_TID_ADDRESS, tid_address, 0, 0, 0]),
         batch.call(libc::SYS_sigaltstack, &[0, stack]),
+        batch.call(libc::SYS_clock_gettime, &[libc::CLOCK_THREAD_CPUTIME_ID as u64, cpu_time]),
     ];
     injector.run(tid, &mut batch)?;
     if let Some(&failed) = asked.iter().find(|&&call| batch.ret(call) != 0) {
@@ -255,6 +258,7 @@ fn thread(injector: &Injector, snapshot: &Snapshot, shared: &[Siginfo], known: &
         resume,
         pending: private,
         name: procinfo::name(pid, tid).map_err(Error::io("reading a thread's name", tid))?,
+        used: Used { clock_ns: nanoseconds(batch.bytes(cpu_time, 16)) as u64, ..Used::default() },
     })
 }
 
@@ -309,4 +313,9 @@ pub fn signal_of(info: &Siginfo) -> u32 {
 
 fn word(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
+}
+
+/// A `timespec`.
+fn nanoseconds(timespec: &[u8]) -> i64 {
+    word(timespec, 0) as i64 * 1_000_000_000 + word(timespec, 8) as i64
 }

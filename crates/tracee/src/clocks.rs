@@ -35,6 +35,52 @@ pub fn own_clocks() -> Clocks {
     Clocks { monotonic_ns: now(ClockId::Monotonic), boottime_ns: now(ClockId::Boottime) }
 }
 
+/// Whose CPU time a clock counts. Pids and tids are the caller's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// All threads of a process, also those that have ended.
+    Process(i32),
+    /// One thread.
+    Thread(i32),
+}
+
+impl Whose {
+    /// The low bits of a clock's number: what the scheduler counts, of a thread or of a process.
+    const SCHEDULED: i32 = 2;
+    const OF_THREAD: i32 = 4;
+    const BITS: u32 = 3;
+
+    /// Whose CPU time the clock of this number counts for a thread of a process; `None` if it is another kind of clock.
+    /// (`clock_getcpuclockid(3)` makes such numbers; 0 stands for the caller.)
+    pub fn of_clock(number: i32, pid: i32, tid: i32) -> Option<Whose> {
+        match number {
+            nix::libc::CLOCK_PROCESS_CPUTIME_ID => return Some(Whose::Process(pid)),
+            nix::libc::CLOCK_THREAD_CPUTIME_ID => return Some(Whose::Thread(tid)),
+            0.. => return None,
+            _ => {}
+        }
+        let or = |own: i32| Some(!(number >> Whose::BITS)).filter(|&named| named != 0).unwrap_or(own);
+        match number & ((1 << Whose::BITS) - 1) {
+            Whose::SCHEDULED => Some(Whose::Process(or(pid))),
+            bits if bits == Whose::SCHEDULED | Whose::OF_THREAD => Some(Whose::Thread(or(tid))),
+            _ => None,
+        }
+    }
+
+    /// CPU time until now, or until it last left its CPU; nanoseconds. 0 if there is no such process or thread any more.
+    pub fn cpu_ns(self) -> u64 {
+        match self {
+            Whose::Process(pid) => {
+                let clock = nix::time::ClockId::from_raw(!pid << Whose::BITS | Whose::SCHEDULED);
+                let time = nix::time::clock_gettime(clock).map(Duration::try_from);
+                time.ok().and_then(Result::ok).map_or(0, |time| time.as_nanos() as u64)
+            }
+            // Its clock can be read by its own process only.
+            Whose::Thread(tid) => procinfo::run_time_ns(tid).unwrap_or(0),
+        }
+    }
+}
+
 /// The clocks of a stopped process, and what they showed where it came from.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
@@ -76,5 +122,31 @@ impl Arrival {
                 late => std::thread::sleep(late.clamp(Duration::from_micros(20), WAIT_MAX)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_cpu_clocks_are_the_kernels() {
+        let (pid, tid) = (std::process::id() as i32, nix::unistd::gettid().as_raw());
+        let number = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(pid)).unwrap().as_raw();
+        assert_eq!(Whose::of_clock(number, 1, 2), Some(Whose::Process(pid)));
+        assert_eq!(Whose::of_clock(2, 1, 2), Some(Whose::Process(1)));
+        assert_eq!(Whose::of_clock(3, 1, 2), Some(Whose::Thread(2)));
+        assert_eq!(Whose::of_clock(!0 << 3 | 6, 1, 2), Some(Whose::Thread(2)));
+        assert_eq!(Whose::of_clock(!tid << 3 | 6, 1, 2), Some(Whose::Thread(tid)));
+        // CLOCK_MONOTONIC; the clock of a device (`FD_TO_CLOCKID`); one that counts user time alone.
+        assert_eq!([1, !7 << 3 | 3, !pid << 3 | 1].map(|number| Whose::of_clock(number, 1, 2)), [None; 3]);
+        let deadline = std::time::Instant::now() + WAIT_MAX;
+        while Whose::Thread(tid).cpu_ns() == 0 && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        let before = Whose::Thread(tid).cpu_ns();
+        assert!(before > 0 && before <= Whose::Process(pid).cpu_ns());
+        assert!(before <= now(ClockId::ThreadCPUTime) as u64);
+        assert_eq!(Whose::Process(1 << 24).cpu_ns(), 0);
     }
 }

@@ -466,6 +466,7 @@ fn limit(pid: i32, image: &Process) {
 /// be made again and is watched from here.
 fn thread(of: i32, tid: i32, image: &image::Thread) -> Thread {
     let mut thread = Thread::new(of, tid, image.tid);
+    thread.used_before = image.used;
     let registers = &image.registers;
     let (nr, code) = (registers.orig_rax as i64, registers.rax as i64);
     if nr >= 0 && (-514..=-512).contains(&code) {

@@ -176,6 +176,7 @@ impl Warden {
                 held: false,
                 forwarded: 0,
                 carried_bytes: 0,
+                used_before: image::Used::default(),
                 image,
             };
             self.guest.members.insert(home_tid, member);

@@ -249,7 +249,8 @@ impl Warden {
             return self.interrupted(index, notification, outstanding, ret);
         }
         let memory = self.guest.member(index).memory;
-        let landed = outstanding.landing.land(ret, data, &memory);
+        let adjusted = self.with_usage_away(index, &outstanding, data);
+        let landed = outstanding.landing.land(ret, adjusted.as_deref().unwrap_or(data), &memory);
         let disturbed = outstanding.cancelled || outstanding.seen != self.guest.threads[index].signals_seen;
         if disturbed && outstanding.landing.is_half_done(landed) {
             let moved = Box::new(Outstanding { done: outstanding.done + landed as u64, ..*outstanding });

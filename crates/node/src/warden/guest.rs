@@ -4,7 +4,7 @@ use super::half_done::HalfDone;
 use super::memory::GuestMemory;
 use super::own_files::OwnFiles;
 use forward::{Landing, Timeout};
-use image::{Process, SigAction, Siginfo};
+use image::{Process, SigAction, Siginfo, Used};
 use kernel::notify::Listener;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -146,6 +146,8 @@ pub(super) struct Thread {
     pub(super) ends: Option<(i64, Instant)>,
     /// The call that it will make again to give the rest of what it gives.
     pub(super) half_done: Option<HalfDone>,
+    /// What it had used before it came here.
+    pub(super) used_before: Used,
 }
 
 impl Thread {
@@ -166,6 +168,7 @@ impl Thread {
             given_up: false,
             ends: None,
             half_done: None,
+            used_before: Used::default(),
         }
     }
 
@@ -260,6 +263,8 @@ pub(super) struct Member {
     pub(super) forwarded: u64,
     /// Bytes that they have carried.
     pub(super) carried_bytes: u64,
+    /// What it had used before it came here.
+    pub(super) used_before: Used,
 }
 
 /// A family of guests.
@@ -302,6 +307,7 @@ impl Guest {
             held: false,
             forwarded: 0,
             carried_bytes: 0,
+            used_before: image.used,
             image,
         };
         Guest {

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use stub_abi::NOT_EXECUTED;
 use tracee::capture::{self, Known, Snapshot};
+use tracee::clocks::Whose;
 use tracee::inject::{self, Injector};
 use tracee::layout;
 use tracee::pages::{Objects, Source};
@@ -316,9 +317,17 @@ impl Warden {
         image.gid = member.image.gid;
         image.limits = member.image.limits;
         image.fixed_code = member.image.fixed_code;
+        let pid = member.image.pid;
         // The kernel resets some actions by itself (`SA_RESETHAND`), so it is the kernel's that travel.
         member.actions.clone_from(&image.actions);
         image.pending = image.pending.iter().map(|info| reveal(*info)).collect();
+        // At home it is of no use: its home's count is all that is shown there.
+        if self.onward.is_some() {
+            image.used = self.guest.used(Whose::Process(pid));
+            for thread in &mut image.threads {
+                thread.used = self.guest.used(Whose::Thread(thread.tid));
+            }
+        }
         for (thread, &index) in image.threads.iter_mut().zip(slots) {
             let stash = self.guest.threads[index].stash.clone();
             let pending: Vec<Siginfo> = thread.pending.iter().map(|info| reveal(*info)).collect();

@@ -24,6 +24,7 @@ mod signals;
 mod special;
 mod threads;
 mod unheard;
+mod used;
 mod wall;
 
 use crate::journey::cache::{Cache, Incoming};

@@ -36,6 +36,7 @@ impl Warden {
                 self.exit_thread(index, notification)
             }
             Special::ExitThread | Special::ExitGroup => self.exit(index, notification),
+            Special::CpuTime => self.tell_cpu_time(index, notification),
             Special::Prctl => match syscalls::prctl_route(notification.args[0] as u32) {
                 PrctlRoute::Home => self.forward(index, notification, row),
                 _ => self.wish_home(index, notification),

@@ -7,6 +7,7 @@ use crate::route::Route::{self, *};
 use crate::route::{Row, Special as By};
 
 const SLEEP: Route = Special(By::Sleep);
+const CPU_TIME: Route = Special(By::CpuTime);
 
 pub(super) static ROWS: [Row; 166] = table! {
     170 sethostname (array(1, 1), Value) [Node] => Home;
@@ -62,17 +63,18 @@ pub(super) static ROWS: [Row; 166] = table! {
     219 restart_syscall () => Local;
     220 semtimedop (Value, array(2, 6), Value, Timeout(Span::Timespec, Back::Never)) => HomeBlocking;
     221 fadvise64 (Fd, Value, Value, Value) => Home;
-    222 timer_create (Value, SignalEvent, Out(4)) [Signals] => Home, when CPU_CLOCK => GoHome,
+    222 timer_create (Value, SignalEvent, Out(4)) [Signals] => Home, when OWN_CPU_CLOCK => GoHome, when CPU_CLOCK => GoHome,
         "timers that signal one thread or count CPU time go home";
     223 timer_settime (Value, Value, In(32), Out(32)) [Signals] => Home;
     224 timer_gettime (Value, Out(32)) => Home;
     225 timer_getoverrun (Value) => Home;
     226 timer_delete (Value) [Signals] => Home;
     227 clock_settime (Value, In(16)) [Node] => Home;
-    228 clock_gettime () => Local, when CPU_CLOCK => GoHome, "the nodes' clocks are taken to agree";
+    228 clock_gettime () => Local, when OWN_CPU_CLOCK => CPU_TIME, when CPU_CLOCK => CPU_TIME,
+        "the nodes' clocks are taken to agree; CPU time goes on where it stood";
     229 clock_getres () => Local, when CPU_CLOCK => GoHome;
     230 clock_nanosleep (Value, Value, Timeout(Span::Timespec, Back::Never), Value) => SLEEP,
-        when CPU_CLOCK => GoHome, when ABSOLUTE_TIME => Local;
+        when OWN_CPU_CLOCK => GoHome, when CPU_CLOCK => GoHome, when ABSOLUTE_TIME => Local;
     231 exit_group (Value) [Processes] => Special(By::ExitGroup);
     232 epoll_wait (Fd, many(2, 12), Value, Timeout(Span::Milliseconds, Back::Never)) => HomeBlocking;
     233 epoll_ctl (Fd, Value, Fd, In(12)) => Home;
