@@ -54,9 +54,12 @@ int main(void)
     int sent = 0;
     do {
         for (int burst = 0; burst < BURST; burst++, sent++) {
-            for (int i = 0; i < THREADS; i++)
-                while (pthread_sigqueue(threads[i], DIRECTED, (union sigval){ .sival_int = i }) == EAGAIN)
+            for (int i = 0; i < THREADS; i++) {
+                int error;
+                while ((error = pthread_sigqueue(threads[i], DIRECTED, (union sigval){ .sival_int = i })) == EAGAIN)
                     sleep_ms(1);
+                CHECK(error == 0);
+            }
             while (sigqueue(getpid(), SHARED, (union sigval){ .sival_int = 1 }) != 0) {
                 CHECK(errno == EAGAIN);
                 sleep_ms(1);
@@ -73,6 +76,9 @@ int main(void)
     done = 1;
     for (int i = 0; i < THREADS; i++)
         CHECK(pthread_join(threads[i], NULL) == 0);
+    for (int i = 0; i < THREADS; i++)
+        if (taken[i] != sent)
+            fprintf(stderr, "of %d signals, thread %d took %d\n", sent, i, taken[i]);
     for (int i = 0; i < THREADS; i++)
         CHECK(taken[i] == sent);
     CHECK(shared == sent && wrong == 0);

@@ -14,7 +14,13 @@ fn main() -> ExitCode {
     run(vec![
         trial("pump-40-megabytes-60-moves", &["cc"], || pump(60)),
         trial("rtsignals-3000-20-moves", &["cc"], || {
-            real_time_signals(3000, if is_long() { 60 } else { 20 })
+            let moves = World::Shuttle { moves: if is_long() { 60 } else { 20 }, seed: 61 }.moves();
+            real_time_signals(3000, None, moves.into_iter())
+        }),
+        // Its deputy catches some whenever it is to be filled again.
+        trial("rtsignals-60000-without-a-break-home-and-out", &["cc"], || {
+            let moves = [Stop::N2, Stop::Home].into_iter().cycle();
+            real_time_signals(60_000, Some("50"), moves.map(|stop| (Duration::ZERO, stop)))
         }),
         trial("every-register-30-moves", &["cc"], || registers(30)),
     ])
@@ -62,8 +68,13 @@ fn pump(moves: u32) -> Result<()> {
     Ok(())
 }
 
-/// Queued signals carry numbers: the guest sees each once, in order.
-fn real_time_signals(count: u32, moves: u32) -> Result<()> {
+/// Queued signals carry numbers: the guest sees each once, in order. It moves until there are no more moves or signals; the
+/// sender may pause after each, microseconds.
+fn real_time_signals(
+    count: u32,
+    pause: Option<&str>,
+    moves: impl Iterator<Item = (Duration, Stop)>,
+) -> Result<()> {
     let cluster = Cluster::shared()?;
     let text = format!("{count}");
     let guests = cluster.home().guests()?;
@@ -71,10 +82,11 @@ fn real_time_signals(count: u32, moves: u32) -> Result<()> {
     let mut run = Run::command(cluster.home(), &words, Input::Pipes, String::new())?;
     run.expect("ready", 0)?;
     let words = [format!("{guests}/sendsig"), run.pid.to_string(), text];
+    let words: Vec<String> = words.into_iter().chain(pause.map(str::to_owned)).collect();
     let mut sender = Run::command(cluster.home(), &words, Input::Pipes, String::new())?;
-    for (pause, stop) in (World::Shuttle { moves, seed: 61 }).moves() {
+    for (pause, stop) in moves {
         std::thread::sleep(pause);
-        if run.has_ended() {
+        if run.has_ended() || sender.has_ended() {
             break;
         }
         match travel_on(&run, stop) {

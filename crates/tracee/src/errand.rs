@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// Everything is blocked during an errand, except the trap it ends with.
 pub(crate) const MASK: u64 = !(1 << (libc::SIGTRAP - 1));
 
+/// How long a thread may take to get to a call, and to sleep in it.
+const SETTLING: Duration = Duration::from_secs(1);
+
 /// Why a thread stopped on its errand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Halt {
@@ -71,7 +74,7 @@ impl Errand {
             Pace::IntoCall => {
                 ptrace::resume(tid, signal).map_err(Error::kernel("resuming", tid))?;
                 // Once it stands, an interrupt would stop it the next time it is to go on.
-                if !comes_to_stand(tid)? {
+                if !crate::stop::comes_to_stand(tid, Instant::now() + SETTLING)? {
                     ptrace::interrupt(tid).map_err(Error::kernel("interrupting", tid))?;
                 }
             }
@@ -110,19 +113,6 @@ impl Errand {
         }
         Ok(Halt::Other)
     }
-}
-
-/// Waits until a resumed thread stands, or sleeps; whether it stands.
-fn comes_to_stand(tid: i32) -> Result<bool> {
-    let deadline = Instant::now() + Duration::from_secs(1);
-    while Instant::now() < deadline {
-        match procinfo::stat(tid).map_err(Error::io("reading stat", tid))?.state {
-            b'S' | b'D' => return Ok(false),
-            b't' => return Ok(true),
-            _ => std::thread::yield_now(),
-        }
-    }
-    Ok(false)
 }
 
 impl Drop for Errand {

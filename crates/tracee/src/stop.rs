@@ -151,6 +151,37 @@ pub fn stop_one(tid: i32, deadline: Instant) -> Result<By> {
     }
 }
 
+/// Stops a thread where it waits in call `nr`, with no signal on its way to the handler that catches them all.
+///
+/// A thread that stands before the handler's first instruction still shows the number of the call that its signal has
+/// interrupted; and of that signal nobody else knows any more.
+pub fn stop_in_call(tid: i32, nr: i64, handler: u64, deadline: Instant) -> Result<()> {
+    loop {
+        stop_one(tid, deadline)?;
+        let registers = ptrace::registers(tid).map_err(Error::kernel("reading registers", tid))?;
+        if registers.orig_rax.cast_signed() == nr && registers.rip != handler {
+            return Ok(());
+        }
+        ptrace::resume(tid, 0).map_err(Error::kernel("resuming", tid))?;
+        // Interrupted at once, or while it stands, it would stop again before it has run at all.
+        if !comes_to_stand(tid, deadline)? {
+            ptrace::interrupt(tid).map_err(Error::kernel("interrupting", tid))?;
+        }
+    }
+}
+
+/// Waits until a resumed thread stands, or sleeps; whether it stands.
+pub(crate) fn comes_to_stand(tid: i32, deadline: Instant) -> Result<bool> {
+    while Instant::now() < deadline {
+        match procinfo::stat(tid).map_err(Error::io("reading stat", tid))?.state {
+            b'S' | b'D' => return Ok(false),
+            b't' => return Ok(true),
+            _ => std::thread::yield_now(),
+        }
+    }
+    Ok(false)
+}
+
 fn again(tid: i32, signal: i32) -> Result<()> {
     ptrace::resume(tid, signal).and_then(|()| ptrace::interrupt(tid)).map_err(Error::kernel("stopping", tid))
 }

@@ -254,6 +254,7 @@ fn finish_housekeeping(pid: i32, away: &Away, stir: &mut Stir) -> Result<()> {
 /// Stops the deputy's threads where they wait for the next request: only there is no signal half recorded.
 fn stop_deputy(pid: i32, away: &Away) -> Result<Stopped> {
     let deadline = Instant::now() + STOP_PATIENCE;
+    let handler = away.calls.entries().handler;
     let tids = away.calls.tids(pid);
     for (index, &tid) in tids.iter().enumerate() {
         // Half filled, it must not run without us.
@@ -264,25 +265,13 @@ fn stop_deputy(pid: i32, away: &Away) -> Result<Stopped> {
         }
     }
     for (index, &tid) in tids.iter().enumerate() {
-        if let Err(error) = stop_between_calls(tid, deadline) {
+        if let Err(error) = stop::stop_in_call(tid, nix::libc::SYS_futex_waitv, handler, deadline) {
             drop(Stopped::adopt(pid, tids[..index].to_vec()));
             tids[index..].iter().for_each(|&tid| stop::release_late(tid));
-            return Err(error);
+            return Err(error.into());
         }
     }
     Ok(Stopped::adopt(pid, tids))
-}
-
-fn stop_between_calls(tid: i32, deadline: Instant) -> Result<()> {
-    loop {
-        stop::stop_one(tid, deadline)?;
-        let registers = ptrace::registers(tid).map_err(kernel_error("reading registers", tid))?;
-        if registers.orig_rax as i64 == nix::libc::SYS_futex_waitv {
-            return Ok(());
-        }
-        let again = ptrace::resume(tid, 0).and_then(|()| ptrace::interrupt(tid));
-        again.map_err(kernel_error("stopping the deputy", tid))?;
-    }
 }
 
 fn kernel_error(what: &'static str, pid: i32) -> impl FnOnce(kernel::Errno) -> Error {

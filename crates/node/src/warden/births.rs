@@ -147,7 +147,7 @@ impl Warden {
             }
         }
         for info in std::mem::take(&mut self.guest.threads[index].stash) {
-            self.queue(index, &info)?;
+            self.give_back(index, &info)?;
         }
         if labour.vfork && self.guest.members.contains_key(&home_tid) {
             self.guest.threads[index].waits = Waits::Vfork { child: home_tid };

@@ -384,7 +384,7 @@ impl Warden {
             ptrace::set_options(tid, ptrace::OPTION_EXITKILL)
                 .map_err(self.broken("resuming the filter", tid))?;
             for info in std::mem::take(&mut self.guest.threads[index].stash) {
-                self.queue(index, &info)?;
+                self.give_back(index, &info)?;
             }
         }
         for (index, info) in leaving.late {

@@ -145,19 +145,30 @@ impl Warden {
         }
     }
 
-    /// Queues a stand-in for a signal in the guest.
+    /// Queues a stand-in in the guest for a signal that a deputy's thread caught.
     pub(super) fn queue(&mut self, index: usize, info: &Siginfo) -> Step {
         let (directed, info) = addressed(*info);
-        let thread = directed.then(|| self.guest.threads[index].tid);
-        let (pid, of) = (self.guest.member(index).pid, self.guest.threads[index].of);
-        let stand_in = siginfo_bytes(&stand_in_for(&info));
-        let queued = signal::queue(pid, thread, signal_of(&info) as i32, &stand_in);
-        if let Err(errno) = queued
-            && errno != kernel::Errno::ESRCH
-        {
-            return Err(self.broken("queueing a signal", pid)(errno));
+        if directed {
+            return self.queue_for(index, Some(self.guest.threads[index].tid), &info);
         }
-        if !directed && self.guest.threads.of(of).len() > 1 { self.wake_receiver(index) } else { Ok(()) }
+        self.queue_for(index, None, &info)?;
+        let of = self.guest.threads[index].of;
+        if self.guest.threads.of(of).len() > 1 { self.wake_receiver(index) } else { Ok(()) }
+    }
+
+    /// Queues a stand-in for a signal that a thread had begun to take: nobody else takes it, and what its process was sent
+    /// since comes later. (What this thread alone was sent of the same number comes before it: a queue has one end.)
+    pub(super) fn give_back(&mut self, index: usize, info: &Siginfo) -> Step {
+        self.queue_for(index, Some(self.guest.threads[index].tid), info)
+    }
+
+    fn queue_for(&mut self, index: usize, thread: Option<i32>, info: &Siginfo) -> Step {
+        let pid = self.guest.member(index).pid;
+        let stand_in = siginfo_bytes(&stand_in_for(info));
+        match signal::queue(pid, thread, signal_of(info) as i32, &stand_in) {
+            Ok(()) | Err(kernel::Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(self.broken("queueing a signal", pid)(errno)),
+        }
     }
 
     /// The deputy thread that caught a process's signal need not be the one whose counterpart takes it here. If that one
