@@ -2,6 +2,7 @@
 //!
 //! Both listen on a unix socket of their own, so that a restarted daemon finds them again.
 
+use crate::UsedAway;
 use model::{NodeId, ProcessId, Reservation};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -80,6 +81,14 @@ pub struct KeeperStatus {
     pub carried_bytes: u64,
     /// How often each system call brought it home.
     pub home_comings: Vec<(String, u64)>,
+}
+
+impl KeeperStatus {
+    /// What the process has used away.
+    pub fn used_away(&self) -> UsedAway {
+        let KeeperStatus { away_cpu_ms: cpu_ms, moves, forwarded, carried_bytes, .. } = *self;
+        UsedAway { cpu_ms, moves, forwarded, carried_bytes }
+    }
 }
 
 /// What a warden knows of its guest.

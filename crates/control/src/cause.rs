@@ -27,6 +27,33 @@ pub struct Record {
     /// Why, and what else is known, in words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cause: String,
+    /// What a process that has ended had used away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<UsedAway>,
+}
+
+/// What a process has used on other nodes, in all its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedAway {
+    /// CPU time, milliseconds.
+    pub cpu_ms: u64,
+    /// How often it has moved, homewards too.
+    pub moves: u64,
+    /// System calls that its home has done for it.
+    pub forwarded: u64,
+    /// Bytes that they have carried.
+    pub carried_bytes: u64,
+}
+
+/// The two logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Book {
+    /// What happened, and why.
+    #[default]
+    Causes,
+    /// What processes that ended had used away. A large build ends many: they do not drive out the causes.
+    Ends,
 }
 
 /// What can happen.
@@ -51,6 +78,8 @@ pub enum What {
     GuestGone,
     /// A guest was ended here because its home, or the connection, was lost.
     GuestLost,
+    /// A process of this node that has been away, or was born there, has ended.
+    Ended,
     /// A node has become one of the cluster.
     NodeJoined,
     /// A node does not answer any more.
@@ -69,7 +98,7 @@ impl Record {
     /// A record with nothing else in it; the time is in milliseconds since 1970.
     pub fn at(at_ms: u64, what: What) -> Record {
         let (name, cause) = (String::new(), String::new());
-        Record { at_ms, what, pid: None, start_ticks: None, name, node: None, cause }
+        Record { at_ms, what, pid: None, start_ticks: None, name, node: None, cause, used: None }
     }
 
     /// Of a process of this node.
@@ -94,6 +123,17 @@ impl Record {
     #[must_use]
     pub fn cause(self, cause: impl Into<String>) -> Record {
         Record { cause: cause.into(), ..self }
+    }
+
+    /// With what it used away.
+    #[must_use]
+    pub fn used(self, used: UsedAway) -> Record {
+        Record { used: Some(used), ..self }
+    }
+
+    /// In which log it stands.
+    pub fn book(&self) -> Book {
+        if self.what == What::Ended { Book::Ends } else { Book::Causes }
     }
 
     /// Whether it speaks of this very process.
@@ -122,6 +162,6 @@ pub enum Fate {
     /// Why it was ended.
     Known {
         /// The last record of its end.
-        record: Record,
+        record: Box<Record>,
     },
 }

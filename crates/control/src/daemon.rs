@@ -1,6 +1,6 @@
 //! What tools ask the daemon, and what it answers.
 
-use crate::{Cursor, Fate, Figures, NodeLoad, NodeStanding, Record, Sweep, Switch};
+use crate::{Book, Cursor, Fate, Figures, NodeLoad, NodeStanding, Record, Sweep, Switch};
 use model::{DecayRates, Destination, NodeId, ProcessId, Reason, Standing, Stay};
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +100,9 @@ pub enum Request {
         /// From here on.
         #[serde(default)]
         after: Option<Cursor>,
+        /// Of which log.
+        #[serde(default)]
+        book: Book,
     },
     /// Why a process of this home was ended; answered by [`Answer::Fate`].
     Fate {

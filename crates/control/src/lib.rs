@@ -12,7 +12,7 @@ mod load;
 mod standing;
 
 pub use agent::{AgentRequest, KeeperStatus, Sake, WardenStatus};
-pub use cause::{Cursor, Fate, Record, What};
+pub use cause::{Book, Cursor, Fate, Record, UsedAway, What};
 pub use daemon::{
     Answer, Event, FailureKind, GuestRow, Location, NodeFound, NodeRow, NodeState, ProcessRow, ProcessState,
     Progress, Request,

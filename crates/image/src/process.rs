@@ -68,6 +68,11 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// CPU time, milliseconds.
+    pub fn cpu_ms(self) -> u64 {
+        self.user_us.saturating_add(self.system_us) / 1000
+    }
+
     /// This, and what came after it.
     pub fn and(self, later: Usage) -> Usage {
         let [minor, major] = self.faults;

@@ -5,6 +5,7 @@
 
 use crate::Error;
 use crate::config::Paths;
+use crate::journal;
 use crate::keeper::Parked;
 use crate::process::lives;
 use control::KeeperStatus;
@@ -20,6 +21,9 @@ struct Kept {
     status: KeeperStatus,
     #[serde(default)]
     parked: Vec<Parked>,
+    /// Its command name.
+    #[serde(default)]
+    name: String,
 }
 
 fn file(paths: &Paths, pid: i32) -> PathBuf {
@@ -28,8 +32,10 @@ fn file(paths: &Paths, pid: i32) -> PathBuf {
 
 /// Keeps a keeper's last words.
 pub(crate) fn keep(paths: &Paths, status: &KeeperStatus, parked: &[Parked]) -> Result<(), Error> {
-    let kept = Kept { status: status.clone(), parked: parked.to_vec() };
-    crate::config::keep_json(&file(paths, status.process.pid), &kept, 0o600)
+    let pid = status.process.pid;
+    let name = procinfo::name(pid, pid).unwrap_or_default();
+    let kept = Kept { status: status.clone(), parked: parked.to_vec(), name };
+    crate::config::keep_json(&file(paths, pid), &kept, 0o600)
 }
 
 /// Drops what was kept of a process.
@@ -48,17 +54,28 @@ pub(crate) fn known(paths: &Paths, process: ProcessId) -> Option<(KeeperStatus, 
     Some((kept.status, kept.parked))
 }
 
-/// What was kept of all processes that still live; the rest is dropped.
+/// What was kept of all processes that still live; the rest is dropped, and noted down.
 pub(crate) fn all(paths: &Paths) -> Vec<KeeperStatus> {
     let entries = fs::read_dir(paths.history()).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut living = Vec::new();
     for path in entries.filter(|path| path.extension().is_some_and(|end| end == "json")) {
         match read(&path).filter(|kept| lives(kept.status.process)) {
             Some(kept) => living.push(kept.status),
-            None => drop(fs::remove_file(path)),
+            None => bury(paths, &path),
         }
     }
     living
+}
+
+/// Somebody who had been away has ended at home.
+fn bury(paths: &Paths, path: &Path) {
+    let kept = read(path);
+    // Of several that look at once, one buries it.
+    if fs::remove_file(path).is_ok()
+        && let Some(Kept { status, name, .. }) = kept
+    {
+        journal::note_end(paths, status.process, &name, status.used_away());
+    }
 }
 
 fn read(path: &Path) -> Option<Kept> {

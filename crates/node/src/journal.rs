@@ -1,4 +1,5 @@
-//! The log of causes: what happened to processes and nodes, for `om log`. Lines of JSON in a few bounded files.
+//! The log of causes: what happened to processes and nodes, for `om log`; and that of ends, what processes had used away.
+//! Lines of JSON in a few bounded files each.
 //!
 //! Daemon, keepers and wardens all write to it, each for itself, so nothing is lost with any of them. A record is one
 //! write to a file that is open for appending. The files are numbered, and no number comes twice: whoever finds the newest
@@ -8,7 +9,7 @@
 
 use crate::Error;
 use crate::config::Paths;
-use control::{Cursor, Record, What};
+use control::{Book, Cursor, Record, UsedAway, What};
 use model::ProcessId;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
@@ -27,7 +28,6 @@ const LINE_BYTES_MAX: u64 = 4096;
 /// Characters of a cause. Other nodes have a say in it.
 const CAUSE_CHARACTERS_MAX: usize = 500;
 
-const NAME: &str = "causes.jsonl";
 /// Not through a link, wherever the directory is.
 const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 
@@ -40,26 +40,32 @@ pub(crate) fn now(what: What) -> Record {
 /// Notes something down. It may fail, which is told once and is nobody's concern otherwise.
 pub(crate) fn note(paths: &Paths, record: Record) {
     static TOLD: AtomicBool = AtomicBool::new(false);
-    if let Err(error) = Journal::of(paths).append(record)
+    if let Err(error) = Journal::of(paths, record.book()).append(record)
         && !TOLD.swap(true, Ordering::Relaxed)
     {
         tracing::warn!(%error, directory = %paths.log.display(), "causes cannot be noted down");
     }
 }
 
+/// Notes down that a process which had been away has ended, and what it had used there.
+pub(crate) fn note_end(paths: &Paths, process: ProcessId, name: &str, used: UsedAway) {
+    note(paths, now(What::Ended).process(process, name).used(used));
+}
+
 /// Reads on from a place, or from the oldest record, until it is told to stop; gives the place after the last one read.
 pub(crate) fn read(
     paths: &Paths,
+    book: Book,
     after: Option<Cursor>,
     each: &mut dyn FnMut(Record) -> ControlFlow<()>,
 ) -> Result<Cursor, Error> {
-    Journal::of(paths).read(after, each).map_err(Error::file("read", &paths.log))
+    Journal::of(paths, book).read(after, each).map_err(Error::file("read", &paths.log))
 }
 
 /// The last record of the end of this very process.
 pub(crate) fn end_of(paths: &Paths, process: ProcessId) -> Result<Option<Record>, Error> {
     let mut found = None;
-    read(paths, None, &mut |record| {
+    read(paths, Book::Causes, None, &mut |record| {
         if record.is_of(process) && matches!(record.what, What::Lost | What::Killed) {
             found = Some(record);
         }
@@ -70,16 +76,21 @@ pub(crate) fn end_of(paths: &Paths, process: ProcessId) -> Result<Option<Record>
 
 struct Journal {
     directory: PathBuf,
+    name: &'static str,
     file_bytes_max: u64,
 }
 
 impl Journal {
-    fn of(paths: &Paths) -> Journal {
-        Journal { directory: paths.log.clone(), file_bytes_max: FILE_BYTES_MAX }
+    fn of(paths: &Paths, book: Book) -> Journal {
+        let name = match book {
+            Book::Causes => "causes.jsonl",
+            Book::Ends => "ends.jsonl",
+        };
+        Journal { directory: paths.log.clone(), name, file_bytes_max: FILE_BYTES_MAX }
     }
 
     fn file(&self, number: u64) -> PathBuf {
-        self.directory.join(format!("{NAME}.{number}"))
+        self.directory.join(format!("{}.{number}", self.name))
     }
 
     /// The numbers of the files that are there, the oldest first.
@@ -89,7 +100,7 @@ impl Journal {
             entries => entries?,
         };
         let number = |entry: fs::DirEntry| {
-            entry.file_name().to_str()?.strip_prefix(NAME)?.strip_prefix('.')?.parse().ok()
+            entry.file_name().to_str()?.strip_prefix(self.name)?.strip_prefix('.')?.parse().ok()
         };
         let mut numbers: Vec<u64> = entries.flatten().filter_map(number).collect();
         numbers.sort_unstable();
@@ -192,7 +203,8 @@ mod tests {
 
     fn journal(file_bytes_max: u64) -> (tempfile::TempDir, Journal) {
         let directory = tempfile::tempdir().unwrap();
-        let journal = Journal { directory: directory.path().join("log"), file_bytes_max };
+        let journal =
+            Journal { directory: directory.path().join("log"), name: "causes.jsonl", file_bytes_max };
         (directory, journal)
     }
 
@@ -269,7 +281,7 @@ mod tests {
     fn a_full_disk_and_a_missing_directory_harm_nobody() {
         let paths = Paths { log: "/dev/full/log".into(), ..Paths::default() };
         note(&paths, record(1));
-        let journal = Journal { directory: "/proc/self".into(), file_bytes_max: 1 };
+        let journal = Journal { directory: "/proc/self".into(), name: "causes.jsonl", file_bytes_max: 1 };
         journal.append(record(1)).unwrap_err();
         let long = Record { cause: "\u{fc}".repeat(100_000), ..record(1) };
         let (_directory, journal) = self::journal(FILE_BYTES_MAX);

@@ -346,6 +346,9 @@ pub(crate) struct Log {
     /// Only of this process.
     #[arg(long)]
     pub(crate) pid: Option<i32>,
+    /// What processes that have ended had used away instead: CPU time, moves, system calls that their home did.
+    #[arg(long)]
+    pub(crate) ended: bool,
     /// Go on with what happens from now on.
     #[arg(long, short)]
     pub(crate) follow: bool,

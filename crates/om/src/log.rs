@@ -4,7 +4,8 @@ use crate::arguments::Log;
 use crate::client::{Client, unexpected};
 use crate::commands::show;
 use crate::exit::Failure;
-use control::{Answer, Cursor, FailureKind, Record, Request, What};
+use crate::tables::size;
+use control::{Answer, Book, Cursor, FailureKind, Record, Request, UsedAway, What};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How often it is looked for news.
@@ -35,7 +36,8 @@ fn page(
     since_ms: u64,
     after: &mut Option<Cursor>,
 ) -> Result<bool, Failure> {
-    let request = Request::Log { since_ms, pid: arguments.pid, after: *after };
+    let book = if arguments.ended { Book::Ends } else { Book::Causes };
+    let request = Request::Log { since_ms, pid: arguments.pid, after: *after, book };
     let Answer::Log { records, next, more } = client.ask(&request)? else { return Err(unexpected()) };
     *after = Some(next);
     for record in &records {
@@ -65,8 +67,22 @@ fn line(record: &Record) -> String {
     if !record.cause.is_empty() {
         line.push_str(&format!("  {}", record.cause.replace('\n', " ")));
     }
+    if let Some(UsedAway { cpu_ms, moves, forwarded, carried_bytes }) = record.used {
+        line.push_str(&format!(
+            "  {}.{:02} s of CPU time away, {moves} {}, {forwarded} {} done at home, {}",
+            cpu_ms / 1000,
+            cpu_ms % 1000 / 10,
+            plural(moves, "move", "moves"),
+            plural(forwarded, "call", "calls"),
+            size(carried_bytes)
+        ));
+    }
     line.push('\n');
     line
+}
+
+fn plural(count: u64, one: &'static str, many: &'static str) -> &'static str {
+    if count == 1 { one } else { many }
 }
 
 fn word(what: What) -> &'static str {
@@ -80,6 +96,7 @@ fn word(what: What) -> &'static str {
         What::GuestArrived => "guest arrived",
         What::GuestGone => "guest gone",
         What::GuestLost => "guest lost",
+        What::Ended => "ended",
         What::NodeJoined => "node joined",
         What::NodeLost => "node lost",
         What::NodeChanged => "node changed",
@@ -180,6 +197,17 @@ mod tests {
         ] {
             assert_eq!(since(text, now), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn an_end_tells_what_was_used_away() {
+        let process = model::ProcessId { pid: 4711, start_ticks: 1 };
+        let used = UsedAway { cpu_ms: 61_250, moves: 1, forwarded: 20, carried_bytes: 2048 };
+        let record = Record::at(0, What::Ended).process(process, "cc1").used(used);
+        assert_eq!(
+            line(&record),
+            "1970-01-01T00:00:00Z  ended          4711 cc1  61.25 s of CPU time away, 1 move, 20 calls done at home, 2 KiB\n"
+        );
     }
 
     #[test]

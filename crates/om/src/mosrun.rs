@@ -89,7 +89,7 @@ fn why_lost(socket: &Path, process: ProcessId) -> Option<Record> {
                 _ => Err(unexpected()),
             });
         match fate {
-            Ok(Fate::Known { record }) => return (record.what == What::Lost).then_some(record),
+            Ok(Fate::Known { record }) => return (record.what == What::Lost).then_some(*record),
             Ok(Fate::Unknown) => return None,
             Ok(Fate::Pending) if Instant::now() < deadline => {}
             Err(_) if Instant::now() < deadline => {}

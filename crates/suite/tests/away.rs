@@ -113,8 +113,32 @@ fn cpu_time_goes_on() -> Result<()> {
         run.send(b"forget\n")?;
         at = run.expect("forgotten", at)?;
     }
-    ends_well(run)
+    // Two works at home and seven away in each round; what is used at home is not told as used away.
+    let (home_ms, away_ms) = (2 * 2 * 250, 2 * 7 * 250);
+    let rows = place.must("om ps --json")?;
+    let own = suite::find(&rows, "own").with_context(|| rows.clone())?;
+    let row = own.as_array().and_then(|own| own.iter().find(|row| row["pid"] == run.pid));
+    let shown = row.and_then(|row| row["cpu_ms"].as_u64()).with_context(|| rows.clone())?;
+    ensure!(shown >= home_ms + away_ms - SLACK_MS, "om ps: {rows}");
+    // Its end is away, after another work.
+    run.go(Stop::N2)?;
+    run.send(b"work\n")?;
+    run.expect("worked", at)?;
+    let pid = run.pid;
+    ends_well(run)?;
+    let mut ended = String::new();
+    suite::wait_until("the log tells of its end", || {
+        ended = place.must(&format!("om log --ended --pid {pid} --json"))?;
+        Ok(!ended.is_empty())
+    })?;
+    let told = |key| suite::find(&ended, key).and_then(|value| value.as_u64()).with_context(|| ended.clone());
+    let expected = away_ms + 250 - SLACK_MS..away_ms + 250 + home_ms;
+    ensure!(expected.contains(&told("cpu_ms")?) && told("moves")? == 9, "om log: {ended}");
+    Ok(())
 }
+
+/// What rounding to ticks and looks in between may take from a dozen works, milliseconds.
+const SLACK_MS: u64 = 300;
 
 /// A child would share the memory: so it is made at home, and as long as it lives both stay there.
 fn forks_with_shared_memory_at_home() -> Result<()> {

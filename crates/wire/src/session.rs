@@ -460,7 +460,7 @@ pub struct Status {
     pub pid: i32,
     /// Resident memory, bytes.
     pub memory_bytes: u64,
-    /// CPU time on this host, milliseconds.
+    /// CPU time on this host and on earlier ones, since it left its home, milliseconds.
     pub cpu_ms: u64,
 }
 

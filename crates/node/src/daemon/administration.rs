@@ -7,7 +7,7 @@ use crate::agents::{self, Conversation};
 use crate::process::Process;
 use crate::{Error, held, journal};
 use control::{
-    AgentRequest, Answer, Cursor, Event, FailureKind, Fate, NodeRow, Record, Sake, Sweep, Switch, What,
+    AgentRequest, Answer, Book, Cursor, Event, FailureKind, Fate, NodeRow, Record, Sake, Sweep, Switch, What,
 };
 use model::limits::{CONTROL_LINE_BYTES_MAX, LOAD_PER_CPU};
 use model::{DecayRates, Destination, NodeId, ProcessId, ReasonCode};
@@ -98,10 +98,10 @@ impl Daemon {
         &self,
         since_ms: u64,
         pid: Option<i32>,
-        after: Option<Cursor>,
+        (book, after): (Book, Option<Cursor>),
     ) -> Result<Answer, Event> {
         let mut records: Vec<Record> = Vec::new();
-        let next = journal::read(&self.setup.config.paths, after, &mut |record| {
+        let next = journal::read(&self.setup.config.paths, book, after, &mut |record| {
             if record.at_ms >= since_ms && (pid.is_none() || record.pid == pid) {
                 records.push(record);
             }
@@ -119,7 +119,7 @@ impl Daemon {
         // In this order: the note goes only after the record is there.
         let pending = held::is_held(paths, process);
         match journal::end_of(paths, process) {
-            Ok(Some(record)) => Ok(Answer::Fate(Fate::Known { record })),
+            Ok(Some(record)) => Ok(Answer::Fate(Fate::Known { record: Box::new(record) })),
             Ok(None) if pending => Ok(Answer::Fate(Fate::Pending)),
             Ok(None) => Ok(Answer::Fate(Fate::Unknown)),
             Err(error) => Err(failed(FailureKind::Broken, &format!("failed to {error}"))),

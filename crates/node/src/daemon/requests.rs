@@ -67,7 +67,7 @@ impl Daemon {
             Request::ExpelAll => self.expel_all(uid),
             Request::BringAll => self.bring_all(uid),
             Request::Best { among } => self.best(&among),
-            Request::Log { since_ms, pid, after } => self.log(since_ms, pid, after),
+            Request::Log { since_ms, pid, after, book } => self.log(since_ms, pid, (book, after)),
             Request::Fate { process } => self.fate(process),
         };
         out(&answer.map_or_else(|failure| failure, |answer| Event::Done { answer }))

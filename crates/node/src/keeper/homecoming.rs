@@ -48,13 +48,13 @@ impl Keeper {
             let tracer = tracer.map_err(Error::io("starting a thread"))?;
             tracer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
-        let TakenBack { freeze, bytes, parked, asleep } = taken?;
+        let TakenBack { freeze, bytes, cpu_ms, parked, asleep } = taken?;
         wait_until_untraced(&asleep);
         let Place::Away(away) = &mut self.place else { return Err(Error::Ending) };
         let _ = away.calls.send(Kind::Release, &[]);
         let _ = fault::at(&self.setup.config.paths, Point::KeeperReleased);
         if let Some(member) = self.members.get_mut(&pid) {
-            member.is_back(away.calls.traffic(pid), parked);
+            member.is_back(away.calls.traffic(pid), cpu_ms, parked);
         }
         away.calls.release(pid);
         if self.members.values().all(|member| member.is_home) {
@@ -88,7 +88,7 @@ impl Keeper {
                 fill(&mut taker, away, still, (&self.files, paths), asker)
             });
         match filled {
-            Ok(Filled { bytes, mut parked, times }) => {
+            Ok(Filled { bytes, cpu_ms, mut parked, times }) => {
                 reception.is_home(pid, self.setup.config.node.id);
                 let asleep = begin_waits(stopped.as_mut(), &times, &mut parked);
                 // Once it is let go it may have this CPU for a while.
@@ -98,7 +98,7 @@ impl Keeper {
                 // It is whole, and needs nobody.
                 held::forget(paths, pid);
                 asleep.iter().for_each(|&tid| begin::let_go(tid));
-                Ok(TakenBack { freeze, bytes, parked, asleep })
+                Ok(TakenBack { freeze, bytes, cpu_ms, parked, asleep })
             }
             Err(error) => {
                 match taker.fail() {
@@ -123,6 +123,8 @@ struct TakenBack {
     freeze: Duration,
     /// Length of what came.
     bytes: u64,
+    /// CPU time that it has used since it left, milliseconds.
+    cpu_ms: u64,
     /// Those of its threads whose waits were begun for them.
     parked: Vec<Parked>,
     /// Those among them that were asleep, and traced, when it was let go.
@@ -390,6 +392,8 @@ fn check_own(image: &Process, own: &[OwnFile]) -> Result<()> {
 struct Filled {
     /// Length of what came.
     bytes: u64,
+    /// As in [`TakenBack`].
+    cpu_ms: u64,
     /// Threads whose waits were begun for them.
     parked: Vec<Parked>,
     /// Threads whose waits are still to be begun, and the places of their times in memory.
@@ -434,7 +438,8 @@ fn rebuild_in(
         }
         registers.push(prepared);
     }
-    Ok((Filled { bytes: sink.written(), parked, times }, registers))
+    let cpu_ms = image.used.away.cpu_ms();
+    Ok((Filled { bytes: sink.written(), cpu_ms, parked, times }, registers))
 }
 
 fn close_descriptors(injector: &Injector, descriptors: &Descriptors) -> Result<()> {

@@ -15,6 +15,7 @@ use wire::session::{Status, Wish};
 /// One process of a family.
 pub(super) struct Member {
     process: ProcessId,
+    name: String,
     pidfd: OwnedFd,
     /// It has ended, or is past everything that it could do; its pidfd may tell a moment later.
     pub(super) ended: bool,
@@ -24,8 +25,10 @@ pub(super) struct Member {
     traffic: Traffic,
     /// Its remote waits to come home, and could not yet.
     pub(super) wish: Option<Wish>,
-    /// What it uses away.
+    /// What it uses away; its CPU time since it left home.
     pub(super) usage: Status,
+    /// CPU time that it had used away before it was last at home, milliseconds.
+    earlier_ms: u64,
     /// It is at home again, and others of its family are not.
     pub(super) is_home: bool,
     /// Its threads whose waits were begun for them when it came home.
@@ -56,6 +59,7 @@ impl Member {
 
     fn new(process: ProcessId, pidfd: OwnedFd) -> Member {
         Member {
+            name: procinfo::name(process.pid, process.pid).unwrap_or_default(),
             process,
             pidfd,
             ended: false,
@@ -64,6 +68,7 @@ impl Member {
             traffic: Traffic::default(),
             wish: None,
             usage: Status::default(),
+            earlier_ms: 0,
             is_home: false,
             parked: Vec::new(),
             stopped: false,
@@ -74,8 +79,14 @@ impl Member {
     pub(super) fn remember(&mut self, before: KeeperStatus, parked: Vec<Parked>) {
         self.parked = parked;
         self.moves = before.moves;
+        self.earlier_ms = before.away_cpu_ms;
         self.traffic = Traffic { calls: before.forwarded, bytes: before.carried_bytes };
         self.home_comings = before.home_comings.into_iter().collect();
+    }
+
+    /// Its command name when it moved last, or was born.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn process(&self) -> ProcessId {
@@ -108,7 +119,7 @@ impl Member {
             moving: false,
             moves: self.moves,
             memory_bytes: self.usage.memory_bytes,
-            away_cpu_ms: self.usage.cpu_ms,
+            away_cpu_ms: self.earlier_ms.saturating_add(self.usage.cpu_ms),
             forwarded: all.calls,
             carried_bytes: all.bytes,
             home_comings,
@@ -120,6 +131,9 @@ impl Member {
         // Where it is now it asks anew.
         self.wish = None;
         self.moves += 1;
+        if let Ok(name) = procinfo::name(self.process.pid, self.process.pid) {
+            self.name = name;
+        }
     }
 
     /// It is away: for the first time, or once more.
@@ -132,8 +146,9 @@ impl Member {
         self.stopped = stopped;
     }
 
-    /// It is at home, and has forwarded so much while it was away.
-    pub(super) fn is_back(&mut self, traffic: Traffic, parked: Vec<Parked>) {
+    /// It is at home, and has forwarded so much and used so much CPU time, milliseconds, while it was away.
+    pub(super) fn is_back(&mut self, traffic: Traffic, cpu_ms: u64, parked: Vec<Parked>) {
+        self.earlier_ms = self.earlier_ms.saturating_add(cpu_ms);
         self.parked = parked;
         self.is_home = true;
         self.traffic += traffic;

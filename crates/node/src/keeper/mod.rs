@@ -135,7 +135,7 @@ pub fn run(process: ProcessId, listener: UnixListener, setup: Setup) -> Result<(
     loop {
         keeper.wait(&reception, idle_since.map_or(TICK, |_| LINGER))?;
         keeper.hear_news();
-        keeper.bury_the_dead();
+        keeper.bury_the_dead(&reception);
         if let Some((asker, request)) = reception.order() {
             keeper.serve(&reception, asker, request);
         }
@@ -222,16 +222,35 @@ impl Keeper {
         }
     }
 
-    fn bury_the_dead(&mut self) {
-        let dead: Vec<i32> =
-            self.members.iter().filter(|(_, member)| member.has_ended()).map(|(&pid, _)| pid).collect();
+    fn bury_the_dead(&mut self, reception: &Reception) {
+        let dead = self.dead();
+        if !dead.is_empty() {
+            // Their host's last word of them came before their end.
+            self.hear(reception);
+            self.bury(dead);
+        }
+    }
+
+    fn dead(&self) -> Vec<i32> {
+        self.members.iter().filter(|(_, member)| member.has_ended()).map(|(&pid, _)| pid).collect()
+    }
+
+    fn bury(&mut self, dead: Vec<i32>) {
         for pid in dead {
             self.part_with(pid, "it has ended");
         }
     }
 
+    /// Notes down what a process had used away that has ended.
+    fn note_end(&self, pid: i32) {
+        let Some(member) = self.members.get(&pid) else { return };
+        let status = self.status_of(member);
+        journal::note_end(&self.setup.config.paths, status.process, member.name(), status.used_away());
+    }
+
     /// A process is none of the family any more; its host is told that there is nothing to host.
     fn part_with(&mut self, pid: i32, why: &str) {
+        self.note_end(pid);
         let Some(_) = self.members.remove(&pid) else { return };
         tracing::info!(pid, why, "a process leaves its keeper");
         held::forget(&self.setup.config.paths, pid);
@@ -377,14 +396,16 @@ impl Keeper {
     }
 
     fn statuses(&self) -> Vec<KeeperStatus> {
-        let home = self.setup.config.node.id;
-        let status = |member: &Member| match &self.place {
+        self.members.values().map(|member| self.status_of(member)).collect()
+    }
+
+    fn status_of(&self, member: &Member) -> KeeperStatus {
+        match &self.place {
             Place::Away(away) if !member.is_home => {
                 member.status(away.node, away.calls.traffic(member.process().pid))
             }
-            _ => member.status(home, slot::Traffic::default()),
-        };
-        self.members.values().map(status).collect()
+            _ => member.status(self.setup.config.node.id, slot::Traffic::default()),
+        }
     }
 
     /// Takes in what the warden said besides calls.
@@ -538,7 +559,7 @@ impl Keeper {
         if let Place::Away(away) = &self.place {
             away.calls.files_are_lost();
         }
-        self.bury_the_dead();
+        self.bury(self.dead());
         for pid in self.members.keys().copied().collect::<Vec<_>>() {
             self.give_up_one(pid, what, why);
         }

@@ -47,7 +47,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 use tracee::layout::Files;
-use wire::session::{self, Hold, Kind, Quiesce, Status, Wish, WishOf};
+use wire::session::{self, Hold, Kind, Quiesce, Wish, WishOf};
 
 /// Threads of a guest for whose replies the warden looks without sleeping, at most.
 const THREADS_SPUN_FOR: usize = 8;
@@ -343,27 +343,16 @@ impl Warden {
         let _ = self.link.put(Kind::Ended, &[&session::encode(&ended)]);
     }
 
-    fn usage(&self, member: &Member) -> Status {
-        const TICK_MS: u64 = 10;
-        let pid = member.image.pid;
-        let stat = procinfo::stat(member.pid);
-        stat.map_or(Status { pid, ..Status::default() }, |stat| Status {
-            pid,
-            memory_bytes: stat.resident_pages * 4096,
-            cpu_ms: stat.cpu_ticks * TICK_MS,
-        })
-    }
-
     fn statuses(&self) -> Vec<WardenStatus> {
         let status = |member: &Member| {
-            let usage = self.usage(member);
+            let (memory_bytes, cpu_ms) = used::memory_and_cpu(member.pid);
             WardenStatus {
-                pid: usage.pid,
+                pid: member.image.pid,
                 local_pid: member.pid,
                 name: procinfo::name(member.pid, member.pid).unwrap_or_else(|_| self.name.clone()),
                 home: self.home,
-                memory_bytes: usage.memory_bytes,
-                cpu_ms: usage.cpu_ms,
+                memory_bytes,
+                cpu_ms,
                 forwarded: member.forwarded,
                 carried_bytes: member.carried_bytes,
             }
@@ -372,9 +361,7 @@ impl Warden {
     }
 
     fn report(&mut self) -> Step {
-        for member in self.guest.members.values() {
-            self.link.put(Kind::Status, &[&session::encode(&self.usage(member))])?;
-        }
-        Ok(())
+        let pids: Vec<i32> = self.guest.members.keys().copied().collect();
+        pids.into_iter().try_for_each(|pid| self.report_of(pid))
     }
 }

@@ -254,6 +254,7 @@ impl Warden {
 
     /// The deputy is to stop or die by a signal; the thread stays where it is.
     fn order(&mut self, index: usize, kind: Kind, signal: i32) -> Step {
+        self.report_of(self.guest.threads[index].of)?;
         let thread = &mut self.guest.threads[index];
         thread.seq = thread.seq.wrapping_add(1);
         thread.parked = true;

@@ -46,7 +46,9 @@ impl Warden {
 
     /// The process ends at home, with its status; that the deputy is gone ends the guest too.
     fn exit(&mut self, index: usize, notification: &Notification) -> Step {
-        self.write_back(self.guest.threads[index].of)?;
+        let pid = self.guest.threads[index].of;
+        self.write_back(pid)?;
+        self.report_of(pid)?;
         let thread = &mut self.guest.threads[index];
         thread.seq = thread.seq.wrapping_add(1);
         thread.waits = Waits::Exit { notification: notification.id };

@@ -5,15 +5,18 @@
 
 use super::guest::{Guest, Outstanding};
 use super::{Step, Warden};
+use crate::journey::Outlet as _;
 use forward::Memory;
 use image::{Usage, Used};
 use kernel::notify::Notification;
 use nix::libc;
 use tracee::clocks::Whose;
+use wire::session::{self, Kind, Status};
 
 const EFAULT: i64 = -(libc::EFAULT as i64);
 /// Microseconds of a clock tick, in which `times(2)` and `/proc` count.
 const TICK_US: u64 = 10_000;
+const PAGE: u64 = 4096;
 const NS: u64 = 1_000_000_000;
 const US: u64 = 1_000_000;
 
@@ -58,7 +61,22 @@ impl Guest {
     }
 }
 
+/// Resident memory of a process here, bytes, and its CPU time here, milliseconds; nothing if it is gone.
+pub(super) fn memory_and_cpu(pid: i32) -> (u64, u64) {
+    procinfo::stat(pid).map_or((0, 0), |stat| {
+        (stat.resident_pages.saturating_mul(PAGE), stat.cpu_ticks.saturating_mul(TICK_US) / 1000)
+    })
+}
+
 impl Warden {
+    /// Tells its home what a process, by its pid there, has used since it left it.
+    pub(super) fn report_of(&mut self, pid: i32) -> Step {
+        let Some(member) = self.guest.members.get(&pid) else { return Ok(()) };
+        let (memory_bytes, _) = memory_and_cpu(member.pid);
+        let cpu_ms = self.guest.used(Whose::Process(pid)).away.cpu_ms();
+        Ok(self.link.put(Kind::Status, &[&session::encode(&Status { pid, memory_bytes, cpu_ms })])?)
+    }
+
     /// Answers what a CPU clock shows. One of somebody else, or of a device, is for its home to read.
     pub(super) fn tell_cpu_time(&mut self, index: usize, notification: &Notification) -> Step {
         let [number, address, ..] = notification.args;
