@@ -321,10 +321,12 @@ impl Warden {
         // The kernel resets some actions by itself (`SA_RESETHAND`), so it is the kernel's that travel.
         member.actions.clone_from(&image.actions);
         image.pending = image.pending.iter().map(|info| reveal(*info)).collect();
-        // At home it is only noted down: its home's count is all that is shown there.
         image.used = self.guest.used(Whose::Process(pid));
-        for thread in &mut image.threads {
-            thread.used = self.guest.used(Whose::Thread(thread.tid));
+        // At home it is only noted down, for all of them: its home's count is what is shown there.
+        if self.onward.is_some() {
+            for thread in &mut image.threads {
+                thread.used = self.guest.used(Whose::Thread(thread.tid));
+            }
         }
         for (thread, &index) in image.threads.iter_mut().zip(slots) {
             let stash = self.guest.threads[index].stash.clone();
