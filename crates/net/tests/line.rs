@@ -173,7 +173,7 @@ fn send_all(line: &Line, count: u32) {
 
 #[test]
 fn nothing_is_lost_or_doubled_wherever_the_connection_is_cut() {
-    const FRAMES: u32 = 6000;
+    const FRAMES: u32 = 30_000;
     const PATIENCE: Duration = Duration::from_millis(300);
     let weather = Arc::new(Weather::default());
     weather.cut_after.store(100_000, SeqCst);
@@ -195,7 +195,11 @@ fn nothing_is_lost_or_doubled_wherever_the_connection_is_cut() {
                 thread::sleep(Duration::from_millis(budget as u64 % 10));
                 let (before, begun) = (world.events.resumed(), Instant::now());
                 weather.cut();
-                while world.events.resumed() == before && begun.elapsed() < PATIENCE && !over.load(SeqCst) {
+                while world.events.resumed() == before && !over.load(SeqCst) {
+                    // What is cut while all that is owed is sent again gets a little further each time; once it has all.
+                    if begun.elapsed() > PATIENCE {
+                        weather.cut_after.store(0, SeqCst);
+                    }
                     thread::sleep(Duration::from_millis(1));
                 }
             }
@@ -220,7 +224,7 @@ fn nothing_is_lost_or_doubled_wherever_the_connection_is_cut() {
         called.end();
         assert_eq!(count, 2);
     });
-    assert!(world.events.resumed() >= 3, "only {} cuts were survived", world.events.resumed());
+    assert!(world.events.resumed() >= 5, "only {} cuts were survived", world.events.resumed());
 }
 
 #[test]
