@@ -17,6 +17,7 @@
 //! answers the daemon ([`Reception`]). Files stay with this thread. A process is taken home by one more, which lives as long
 //! as that takes ([`tracee::begin`] says why). Where it maps files that may change, one more watches over those ([`guard`]).
 
+mod account;
 mod away;
 mod births;
 mod calls;
@@ -37,9 +38,9 @@ mod stir;
 mod waiting;
 
 use crate::journey;
-use crate::{Error, Setup, held, history, journal};
+use crate::{Error, Setup, held, history};
 use away::Away;
-use control::{AgentRequest, KeeperStatus, Record, Sake, What};
+use control::{AgentRequest, KeeperStatus, Sake, What};
 use member::Member;
 use migration::Owner;
 use model::one_line;
@@ -241,13 +242,6 @@ impl Keeper {
         }
     }
 
-    /// Notes down what a process had used away that has ended.
-    fn note_end(&self, pid: i32) {
-        let Some(member) = self.members.get(&pid) else { return };
-        let status = self.status_of(member);
-        journal::note_end(&self.setup.config.paths, status.process, member.name(), status.used_away());
-    }
-
     /// A process is none of the family any more; its host is told that there is nothing to host.
     fn part_with(&mut self, pid: i32, why: &str) {
         self.note_end(pid);
@@ -380,31 +374,6 @@ impl Keeper {
                 self.record(What::NotMoved, pid, Some(node), &one_line(&error));
                 asker.failed(pid, node, &error);
             }
-        }
-    }
-
-    /// Notes down for `om log` what happened to a process.
-    fn record(&self, what: What, pid: i32, node: Option<NodeId>, cause: &str) {
-        let process = self.members.get(&pid).map(Member::process);
-        // One that is at home again, or has ended here, is no member any more.
-        let process =
-            process.or_else(|| Some(ProcessId { pid, start_ticks: procinfo::stat(pid).ok()?.start_ticks }));
-        let Some(process) = process else { return };
-        let name = procinfo::name(pid, pid).unwrap_or_default();
-        let record = journal::now(what).process(process, name).cause(cause);
-        journal::note(&self.setup.config.paths, Record { node, ..record });
-    }
-
-    fn statuses(&self) -> Vec<KeeperStatus> {
-        self.members.values().map(|member| self.status_of(member)).collect()
-    }
-
-    fn status_of(&self, member: &Member) -> KeeperStatus {
-        match &self.place {
-            Place::Away(away) if !member.is_home => {
-                member.status(away.node, away.calls.traffic(member.process().pid))
-            }
-            _ => member.status(self.setup.config.node.id, slot::Traffic::default()),
         }
     }
 
