@@ -59,17 +59,16 @@ pub(crate) fn all(paths: &Paths) -> Vec<KeeperStatus> {
     let entries = fs::read_dir(paths.history()).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut living = Vec::new();
     for path in entries.filter(|path| path.extension().is_some_and(|end| end == "json")) {
-        match read(&path).filter(|kept| lives(kept.status.process)) {
-            Some(kept) => living.push(kept.status),
-            None => bury(paths, &path),
+        match read(&path) {
+            Some(kept) if lives(kept.status.process) => living.push(kept.status),
+            kept => bury(paths, &path, kept),
         }
     }
     living
 }
 
 /// Somebody who had been away has ended at home.
-fn bury(paths: &Paths, path: &Path) {
-    let kept = read(path);
+fn bury(paths: &Paths, path: &Path, kept: Option<Kept>) {
     // Of several that look at once, one buries it.
     if fs::remove_file(path).is_ok()
         && let Some(Kept { status, name, .. }) = kept
