@@ -13,7 +13,8 @@ import time
 
 seconds = int(sys.argv[1])
 libc = ctypes.CDLL(None, use_errno=True)
-POLL, NANOSLEEP, SIGTIMEDWAIT, FUTEX, SEMTIMEDOP, CLOCK_NANOSLEEP, EPOLL_PWAIT2 = 7, 35, 128, 202, 220, 230, 441
+POLL, SELECT, NANOSLEEP, SIGTIMEDWAIT, FUTEX, SEMTIMEDOP = 7, 23, 35, 128, 202, 220
+CLOCK_NANOSLEEP, PSELECT6, PPOLL, EPOLL_PWAIT2 = 230, 270, 271, 441
 FUTEX_WAIT_PRIVATE, CLOCK_MONOTONIC, IPC_PRIVATE, IPC_RMID = 128, 1, 0, 0
 read_end, write_end = os.pipe()
 
@@ -47,6 +48,19 @@ def epoll_of_nanoseconds():
     libc.syscall(EPOLL_PWAIT2, poll.fileno(), event, 1, span(), None, 8)
 
 
+def select_tells_the_rest():
+    """The kernel writes what is left whenever it interrupts the call, and 0 in the end."""
+    readable, time_left = ctypes.c_ulong(1 << read_end), Timespec(seconds, 0)
+    libc.syscall(SELECT, read_end + 1, ctypes.byref(readable), None, None, ctypes.byref(time_left))
+    if (time_left.seconds, time_left.nanoseconds) != (0, 0):
+        lines.append(f"select was told that {time_left.seconds}.{time_left.nanoseconds:06} s were left")
+
+
+def pselect():
+    readable = ctypes.c_ulong(1 << read_end)
+    libc.syscall(PSELECT6, read_end + 1, ctypes.byref(readable), None, None, span(), None)
+
+
 def semaphore():
     number = libc.semget(IPC_PRIVATE, 1, 0o600)
     operation = (ctypes.c_short * 3)(0, -1, 0)
@@ -60,7 +74,10 @@ waits = {
     "nanosleep-rest": nanosleep_tells_the_rest,
     "clock-nanosleep": lambda: libc.syscall(CLOCK_NANOSLEEP, CLOCK_MONOTONIC, 0, span(), None),
     "futex": lambda: libc.syscall(FUTEX, ctypes.byref(ctypes.c_int(0)), FUTEX_WAIT_PRIVATE, 0, span(), None, 0),
+    "ppoll": lambda: libc.syscall(PPOLL, ctypes.byref(Pollfd(read_end, 1, 0)), 1, span(), None, 8),
     "select": lambda: select.select([read_end], [], [], seconds),
+    "select-rest": select_tells_the_rest,
+    "pselect": pselect,
     "epoll": epoll,
     "epoll-pwait2": epoll_of_nanoseconds,
     "semtimedop": semaphore,

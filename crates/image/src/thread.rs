@@ -56,13 +56,14 @@ pub enum Resume {
     /// With the registers as they are; a call that was interrupted is simply made again.
     #[default]
     Plain,
-    /// By making a call again that has this much of its timeout left.
+    /// By making a call again whose time ends at this moment.
     ///
     /// The registers are those of a thread whose call the kernel interrupted: the call's number in `orig_rax`, and -514 in
     /// `rax`.
     Timed {
-        /// Nanoseconds left; 0 if the time has come.
-        left_ns: u64,
+        /// What the process's own `CLOCK_MONOTONIC` shows then, nanoseconds. It goes on while the process moves, and so
+        /// does the time of its waits.
+        until_ns: i64,
     },
     /// By making a call again that has given away a part of its payload already, and now gives the rest.
     ///

@@ -170,6 +170,14 @@ impl<'a> Run<'a> {
         Ok((status, bytes.split_off(self.begin)))
     }
 
+    /// The number behind the last such text that it has said.
+    pub fn number_after(&self, text: &str) -> Result<i32> {
+        let said = self.output.text();
+        let after = said.rsplit(text).next().unwrap_or_default();
+        let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().with_context(|| format!("no number after '{text}' in: {said}"))
+    }
+
     /// What it said until now, for the reader of a failure.
     pub fn said(&self) -> String {
         let errors = self.errors.as_ref().map(|errors| errors.text()).unwrap_or_default();

@@ -3,10 +3,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
-use suite::{
-    Cluster, HALF_DONE, HALF_JUMP, Input, Place, Run, SOON, Stop, guest, main as run, trial, wait_until,
-};
+use std::time::Duration;
+use suite::{Cluster, Input, Place, Run, SOON, Stop, guest, main as run, trial, wait_until};
 
 fn main() -> ExitCode {
     run(vec![
@@ -25,16 +23,6 @@ fn main() -> ExitCode {
         trial("gdb-at-home", &["python3", "gdb"], gdb_at_home),
         trial("wanted-home-while-traced", &["cc", "strace"], wanted_home_while_traced),
         trial("its-moves-are-remembered", &["cc"], its_moves_are_remembered),
-        trial("waits-end-while-it-moves", &["python3", "python3:ctypes"], waits_end_while_it_moves),
-        trial("waits-end-that-go-home", &["python3", "python3:ctypes"], waits_end_that_go_home),
-        trial("half-done-writes-go-on", &["cc"], || {
-            half_done_writes(&[Stop::N2, Stop::N3, Stop::N2], Count::Whole)
-        }),
-        trial("half-done-writes-come-home", &["cc"], || {
-            half_done_writes(&[Stop::N2, Stop::Home], Count::Any)
-        }),
-        trial("half-done-writes-heed-handlers", &["cc"], half_done_writes_heed_handlers),
-        trial("moves-in-the-middle-of-vfork", &["cc"], moves_in_the_middle_of_vfork),
         trial("shared-memory-is-made-away", &["cc"], shared_memory_is_made_away),
         trial("forks-with-shared-memory-at-home", &["cc"], forks_with_shared_memory_at_home),
         trial("cpu-time-goes-on", &["python3"], cpu_time_goes_on),
@@ -187,149 +175,6 @@ fn kill_leaves_no_guest() -> Result<()> {
     wait_until("the guest is gone from n2", || Ok(!guests()?.replace(' ', "").contains(&entry)))
 }
 
-/// What was made with `vfork` ends while its maker is on its way: each waits for the other only as long as the child
-/// takes, and nobody has to ask twice.
-fn moves_in_the_middle_of_vfork() -> Result<()> {
-    let place = Cluster::shared()?.home();
-    let mut run = Run::start(place, &guest("vforks"))?;
-    for stop in [Stop::N2, Stop::N3, Stop::N2, Stop::Home, Stop::N3, Stop::N2, Stop::N3, Stop::Home] {
-        let moved = place.migrate(run.pid, stop.name())?;
-        moved.map_err(|refusal| anyhow::anyhow!("to {}: {}", stop.name(), refusal.text.trim()))?;
-    }
-    run.finish(0)?;
-    Ok(())
-}
-
-/// However often a process is moved in the middle of a wait: its time goes on, but for the moments in which it stood still,
-/// and the wait never ends too early.
-fn waits_end_while_it_moves() -> Result<()> {
-    const KINDS: &[&str] = &[
-        "poll",
-        "nanosleep",
-        "nanosleep-rest",
-        "clock-nanosleep",
-        "futex",
-        "select",
-        "epoll",
-        "epoll-pwait2",
-        "semtimedop",
-        "event",
-    ];
-    for way in [&["n2", "home"][..], &["n2", "n3"], &["n2", "n3", "home"]] {
-        waits_end(way, KINDS)?;
-    }
-    Ok(())
-}
-
-/// As above, of a call that brings its process home by itself.
-fn waits_end_that_go_home() -> Result<()> {
-    waits_end(&["n2"], &["sigtimedwait"])
-}
-
-fn waits_end(way: &[&str], kinds: &[&str]) -> Result<()> {
-    const WAIT: u64 = 6;
-    const SLACK: Duration = Duration::from_millis(1500);
-    let place = Cluster::shared()?.home();
-    let mut words =
-        vec!["/usr/bin/python3".to_owned(), format!("{}/waits.py", place.guests()?), WAIT.to_string()];
-    words.extend(kinds.iter().map(|&kind| kind.to_owned()));
-    let mut run = Run::command(place, &words, Input::Pipes, String::new())?;
-    run.expect("ready", 0)?;
-    let (mut frozen, mut moves) = (Duration::ZERO, 0);
-    let begun = Instant::now();
-    for stop in way.iter().cycle() {
-        ensure!(
-            begun.elapsed() < Duration::from_secs(WAIT) + 2 * frozen + SOON,
-            "{way:?}, {moves} moves, frozen for {frozen:?}: it waits still"
-        );
-        match place.migrate_patiently(run.pid, stop)? {
-            Ok(moved) => {
-                frozen += Duration::from_micros(moved.freeze_us);
-                moves += 1;
-            }
-            // It has not come home yet.
-            Err(refusal) if refusal.codes == ["same-node"] && !run.has_ended() => {}
-            Err(refusal) => {
-                ensure!(run.has_ended(), "{way:?}, move {moves}: {}", refusal.text);
-                break;
-            }
-        }
-        if run.has_ended() {
-            break;
-        }
-    }
-    let (status, output) = run.end(SOON)?;
-    let text = String::from_utf8_lossy(&output);
-    let waited = text.lines().filter_map(|line| line.strip_suffix(" ms")?.rsplit_once(' '));
-    let mut count = 0;
-    for (kind, waited) in waited {
-        let waited = Duration::from_millis(waited.parse()?);
-        let at_most = Duration::from_secs(WAIT) + 2 * frozen + SLACK;
-        ensure!(
-            (Duration::from_secs(WAIT)..at_most).contains(&waited),
-            "{way:?}, {moves} moves, frozen for {frozen:?}: {kind} took {waited:?}"
-        );
-        count += 1;
-    }
-    ensure!(
-        status == 0 && count == kinds.len() && moves > 3,
-        "{moves} moves, it ended with {status}: {text}"
-    );
-    Ok(())
-}
-
-/// What a call that was half done when its process moved may answer.
-#[derive(PartialEq)]
-enum Count {
-    /// What it was asked for.
-    Whole,
-    /// Less as well, if it is true.
-    Any,
-}
-
-/// Calls that have given a part, and wait for somebody to take it, while their process moves.
-fn half_done_writes(way: &[Stop], count: Count) -> Result<()> {
-    let place = Cluster::shared()?.home();
-    let mut run = Run::start(place, &HALF_DONE)?;
-    // All of them wait now: in the futex of their end, or for the child to begin.
-    wait_until("its threads wait", || {
-        Ok(place.must(&format!("ps -L -o stat= -p {}", run.pid))?.lines().all(|state| state.starts_with('S')))
-    })?;
-    for stop in way {
-        run.go(*stop)?;
-    }
-    let output = String::from_utf8_lossy(&run.finish(0)?).into_owned();
-    ensure!(output.contains("every byte came once"), "{output}");
-    ensure!(count == Count::Any || !output.contains("short"), "{way:?}: {output}");
-    Ok(())
-}
-
-/// A call that is half done, is stopped, and finds a signal that the program handles when it goes on: it answers its part. If
-/// the handler leaves for good, the same call at the same place is another one.
-fn half_done_writes_heed_handlers() -> Result<()> {
-    let place = Cluster::shared()?.home();
-    for (signal, says) in [("USR1", "1 jumps, 0 short"), ("USR2", "0 jumps, 1 short")] {
-        let mut run = Run::start(place, &HALF_JUMP)?;
-        let pid = number_after(&run, "writer ")?;
-        wait_until("it waits", || Ok(place.must(&format!("cat /proc/{pid}/syscall"))?.starts_with("1 ")))?;
-        let moved = place.migrate(pid, "n2")?;
-        moved.map_err(|refusal| anyhow::anyhow!("to n2: {}", refusal.text.trim()))?;
-        // Nothing but the part that it gave at home is done: the deputy waits for room.
-        wait_until("its deputy waits", || {
-            Ok(place.must(&format!("cat /proc/{pid}/syscall"))?.starts_with("1 "))
-        })?;
-        place.must(&format!("kill -TSTP {pid}"))?;
-        wait_until("it is stopped", || Ok(place.state(pid)?.starts_with('T')))?;
-        place.must(&format!("kill -{signal} {pid} && kill -CONT {pid}"))?;
-        wait_until("its deputy waits again", || {
-            Ok(place.must(&format!("cat /proc/{pid}/syscall"))?.starts_with("1 "))
-        })?;
-        let output = String::from_utf8_lossy(&run.finish(0)?).into_owned();
-        ensure!(output.contains(says), "{signal}: {output}");
-    }
-    Ok(())
-}
-
 /// A shell that started it ordinarily gets its status, and is not told of anything before.
 fn parent_waits_for_it() -> Result<()> {
     let place = Cluster::shared()?.home();
@@ -337,7 +182,7 @@ fn parent_waits_for_it() -> Result<()> {
     let words = ["bash".to_owned(), "-c".to_owned(), script];
     let mut run = Run::command(place, &words, Input::Pipes, String::new())?;
     run.expect("ready", 0)?;
-    let child = number_after(&run, "child ")?;
+    let child = run.number_after("child ")?;
     let moved = place.migrate_patiently(child, "n2")?;
     ensure!(moved.is_ok(), "{moved:?}");
     run.send(b"finish\n")?;
@@ -356,7 +201,7 @@ fn job_control() -> Result<()> {
     let mut at = run.expect("$ ", 0)?;
     run.send(format!("sh -c 'echo job $$; exec {}/loop'\n", place.guests()?).as_bytes())?;
     at = run.expect("ready", at)?;
-    let job = number_after(&run, "job ")?;
+    let job = run.number_after("job ")?;
     let moved = place.migrate_patiently(job, "n2")?;
     ensure!(moved.is_ok(), "{moved:?}");
     run.send(b"\x1a")?;
@@ -385,7 +230,7 @@ fn pipe_partner_sees_the_end() -> Result<()> {
     let mut run = Run::command(place, &words, Input::Pipes, String::new())?;
     run.expect("first ", 0)?;
     std::thread::sleep(Duration::from_millis(200));
-    let pid = number_after(&run, "first ")?;
+    let pid = run.number_after("first ")?;
     run.send(&[b'x'; 1000])?;
     let moved = place.migrate_patiently(pid, "n3")?;
     ensure!(moved.is_ok(), "{moved:?}");
@@ -496,13 +341,6 @@ fn its_moves_are_remembered() -> Result<()> {
     let listed = place.must("om ps --json")?.replace(' ', "");
     ensure!(!listed.contains(&format!("\"pid\":{pid},")), "om ps lists the dead: {listed}");
     Ok(())
-}
-
-fn number_after(run: &Run<'_>, text: &str) -> Result<i32> {
-    let said = run.output().text();
-    let after = said.rsplit(text).next().unwrap_or_default();
-    let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().with_context(|| format!("no number after '{text}' in: {said}"))
 }
 
 /// `mosrun` starts a program in the ordinary way and has it moved; its status comes back. `mps` and `migrate` are `om`.

@@ -1,9 +1,10 @@
-//! Waits whose time stands in the memory of the program, at home.
+//! Waits that begin anew at home, with what is left of their time: the kernel keeps nothing with which they could go on
+//! after a stop.
 //!
-//! The kernel reads such a time when the call begins, and keeps nothing with which the call could go on after a stop. So the
-//! call begins anew, with what is left in the place of the whole time; as soon as its thread sleeps, the program's own time
-//! is put back. No other thread of the process runs meanwhile, and the thread itself would stop at the end of its call: so
-//! nobody sees it, and no register differs.
+//! Of some the time stands in the memory of the program, where the kernel reads it when the call begins. So what is left is
+//! put in its place; as soon as the thread sleeps in its call, the program's own time is put back. No other thread of the
+//! process runs meanwhile, and the thread itself would stop at the end of its call: so nobody sees it, and no register
+//! differs.
 //!
 //! A thread that sleeps cannot be let go of: `PTRACE_DETACH` wants it stopped, and a stop would end its call. But when a
 //! tracer's own thread ends, the kernel lets go of its tracees without touching those that sleep (`exit_ptrace` in
@@ -12,7 +13,7 @@
 use crate::error::{Error, Result};
 use crate::stop;
 use image::Registers;
-use kernel::memory::Forced;
+use kernel::memory::{self, Forced};
 use kernel::ptrace::{self, Wait};
 use std::time::{Duration, Instant};
 
@@ -26,30 +27,75 @@ pub enum Begun {
     Sleeps,
     /// The call was over, or did not begin because a signal came first: it was let go of.
     LetGo,
+    /// It stands still, with registers that tell what is left.
+    Stands,
 }
 
-/// Where the time is that the call of a thread reads; `None` if it is elsewhere, or there is none.
-pub fn place(registers: &Registers) -> Option<u64> {
-    let address = match registers.orig_rax as i64 {
-        libc::SYS_rt_sigtimedwait => registers.rdx,
-        libc::SYS_semtimedop | libc::SYS_epoll_pwait2 => registers.r10,
-        libc::SYS_recvmmsg => registers.r8,
-        _ => 0,
-    };
-    (address != 0).then_some(address)
+/// Where the time is that a call reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// A `struct timespec` at this address, which the kernel only reads.
+    Read(u64),
+    /// A `struct timespec` at this address, in which the kernel tells how much was left when it interrupted the call.
+    Told(u64),
+    /// The same with a `struct timeval`.
+    ToldTimeval(u64),
+    /// Milliseconds in a register (`r10`).
+    Milliseconds,
+}
+
+/// Where the time is that the call of a thread reads; `None` if the kernel goes on with it by itself, or there is none.
+pub fn time(registers: &Registers) -> Option<Time> {
+    let there = |address: u64| (address != 0).then_some(address);
+    match registers.orig_rax as i64 {
+        libc::SYS_rt_sigtimedwait => there(registers.rdx).map(Time::Read),
+        libc::SYS_semtimedop | libc::SYS_epoll_pwait2 => there(registers.r10).map(Time::Read),
+        libc::SYS_recvmmsg => there(registers.r8).map(Time::Read),
+        libc::SYS_ppoll => there(registers.rdx).map(Time::Told),
+        libc::SYS_pselect6 => there(registers.r8).map(Time::Told),
+        libc::SYS_select => there(registers.r8).map(Time::ToldTimeval),
+        libc::SYS_epoll_wait | libc::SYS_epoll_pwait => Some(Time::Milliseconds),
+        _ => None,
+    }
 }
 
 /// Lets a thread begin its call with the time that is left. It stands with the registers of a call that is made again, and
 /// all others of its process stand too.
 ///
 /// On failure it may still stand, and the time in its memory is its own if that could be written at all.
-pub fn begin(tid: i32, address: u64, left_ns: u64) -> Result<Begun> {
+pub fn begin(tid: i32, time: Time, left_ns: u64) -> Result<Begun> {
+    let seconds = left_ns / 1_000_000_000;
+    let fraction = left_ns % 1_000_000_000;
+    match time {
+        Time::Read(address) => return begin_hidden(tid, address, words(seconds, fraction)),
+        // Where it may not be written, the kernel would not tell either.
+        Time::Told(address) => memory::write_all(tid, address, &words(seconds, fraction))
+            .map_err(Error::kernel("writing the memory", tid))?,
+        Time::ToldTimeval(address) => {
+            memory::write_all(tid, address, &words(seconds, fraction.div_ceil(1000)))
+                .map_err(Error::kernel("writing the memory", tid))?
+        }
+        Time::Milliseconds => {
+            let mut raw = ptrace::registers(tid).map_err(Error::kernel("reading registers", tid))?;
+            raw.r10 = left_ns.div_ceil(1_000_000).min(i32::MAX as u64);
+            ptrace::set_registers(tid, &raw).map_err(Error::kernel("setting registers", tid))?;
+        }
+    }
+    Ok(Begun::Stands)
+}
+
+fn words(first: u64, second: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&first.to_le_bytes());
+    bytes[8..].copy_from_slice(&second.to_le_bytes());
+    bytes
+}
+
+/// Lets a thread run into its call with a time in memory that is its own again when it sleeps.
+fn begin_hidden(tid: i32, address: u64, left: [u8; 16]) -> Result<Begun> {
     let memory = Forced::open(tid).map_err(Error::io("opening the memory", tid))?;
     let mut own = [0; 16];
     memory.read_exact(address, &mut own).map_err(Error::io("reading the memory", tid))?;
-    let mut left = [0; 16];
-    left[..8].copy_from_slice(&(left_ns / 1_000_000_000).to_le_bytes());
-    left[8..].copy_from_slice(&(left_ns % 1_000_000_000).to_le_bytes());
     memory.write_all(address, &left).map_err(Error::io("writing the memory", tid))?;
     let stopped = run_into(tid);
     memory.write_all(address, &own).map_err(Error::io("writing the memory", tid))?;

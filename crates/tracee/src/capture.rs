@@ -3,13 +3,13 @@
 //! Nothing here changes what the process will see, provided that its threads get back the registers, extended state
 //! and mask that [`Snapshot`] holds (by [`Snapshot::restore`], or by being rebuilt).
 
-use crate::clocks::own_clocks;
+use crate::clocks::{Monotonic, own_clocks};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::inject::{Injector, inside};
 use crate::layout::Layout;
 use crate::registers;
-use crate::restart::{self, Waiting};
+use crate::restart::{self, Stand, Waiting};
 use crate::stand_in::StandIn;
 use image::{Clocks, MmFields, Process, Rseq, Shown, SigAction, Siginfo, Thread, Used};
 use kernel::ptrace::{self, RawSiginfo, Registers};
@@ -63,6 +63,8 @@ impl Snapshot {
 /// What somebody else must tell about the process.
 #[derive(Debug, Default)]
 pub struct Known {
+    /// Since when the process stands, for the calls that were interrupted by that: nanoseconds of `CLOCK_MONOTONIC`.
+    pub stands_since_ns: u64,
     /// Since when threads wait, by tid here.
     pub waiting: BTreeMap<i32, Waiting>,
     /// Tids at home by tid here; empty if they are the same.
@@ -92,9 +94,10 @@ pub fn capture(
     let pid = injector.pid();
     let facts = ask_process(injector)?;
     let shared = pending(pid, true)?;
+    let stand = Stand { since_ns: known.stands_since_ns, clock: Monotonic::of(pid) };
     let mut threads = Vec::with_capacity(snapshots.len());
     for snapshot in snapshots {
-        threads.push(thread(injector, snapshot, &shared, known)?);
+        threads.push(thread(injector, snapshot, (&shared, stand), known)?);
     }
     let stat = procinfo::stat(pid).map_err(Error::io("reading stat", pid))?;
     let status = procinfo::status(pid).map_err(Error::io("reading status", pid))?;
@@ -211,7 +214,12 @@ fn ask_process(injector: &Injector) -> Result<Facts> {
     })
 }
 
-fn thread(injector: &Injector, snapshot: &Snapshot, shared: &[Siginfo], known: &Known) -> Result<Thread> {
+fn thread(
+    injector: &Injector,
+    snapshot: &Snapshot,
+    (shared, stand): (&[Siginfo], Stand),
+    known: &Known,
+) -> Result<Thread> {
     let (pid, tid) = (injector.pid(), snapshot.tid);
     let mut private = pending(tid, false)?;
     private.retain(|info| !fault::comes_again(info));
@@ -233,7 +241,7 @@ fn thread(injector: &Injector, snapshot: &Snapshot, shared: &[Siginfo], known: &
     let mut image = registers::from_raw(&snapshot.registers);
     // To a call that any signal ends, a stop is one.
     let signals = deliverable || known.is_stopped;
-    let resume = restart::settle(pid, &mut image, known.waiting(tid), signals).ok_or_else(|| {
+    let resume = restart::settle(pid, &mut image, (stand, known.waiting(tid)), signals).ok_or_else(|| {
         let detail = format!("thread {tid}: the kernel does not tell how much is left of it");
         Error::Refused(Reasons(vec![Reason::new(ReasonCode::Stopped, detail)]))
     })?;

@@ -35,6 +35,41 @@ pub fn own_clocks() -> Clocks {
     Clocks { monotonic_ns: now(ClockId::Monotonic), boottime_ns: now(ClockId::Boottime) }
 }
 
+/// `CLOCK_MONOTONIC` as a process sees it: that of the calling process, shifted by its time namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Monotonic {
+    ahead_ns: i64,
+}
+
+impl Monotonic {
+    /// That of the calling process itself.
+    pub const SAME: Monotonic = Monotonic { ahead_ns: 0 };
+
+    /// That of this process.
+    pub fn of(pid: i32) -> Monotonic {
+        Monotonic { ahead_ns: shift(pid).monotonic_ns }
+    }
+
+    /// What it shows when that of the calling process shows `here_ns`.
+    pub fn there(self, here_ns: u64) -> i64 {
+        i64::try_from(here_ns).unwrap_or(i64::MAX).saturating_add(self.ahead_ns)
+    }
+
+    /// What that of the calling process shows when it shows `there_ns`; 0 if that was before it began.
+    pub fn here(self, there_ns: i64) -> u64 {
+        u64::try_from(there_ns.saturating_sub(self.ahead_ns)).unwrap_or(0)
+    }
+}
+
+/// By how much the clocks of a process are ahead of those of the calling process.
+fn shift(pid: i32) -> Clocks {
+    let (its, own) = (clock_offsets(&pid.to_string()), clock_offsets("self"));
+    Clocks {
+        monotonic_ns: its.monotonic_ns - own.monotonic_ns,
+        boottime_ns: its.boottime_ns - own.boottime_ns,
+    }
+}
+
 /// Whose CPU time a clock counts. Pids and tids are the caller's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
@@ -92,12 +127,7 @@ pub struct Arrival {
 impl Arrival {
     /// Those of this process; `None` if they are so far behind that waiting makes no sense.
     pub fn of(pid: i32, shown: &Shown) -> Option<Arrival> {
-        let (its, own) = (clock_offsets(&pid.to_string()), clock_offsets("self"));
-        let shift = Clocks {
-            monotonic_ns: its.monotonic_ns - own.monotonic_ns,
-            boottime_ns: its.boottime_ns - own.boottime_ns,
-        };
-        let arrival = Arrival { shown: *shown, shift };
+        let arrival = Arrival { shown: *shown, shift: shift(pid) };
         (arrival.behind() <= WAIT_MAX).then_some(arrival)
     }
 
@@ -128,6 +158,18 @@ impl Arrival {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_the_same_on_both_clocks() {
+        let behind = Monotonic { ahead_ns: -5_000 };
+        assert_eq!((behind.there(7_000), behind.here(2_000)), (2_000, 7_000));
+        assert_eq!((behind.there(1_000), behind.here(-4_000)), (-4_000, 1_000));
+        assert_eq!((behind.here(i64::MIN), behind.here(-6_000)), (0, 0));
+        // Who waits for ever does so on any clock.
+        let ahead = Monotonic { ahead_ns: 5_000 };
+        assert_eq!((ahead.there(u64::MAX), behind.here(i64::MAX)), (i64::MAX, i64::MAX as u64));
+        assert_eq!(Monotonic::of(std::process::id() as i32), Monotonic::SAME);
+    }
 
     #[test]
     fn the_numbers_of_cpu_clocks_are_the_kernels() {

@@ -6,6 +6,7 @@
 //! the bounds · (pages) · place the objects' areas · per thread: clear_tid, rseq, robust list, alternate stack · actions · registers.
 
 use crate::capture::siginfo_bytes;
+use crate::clocks::Monotonic;
 use crate::errand::{Errand, Halt, Pace};
 use crate::error::{Error, Result};
 use crate::inject::{Batch, Injector, TASK_END, inside};
@@ -314,25 +315,20 @@ pub fn threads(injector: &Injector, tids: &[i32], image: &Process) -> Result<()>
 
 /// The registers with which a thread will go on, computed while the stub is still there.
 ///
-/// A sleep that the kernel can go on with is begun with the time that is left and interrupted at once, so that the
-/// kernel itself keeps the deadline; the program's registers and memory show no trace of it. On a host that is done
-/// only for calls that run there; for the others the warden keeps the time.
+/// A sleep that the kernel can go on with is begun with the time that is left on the process's `clock` and interrupted at
+/// once, so that the kernel itself keeps the deadline; the program's registers and memory show no trace of it. On a host
+/// that is done only for calls that run there; for the others the warden keeps the time.
 pub fn prepare_registers(
     injector: &Injector,
     tid: i32,
     thread: &Thread,
-    target: Target,
+    (clock, target): (Monotonic, Target),
 ) -> Result<ptrace::Registers> {
     let mut raw = registers::to_raw(&thread.registers);
-    if let Resume::Timed { left_ns } = thread.resume {
-        match (thread.registers.orig_rax as i64, target) {
-            (nr, target) if is_parked(nr, target) => park(injector, tid, thread, left_ns, &mut raw)?,
-            (libc::SYS_epoll_wait | libc::SYS_epoll_pwait, Target::Deputy) => {
-                // The kernel keeps no deadline for these: they are made again with a shorter timeout.
-                raw.r10 = left_ns.div_ceil(1_000_000);
-            }
-            _ => {}
-        }
+    if let Resume::Timed { until_ns } = thread.resume
+        && is_parked(thread.registers.orig_rax as i64, target)
+    {
+        park(injector, tid, thread, clock.here(until_ns), &mut raw)?;
     }
     Ok(raw)
 }
@@ -360,10 +356,11 @@ fn park(
     injector: &Injector,
     tid: i32,
     thread: &Thread,
-    left_ns: u64,
+    deadline_ns: u64,
     raw: &mut ptrace::Registers,
 ) -> Result<()> {
     let nr = thread.registers.orig_rax;
+    let left_ns = deadline_ns.saturating_sub(restart::now_ns());
     let mut batch = injector.batch();
     let time: Vec<u8> =
         [left_ns / 1_000_000_000, left_ns % 1_000_000_000].iter().flat_map(|w| w.to_le_bytes()).collect();

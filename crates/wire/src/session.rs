@@ -137,7 +137,7 @@ kinds! {
 }
 
 /// Version of this protocol.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// Who opened a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

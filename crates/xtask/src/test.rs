@@ -44,6 +44,7 @@ const SUITE: &[(&str, u8)] = &[
     ("worlds", PAIRS),
     ("marshalling", PAIRS),
     ("away", PAIRS),
+    ("midway", PAIRS),
     ("sessions", PAIRS),
     ("stops", PAIRS),
     ("home_again", PAIRS),

@@ -69,7 +69,7 @@ impl Keeper {
         transfer::make_body(sender, receiver, pid, known_as, ahead)?;
         fault::at(&self.setup.config.paths, Point::KeeperBody)?;
         let member = self.members.get(&pid).ok_or(Error::Ended)?;
-        let waiting = super::waiting::observe(pid, &member.parked);
+        let seen = super::waiting::observe(pid, &member.parked);
         let process = member.process();
         let hold = || held::note(&self.setup.config.paths, process, node).map_err(|_| Error::Ending);
         // While the stub works in it, its keeper's death is its own.
@@ -80,7 +80,7 @@ impl Keeper {
         look.refuse(pid, &before, files)?;
         let frozen_at = Instant::now();
         let mut frozen = Frozen::new(giver);
-        let mut image = frozen.freeze(pid, (&before, look, files), waiting, &mut self.files)?;
+        let mut image = frozen.freeze(pid, (&before, look, files), &seen, &mut self.files)?;
         image.fixed_code = self.needed.is_some();
         held::forget(&self.setup.config.paths, pid);
         fault::at(&self.setup.config.paths, Point::KeeperFrozen)?;

@@ -7,20 +7,20 @@
 //! with: it goes on at home if its keeper dies, however long the transfer takes.
 
 use super::depart::{no_room, refusal};
+use super::waiting::Seen;
 use crate::journey::{Error, Result};
 use image::Process;
 use kernel::ptrace;
 use migration::{Giver, GiverInput, Owner};
 use model::ReasonCode;
 use procinfo::Mapping;
-use std::collections::BTreeMap;
 use std::time::Duration;
 use tracee::capture::{self, Known, Snapshot};
 use tracee::deputy::{self, Slots};
 use tracee::inject::{self, Injector};
 use tracee::layout::{self, Files};
 use tracee::own_files::{self, OwnFile};
-use tracee::restart::Waiting;
+use tracee::restart;
 use tracee::sharers::Look;
 use tracee::stop::{By, Stopped};
 
@@ -82,10 +82,11 @@ impl<'a> Frozen<'a> {
         &mut self,
         pid: i32,
         (before, mut look, own): (&[Mapping], Look, &[OwnFile]),
-        waiting: BTreeMap<i32, Waiting>,
+        seen: &Seen,
         files: &mut Files,
     ) -> Result<Process> {
         let stopped = Stopped::freeze(pid, STOP_PATIENCE)?;
+        let stands_since_ns = restart::now_ns();
         let tids = stopped.tids().to_vec();
         self.stopped = Some(stopped);
         self.bind()?;
@@ -99,6 +100,10 @@ impl<'a> Frozen<'a> {
         if self.snapshots.iter().any(|snapshot| snapshot.registers().cs != CODE_64) {
             return Err(refusal(ReasonCode::Architecture.into()));
         }
+        let waiting = self.snapshots.iter().filter_map(|snapshot| {
+            Some((snapshot.tid(), seen.of(pid, snapshot.registers(), snapshot.tid())?))
+        });
+        let waiting = waiting.collect();
         let mappings = layout::refresh(pid, before)?;
         own_files::refuse_others(pid, before, &mappings, own)?;
         look.refuse(pid, &mappings, own)?;
@@ -110,7 +115,7 @@ impl<'a> Frozen<'a> {
         let is_stopped = self.is_stopped();
         let injector =
             self.injector.insert(Injector::enter(pid, leader.registers(), self.instruction, base)?);
-        let known = Known { waiting, is_stopped, ..Known::default() };
+        let known = Known { stands_since_ns, waiting, is_stopped, ..Known::default() };
         let mut image = capture::capture(injector, &self.snapshots, layout, &known)?;
         // What is pending stays pending here: the deputy catches it as soon as it begins, and sends it on.
         image.pending.clear();

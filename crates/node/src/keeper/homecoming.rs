@@ -22,7 +22,8 @@ use model::{Destination, Reason, ReasonCode, one_line};
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
-use tracee::begin::{self, Begun};
+use tracee::begin::{self, Begun, Time};
+use tracee::clocks::Monotonic;
 use tracee::inject::{self, Injector};
 use tracee::layout::Files;
 use tracee::objects;
@@ -133,18 +134,19 @@ struct TakenBack {
 
 /// Begins the waits whose times are in these places, for threads of a process that is whole and stands still. Those that
 /// sleep are not part of what is stopped any more.
-fn begin_waits(stopped: Option<&mut Stopped>, times: &[(i32, u64)], parked: &mut [Parked]) -> Vec<i32> {
+fn begin_waits(stopped: Option<&mut Stopped>, times: &[(i32, Time)], parked: &mut [Parked]) -> Vec<i32> {
     let Some(stopped) = stopped else { return Vec::new() };
     let mut asleep = Vec::new();
-    for &(tid, address) in times {
+    for &(tid, time) in times {
         let Some(parked) = parked.iter_mut().find(|parked| parked.is_of(tid)) else { continue };
-        match begin::begin(tid, address, parked.left_ns()) {
+        match begin::begin(tid, time, parked.left_ns()) {
             Ok(Begun::Sleeps) => {
                 parked.sleeps(stopped.pid());
                 stopped.give_up(tid);
                 asleep.push(tid);
             }
             Ok(Begun::LetGo) => stopped.give_up(tid),
+            Ok(Begun::Stands) => {}
             Err(error) => tracing::debug!(tid, %error, "its wait begins anew"),
         }
     }
@@ -396,8 +398,8 @@ struct Filled {
     cpu_ms: u64,
     /// Threads whose waits were begun for them.
     parked: Vec<Parked>,
-    /// Threads whose waits are still to be begun, and the places of their times in memory.
-    times: Vec<(i32, u64)>,
+    /// Threads whose waits are still to be begun, and where their times are.
+    times: Vec<(i32, Time)>,
 }
 
 /// The process but for its registers, and those with which each thread is to go on.
@@ -430,11 +432,12 @@ fn rebuild_in(
     rebuild::threads(injector, tids, image)?;
     let mut registers = Vec::with_capacity(tids.len());
     let (mut parked, mut times) = (Vec::new(), Vec::new());
+    let clock = Monotonic::of(pid);
     for (thread, &tid) in image.threads.iter().zip(tids) {
-        let prepared = rebuild::prepare_registers(injector, tid, thread, Target::Deputy)?;
-        if let image::Resume::Timed { left_ns } = thread.resume {
-            parked.push(Parked::new(tid, &prepared, left_ns));
-            times.extend(begin::place(&thread.registers).map(|address| (tid, address)));
+        let prepared = rebuild::prepare_registers(injector, tid, thread, (clock, Target::Deputy))?;
+        if let image::Resume::Timed { until_ns } = thread.resume {
+            parked.push(Parked::new(tid, &prepared, clock.here(until_ns)));
+            times.extend(begin::time(&thread.registers).map(|time| (tid, time)));
         }
         registers.push(prepared);
     }

@@ -1,4 +1,4 @@
-//! For how long the threads of a process at home have been waiting.
+//! Since when the threads of a process at home have been waiting.
 //!
 //! Nobody saw their calls begin, and the kernel does not tell a blocked call's deadline. But the scheduler shows when a
 //! thread last ran, which is when it began to wait. The clock it uses is its own, one per CPU: it is compared with that
@@ -7,7 +7,8 @@
 //! A wait that began away, or before an earlier journey, is longer than that: what is left of it is begun here when it comes
 //! home ([`Parked`]), by the kernel, which shows neither its deadline nor its beginning. So that is noted down.
 
-use nix::libc::SYS_restart_syscall;
+use kernel::ptrace::Registers;
+use nix::libc::{EINTR, SYS_restart_syscall};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -45,13 +46,11 @@ pub(crate) struct Parked {
 }
 
 impl Parked {
-    /// A thread that is to go on with these registers, and to wait for so long.
-    pub(super) fn new(tid: i32, registers: &kernel::ptrace::Registers, left_ns: u64) -> Parked {
-        let since_ns = restart::now_ns();
-        let deadline_ns = since_ns.saturating_add(left_ns);
+    /// A thread that is to go on with these registers, and to wait until then.
+    pub(super) fn new(tid: i32, registers: &Registers, deadline_ns: u64) -> Parked {
         let nr = registers.orig_rax.cast_signed();
         let (stack, instruction) = (registers.rsp, registers.rip);
-        Parked { tid, nr, stack, instruction, since_ns, deadline_ns, switches: None }
+        Parked { tid, nr, stack, instruction, since_ns: restart::now_ns(), deadline_ns, switches: None }
     }
 
     /// How much of its time is left.
@@ -72,14 +71,11 @@ impl Parked {
         }
     }
 
-    /// Whether the thread is in that wait still, in which it has been for `waited_ns`.
-    fn waits_still(&self, pid: i32, waited_ns: u64) -> bool {
+    /// Whether the thread, which has been waiting since `began_ns`, is in that wait still.
+    fn waits_still(&self, pid: i32, began_ns: u64) -> bool {
         match self.switches {
             Some(_) => self.is_there(pid, self.nr) && switches(pid, self.tid) == self.switches,
-            None => {
-                let began = restart::now_ns().saturating_sub(waited_ns);
-                self.is_there(pid, SYS_restart_syscall) && began <= self.since_ns + UNDER_WAY_NS
-            }
+            None => self.is_there(pid, SYS_restart_syscall) && began_ns <= self.since_ns + UNDER_WAY_NS,
         }
     }
 
@@ -104,24 +100,62 @@ fn switches(pid: i32, tid: i32) -> Option<u64> {
     text.lines().filter_map(count).reduce(|sum, more| sum + more)
 }
 
+/// What was seen of the threads of a process before it was stopped.
+#[derive(Debug, Default)]
+pub(super) struct Seen(BTreeMap<i32, Sight>);
+
+/// What was seen of a thread that slept, or was stopped.
+#[derive(Clone, Copy, Debug)]
+struct Sight {
+    waiting: Waiting,
+    /// How often it had gone to sleep by then, or a little earlier.
+    sleeps: Option<u64>,
+}
+
+impl Seen {
+    /// What holds for a thread that stands now, and has done nothing since it was stopped.
+    ///
+    /// It may have ended its wait before it was stopped, and have begun another: then it has gone to sleep once more than to
+    /// stand, and what was seen is of no use. A call that goes on by `restart_syscall` is none that was begun since.
+    pub(super) fn of(&self, pid: i32, registers: &Registers, tid: i32) -> Option<Waiting> {
+        let Sight { waiting, sleeps } = *self.0.get(&tid)?;
+        let (entered, ret) = (registers.orig_rax.cast_signed(), registers.rax.cast_signed());
+        if waiting.is_stopped || entered == SYS_restart_syscall {
+            return Some(waiting);
+        }
+        // Other calls are made again as they are.
+        let counts = [restart::ERESTART_RESTARTBLOCK, -i64::from(EINTR)].contains(&ret);
+        let is_same = || sleeps.is_some() && voluntary_switches(pid, tid) == sleeps.map(|before| before + 1);
+        (counts && is_same()).then_some(waiting)
+    }
+}
+
 /// Since when each thread that sleeps, or is stopped, has been doing so, and until when those that are parked.
-pub(super) fn observe(pid: i32, parked: &[Parked]) -> BTreeMap<i32, Waiting> {
-    let mut waiting = BTreeMap::new();
+pub(super) fn observe(pid: i32, parked: &[Parked]) -> Seen {
+    let mut seen = Seen::default();
     let before = sched_getaffinity(Pid::from_raw(0)).ok();
     for tid in procinfo::threads(pid).unwrap_or_default().into_iter().take(THREADS_ASKED) {
+        let sleeps = voluntary_switches(pid, tid);
         if let Some((waited_ns, is_stopped)) = waited(pid, tid) {
+            let since_ns = restart::now_ns().saturating_sub(waited_ns);
             let known = parked.iter().find(|parked| parked.tid == tid);
-            let known = known.filter(|parked| parked.waits_still(pid, waited_ns));
+            let known = known.filter(|parked| parked.waits_still(pid, since_ns));
             let (nr, deadline_ns) = (known.map(|parked| parked.nr), known.map(|parked| parked.deadline_ns));
-            let waited_ns = Some(waited_ns);
             let is_watched = known.is_some_and(|parked| parked.switches.is_some());
-            waiting.insert(tid, Waiting { waited_ns, nr, deadline_ns, is_watched, is_stopped });
+            let waiting = Waiting { since_ns: Some(since_ns), nr, deadline_ns, is_watched, is_stopped };
+            seen.0.insert(tid, Sight { waiting, sleeps });
         }
     }
     if let Some(before) = before {
         let _ = sched_setaffinity(Pid::from_raw(0), &before);
     }
-    waiting
+    seen
+}
+
+/// How often a thread has gone to sleep, or has stopped.
+fn voluntary_switches(pid: i32, tid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
 }
 
 /// For how long a thread has slept, or has been stopped, and whether it is stopped.
@@ -151,4 +185,81 @@ fn last_ran(path: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.starts_with("se.exec_start"))?;
     let (whole, fraction) = line.rsplit(':').next()?.trim().split_once('.')?;
     Some(whole.parse::<u64>().ok()? * 1_000_000 + fraction.parse::<u64>().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::libc;
+    use std::io::{Read as _, Write as _};
+    use std::process::{Child, Command, Stdio};
+    use std::time::Instant;
+    use tracee::registers::to_raw;
+    use tracee::stop::Stopped;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Waits until a process with one thread sleeps, off its CPU, and more often than this; how often it has.
+    fn asleep(pid: i32, not_at: Option<u64>) -> u64 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < deadline, "it does not sleep");
+            let sleeps = voluntary_switches(pid, pid);
+            let status = procinfo::stat(pid).unwrap();
+            if status.state == b'S' && sleeps != not_at && sleeps == voluntary_switches(pid, pid) {
+                return sleeps.unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn sight_of_stopped(seen: &Seen, pid: i32, registers: &Registers) -> Option<Waiting> {
+        let stopped = Stopped::freeze(pid, PATIENCE).unwrap();
+        let sight = seen.of(pid, registers, pid);
+        drop(stopped);
+        sight
+    }
+
+    /// It waits for input, as others do for a time.
+    fn waiting_program() -> Child {
+        Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    #[test]
+    fn what_was_seen_of_another_wait_does_not_count() {
+        let mut program = waiting_program();
+        let pid = program.id() as i32;
+        let (mut input, mut output) = (program.stdin.take().unwrap(), program.stdout.take().unwrap());
+        let mut echo = |input: &mut std::process::ChildStdin| {
+            input.write_all(b"x").unwrap();
+            output.read_exact(&mut [0]).unwrap();
+        };
+        // Past its start, at which it may sleep for other things.
+        echo(&mut input);
+        let before_ns = restart::now_ns();
+        let sleeps = asleep(pid, None);
+        let cut_short = |nr: i64| {
+            let (orig_rax, rax) = (nr as u64, restart::ERESTART_RESTARTBLOCK as u64);
+            to_raw(&image::Registers { orig_rax, rax, ..image::Registers::default() })
+        };
+        let timed = cut_short(libc::SYS_poll);
+        let seen = observe(pid, &[]);
+        let same = sight_of_stopped(&seen, pid, &timed).unwrap();
+        let since_ns = same.since_ns.unwrap();
+        // It slept before it was looked at; the scheduler's clocks are a little apart.
+        assert!(
+            since_ns + 1_000_000_000 > before_ns && since_ns <= restart::now_ns(),
+            "{since_ns} {before_ns}"
+        );
+        // It was woken to be stopped, and sleeps once more.
+        let again = asleep(pid, Some(sleeps));
+        let seen = observe(pid, &[]);
+        echo(&mut input);
+        asleep(pid, Some(again));
+        assert!(sight_of_stopped(&seen, pid, &timed).is_none(), "it was another wait");
+        // One that goes on by itself is none that was begun since.
+        assert!(sight_of_stopped(&seen, pid, &cut_short(SYS_restart_syscall)).is_some());
+        drop(input);
+        assert!(program.wait().unwrap().success());
+    }
 }

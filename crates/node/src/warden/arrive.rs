@@ -29,12 +29,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use syscalls::filter;
 use tracee::body::{self, Body, FIRST_FILE, Plan};
-use tracee::clocks::Arrival;
+use tracee::clocks::{Arrival, Monotonic};
 use tracee::inject::{self, Injector};
 use tracee::objects::{self, Stage};
 use tracee::pages::Sink;
 use tracee::rebuild::{self, Descriptors, Target};
-use tracee::{guest, layout};
+use tracee::{guest, layout, restart};
 use wire::session::{self, Commit, Embody, Kind, Prepared, Role, Started};
 
 /// How long a refused sender may take to hear it.
@@ -405,8 +405,9 @@ fn finish(mut unfinished: Unfinished) -> Result<Ready> {
     let own_files = OwnFiles::find(pid, image)?;
     rebuild::threads(injector, tids, image)?;
     let mut registers = Vec::with_capacity(tids.len());
+    let clock = Monotonic::of(pid);
     for (thread, &tid) in image.threads.iter().zip(tids) {
-        registers.push(rebuild::prepare_registers(injector, tid, thread, Target::Body)?);
+        registers.push(rebuild::prepare_registers(injector, tid, thread, (clock, Target::Body))?);
     }
     let code = if image.fixed_code { filter::Code::Fixed } else { filter::Code::Grows };
     let files = if own_files.is_empty() { filter::Files::None } else { filter::Files::Some };
@@ -464,7 +465,7 @@ fn limit(pid: i32, image: &Process) {
 
 /// A thread as it arrived. What it was about when it was stopped: a local sleep goes on by itself, a forwarded call will
 /// be made again and is watched from here.
-fn thread(of: i32, tid: i32, image: &image::Thread) -> Thread {
+fn thread(of: i32, tid: i32, image: &image::Thread, clock: Monotonic) -> Thread {
     let mut thread = Thread::new(of, tid, image.tid);
     thread.used_before = image.used;
     let registers = &image.registers;
@@ -475,11 +476,12 @@ fn thread(of: i32, tid: i32, image: &image::Thread) -> Thread {
     if let Resume::Rest { done } = image.resume {
         thread.half_done = Some(HalfDone::of(registers, done));
     }
-    let Resume::Timed { left_ns } = image.resume else { return thread };
-    let left = Duration::from_nanos(left_ns);
+    let Resume::Timed { until_ns } = image.resume else { return thread };
+    let deadline_ns = clock.here(until_ns);
     if rebuild::is_parked(nr, Target::Body) {
-        thread.sleep = Some(Sleep::new(nr, left, Some((registers.rip, registers.rsp))));
+        thread.sleep = Some(Sleep::new(nr, deadline_ns, Some((registers.rip, registers.rsp))));
     } else {
+        let left = Duration::from_nanos(deadline_ns.saturating_sub(restart::now_ns()));
         thread.ends = Instant::now().checked_add(left).map(|end| (nr, end));
     }
     thread
@@ -494,8 +496,9 @@ fn begin(
 ) -> Result<()> {
     let (&pid, member) = guest.members.first_key_value().ok_or(Error::Ending)?;
     let local_pid = member.pid;
+    let clock = Monotonic::of(local_pid);
     let threads: Vec<Thread> =
-        member.image.threads.iter().zip(tids).map(|(image, &tid)| thread(pid, tid, image)).collect();
+        member.image.threads.iter().zip(tids).map(|(image, &tid)| thread(pid, tid, image, clock)).collect();
     let mut taker = Taker::new(Word::Giver);
     taker.step(TakerInput::Complete)?;
     fault::at(&setup.config.paths, Point::WardenPrepared)?;

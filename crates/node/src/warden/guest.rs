@@ -7,7 +7,7 @@ use forward::{Landing, Timeout};
 use image::{Process, SigAction, Siginfo, Used};
 use kernel::notify::Listener;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use syscalls::Row;
 use tracee::stand_in::StandIn;
 use wire::{Call, session};
@@ -102,10 +102,9 @@ pub(super) struct Sleep {
 }
 
 impl Sleep {
-    /// One that has so much time left.
-    pub(super) fn new(nr: i64, left: Duration, place: Option<(u64, u64)>) -> Sleep {
-        let left = u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);
-        Sleep { nr, deadline_ns: tracee::restart::now_ns().saturating_add(left), place }
+    /// One that ends then.
+    pub(super) fn new(nr: i64, deadline_ns: u64, place: Option<(u64, u64)>) -> Sleep {
+        Sleep { nr, deadline_ns, place }
     }
 
     /// Whether a thread with these registers may be in it. One in whose place the thread sleeps beyond its end is another.

@@ -21,11 +21,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use stub_abi::NOT_EXECUTED;
 use tracee::capture::{self, Known, Snapshot};
-use tracee::clocks::Whose;
+use tracee::clocks::{Monotonic, Whose};
 use tracee::inject::{self, Injector};
 use tracee::layout;
 use tracee::pages::{Objects, Source};
-use tracee::restart::Waiting;
+use tracee::restart::{self, Waiting};
 use wire::session::{self, Hello, Kind, MoveOn, Quiesce, Refusal, Role, Round, Sent, Stays};
 
 /// How long a process may be held up by what it has made with `vfork`.
@@ -295,7 +295,8 @@ impl Warden {
         layout: layout::Layout,
         slots: &[usize],
     ) -> Result<Process> {
-        let mut known = Known { stand_in: self.guest.stand_in.clone(), ..Known::default() };
+        let (stands_since_ns, stand_in) = (restart::now_ns(), self.guest.stand_in.clone());
+        let mut known = Known { stands_since_ns, stand_in, ..Known::default() };
         let mut waiting = BTreeMap::new();
         for thread in slots.iter().map(|&index| &self.guest.threads[index]) {
             known.home_tids.insert(thread.tid, thread.home_tid);
@@ -318,6 +319,7 @@ impl Warden {
         image.limits = member.image.limits;
         image.fixed_code = member.image.fixed_code;
         let pid = member.image.pid;
+        let clock = Monotonic::of(member.pid);
         // The kernel resets some actions by itself (`SA_RESETHAND`), so it is the kernel's that travel.
         member.actions.clone_from(&image.actions);
         image.pending = image.pending.iter().map(|info| reveal(*info)).collect();
@@ -334,7 +336,7 @@ impl Warden {
             thread.pending = stash.into_iter().chain(pending).collect();
             super::unheard::make_again(&mut thread.registers, &self.guest.threads[index]);
             if let Some((nr, end)) = self.guest.threads[index].ends {
-                make_again(thread, nr, end.saturating_duration_since(Instant::now()));
+                make_again(thread, nr, until(end, clock));
             }
             if let Some(half_done) = self.guest.threads[index].half_done {
                 give_the_rest(thread, half_done, self.onward.is_some());
@@ -411,12 +413,18 @@ fn send(
     transfer::send_pages(sender, &mut source, &image, &mut |_, _| Ok(()))
 }
 
-/// A forwarded call that was given up is made again at the destination, with what is left of its time.
-fn make_again(thread: &mut image::Thread, nr: i64, left: Duration) {
+/// What the guest's clock shows when a time has come.
+fn until(end: Instant, clock: Monotonic) -> i64 {
+    let left = end.saturating_duration_since(Instant::now());
+    clock.there(restart::now_ns().saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)))
+}
+
+/// A forwarded call that was given up is made again at the destination, until its time ends.
+fn make_again(thread: &mut image::Thread, nr: i64, until_ns: i64) {
     let registers = &mut thread.registers;
     if registers.orig_rax as i64 == nr && (-514..=-512).contains(&(registers.rax as i64)) {
         registers.rax = RESTART_WITHOUT_HANDLER as u64;
-        thread.resume = Resume::Timed { left_ns: u64::try_from(left.as_nanos()).unwrap_or(u64::MAX) };
+        thread.resume = Resume::Timed { until_ns };
     }
 }
 

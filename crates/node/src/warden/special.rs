@@ -69,7 +69,9 @@ impl Warden {
         let thread = &mut self.guest.threads[index];
         thread.ends = None;
         if let Some(forward::Timeout { total: forward::Total::Finite(total), .. }) = timeout {
-            thread.sleep = Some(Sleep::new(i64::from(notification.nr), total, None));
+            let total_ns = u64::try_from(total.as_nanos()).unwrap_or(u64::MAX);
+            let deadline_ns = tracee::restart::now_ns().saturating_add(total_ns);
+            thread.sleep = Some(Sleep::new(i64::from(notification.nr), deadline_ns, None));
         }
         self.answer_raw(notification.id, Verdict::Continue)
     }
