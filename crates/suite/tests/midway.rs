@@ -1,4 +1,4 @@
-//! Moves in the middle of something: of a wait, of a call that is half done, of a `vfork`.
+//! Moves in the middle of something: of a wait, of a call that is half done, of a `vfork`; and an end in the middle of a move.
 #![forbid(unsafe_code)]
 
 use anyhow::{Result, ensure};
@@ -8,6 +8,7 @@ use suite::{Cluster, HALF_DONE, HALF_JUMP, Input, Run, SOON, Stop, guest, main a
 
 fn main() -> ExitCode {
     run(vec![
+        trial("killed-in-the-middle-of-a-move", &["python3"], killed_in_the_middle_of_a_move),
         trial("waits-end-while-it-moves", &["python3", "python3:ctypes"], waits_end_while_it_moves),
         trial("waits-end-that-go-home", &["python3", "python3:ctypes"], waits_end_that_go_home),
         trial("half-done-writes-go-on", &["cc"], || {
@@ -19,6 +20,40 @@ fn main() -> ExitCode {
         trial("half-done-writes-heed-handlers", &["cc"], half_done_writes_heed_handlers),
         trial("moves-in-the-middle-of-vfork", &["cc"], moves_in_the_middle_of_vfork),
     ])
+}
+
+/// Whoever is killed on its way was not lost: nobody starts it again.
+fn killed_in_the_middle_of_a_move() -> Result<()> {
+    const PROGRAM: &str =
+        "import os, time; memory = os.urandom(48 << 20); print('ready', flush=True); time.sleep(600)";
+    const STEP_MS: u32 = 16;
+    const ROUNDS: u32 = 6;
+    let place = Cluster::shared()?.home();
+    let mut broken = 0;
+    for (from, to) in [(Stop::N2, Stop::Home), (Stop::N2, Stop::N3), (Stop::Home, Stop::N2)] {
+        for after in (1..=ROUNDS).map(|step| Duration::from_millis((step * STEP_MS).into())) {
+            let words = ["/usr/bin/python3", "-c", PROGRAM].map(str::to_owned);
+            let mut run = Run::command(place, &words, Input::Pipes, String::new())?;
+            let pid = run.pid;
+            run.expect("ready", 0)?;
+            if from != Stop::Home {
+                run.go(from)?;
+            }
+            let (moved, _) = std::thread::scope(|scope| {
+                let moved = scope.spawn(|| place.migrate(pid, to.name()));
+                std::thread::sleep(after);
+                (place.must(&format!("kill -KILL {pid}")), moved.join())
+            });
+            moved?;
+            let (status, _) = run.end(SOON)?;
+            ensure!(status == 128 + 9, "it ended with {status}");
+            let log = place.must(&format!("om log --pid {pid} --json"))?;
+            ensure!(!log.contains("lost"), "{from:?} to {to:?}, killed after {after:?}: {log}");
+            broken += u32::from(log.contains("not-moved"));
+        }
+    }
+    ensure!(broken > 0, "nobody was killed in the middle of a move");
+    Ok(())
 }
 
 /// What was made with `vfork` ends while its maker is on its way: each waits for the other only as long as the child

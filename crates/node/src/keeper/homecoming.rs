@@ -109,6 +109,10 @@ impl Keeper {
                         away.calls.take_up_housekeeping(put_off);
                         away.calls.send(Kind::Resume, &[])?;
                     }
+                    // Killed by somebody in the middle of it: nothing was lost that it still needed.
+                    Owner::Unknown | Owner::Here if self.was_its_end(pid, &error) => {
+                        self.part_with(pid, "it has ended");
+                    }
                     // It is neither a deputy nor a process, and does not run until it is dead.
                     Owner::Unknown | Owner::Here => self.give_up_one(pid, What::Lost, &one_line(&error)),
                 }

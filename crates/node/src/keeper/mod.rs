@@ -314,13 +314,22 @@ impl Keeper {
     /// What failed because the process was ending is no failure, unless it was ended here.
     fn excuse(&self, pid: i32, error: journey::Error) -> journey::Error {
         let has_reason = !error.to_refusal().reasons.0.is_empty();
-        // One that was ended here is no member any more.
-        let dying = |member: &Member| member.ends_within(DYING);
-        if has_reason || !self.members.get(&pid).is_some_and(dying) {
+        if has_reason || !self.is_dying(pid) {
             return error;
         }
         tracing::debug!(pid, error = one_line(&error), "it ended on its way");
         journey::Error::Ended
+    }
+
+    /// Whether a member is ending by itself, or has been killed by somebody: one that was ended here is no member any more.
+    fn is_dying(&self, pid: i32) -> bool {
+        self.members.get(&pid).is_some_and(|member| member.ends_within(DYING))
+    }
+
+    /// Whether something failed because the process was ending. If its threads are stopped, nothing but SIGKILL ends them.
+    fn was_its_end(&self, pid: i32, error: &journey::Error) -> bool {
+        matches!(error, journey::Error::Ended | journey::Error::Process(tracee::Error::Gone(_)))
+            || self.is_dying(pid)
     }
 
     /// Counts a move. What is known is written down at home: the keeper may end there.
@@ -507,7 +516,9 @@ impl Keeper {
         match owner {
             Owner::Here => {}
             // It was killed by somebody else in the middle of it: nothing was lost that it still needed.
-            Owner::There | Owner::Unknown if was_its_end(error) => self.part_with(pid, "it has ended"),
+            Owner::There | Owner::Unknown if self.was_its_end(pid, error) => {
+                self.part_with(pid, "it has ended")
+            }
             Owner::There | Owner::Unknown => self.give_up_one(pid, What::Lost, &one_line(error)),
         }
     }
@@ -557,11 +568,6 @@ impl Keeper {
         self.come_away();
         self.take_leave();
     }
-}
-
-/// Whether something failed because the process had ended: its threads are stopped, and nothing but SIGKILL ends them.
-fn was_its_end(error: &journey::Error) -> bool {
-    matches!(error, journey::Error::Ended | journey::Error::Process(tracee::Error::Gone(_)))
 }
 
 /// Why a process came home, in words.
