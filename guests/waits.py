@@ -7,6 +7,8 @@ Prints for how long each of them has waited.
 import ctypes
 import os
 import select
+import socket
+import struct
 import sys
 import threading
 import time
@@ -61,6 +63,26 @@ def pselect():
     libc.syscall(PSELECT6, read_end + 1, ctypes.byref(readable), None, None, span(), None)
 
 
+def until_its_time_is_over(waiting, call):
+    """The socket's own time, not that of Python, which would poll."""
+    waiting.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, 0))
+    try:
+        call()
+        lines.append("somebody answered")
+    except BlockingIOError:
+        pass
+
+
+def receive():
+    ends = socket.socketpair()
+    until_its_time_is_over(ends[0], lambda: ends[0].recv(1))
+
+
+def accept():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        until_its_time_is_over(server, server.accept)
+
+
 def semaphore():
     number = libc.semget(IPC_PRIVATE, 1, 0o600)
     operation = (ctypes.c_short * 3)(0, -1, 0)
@@ -80,6 +102,8 @@ waits = {
     "pselect": pselect,
     "epoll": epoll,
     "epoll-pwait2": epoll_of_nanoseconds,
+    "receive": receive,
+    "accept": accept,
     "semtimedop": semaphore,
     "sigtimedwait": lambda: libc.syscall(SIGTIMEDWAIT, ctypes.byref(ctypes.c_ulong(1 << 11)), None, span(), 8),
     "event": lambda: threading.Event().wait(seconds),

@@ -65,6 +65,14 @@ pub enum Resume {
         /// does the time of its waits.
         until_ns: i64,
     },
+    /// By making a call again that began at this moment, and may wait for as long as its socket says (`SO_RCVTIMEO`,
+    /// `SO_SNDTIMEO`).
+    ///
+    /// The registers are as for `Timed`.
+    Since {
+        /// What the process's own `CLOCK_MONOTONIC` showed then, nanoseconds.
+        since_ns: i64,
+    },
     /// By making a call again that has given away a part of its payload already, and now gives the rest.
     ///
     /// The registers are those of a thread whose call is made again whatever comes: its number in `orig_rax`, and -513 in

@@ -17,9 +17,6 @@ const LONG: &[World] = &[
 const BLOCKED: &[World] = &[World::Native, World::Once, World::OutAndHome];
 const BLOCKED_LONG: &[World] = &[World::Tour, World::Shuttle { moves: 4, seed: 5 }];
 
-/// The one kind whose remaining time is not carried yet (see the limits in README.md): `SO_RCVTIMEO` is the socket's.
-const TIMED_BY_ITS_SOCKET: &str = "recv-timeout";
-
 fn main() -> ExitCode {
     let mut trials = Vec::new();
     let mut add = |prefix: &str, guest: Guest, worlds: &[World]| {
@@ -33,11 +30,6 @@ fn main() -> ExitCode {
         add("", *guest, if is_long() { LONG } else { &[] });
     }
     for kind in RESTARTS {
-        if *kind == TIMED_BY_ITS_SOCKET {
-            println!("out-and-home/restarts-{kind}: skipped: after a move its whole timeout begins anew");
-            add("restarts-", restart(kind), &BLOCKED[..2]);
-            continue;
-        }
         add("restarts-", restart(kind), BLOCKED);
         add("restarts-", restart(kind), if is_long() { BLOCKED_LONG } else { &[] });
     }

@@ -4,13 +4,14 @@
 //! Of some the time stands in the memory of the program, where the kernel reads it when the call begins. So what is left is
 //! put in its place; as soon as the thread sleeps in its call, the program's own time is put back. No other thread of the
 //! process runs meanwhile, and the thread itself would stop at the end of its call: so nobody sees it, and no register
-//! differs.
+//! differs. Of others it is that of their socket ([`crate::socket_time`]).
 //!
 //! A thread that sleeps cannot be let go of: `PTRACE_DETACH` wants it stopped, and a stop would end its call. But when a
 //! tracer's own thread ends, the kernel lets go of its tracees without touching those that sleep (`exit_ptrace` in
 //! `kernel/ptrace.c`). So who calls [`begin`] ends soon afterwards, after [`let_go`].
 
 use crate::error::{Error, Result};
+use crate::socket_time::{self, Direction};
 use crate::stop;
 use image::Registers;
 use kernel::memory::{self, Forced};
@@ -42,6 +43,8 @@ pub enum Time {
     ToldTimeval(u64),
     /// Milliseconds in a register (`r10`).
     Milliseconds,
+    /// With a socket, that of this descriptor.
+    Socket(i32, Direction),
 }
 
 /// Where the time is that the call of a thread reads; `None` if the kernel goes on with it by itself, or there is none.
@@ -55,19 +58,22 @@ pub fn time(registers: &Registers) -> Option<Time> {
         libc::SYS_pselect6 => there(registers.r8).map(Time::Told),
         libc::SYS_select => there(registers.r8).map(Time::ToldTimeval),
         libc::SYS_epoll_wait | libc::SYS_epoll_pwait => Some(Time::Milliseconds),
-        _ => None,
+        nr => Direction::of(nr).map(|direction| Time::Socket(registers.rdi as i32, direction)),
     }
 }
 
-/// Lets a thread begin its call with the time that is left. It stands with the registers of a call that is made again, and
+/// Lets a thread of process `pid` begin its call with the time that is left. It stands with the registers of a call that is made again, and
 /// all others of its process stand too.
 ///
 /// On failure it may still stand, and the time in its memory is its own if that could be written at all.
-pub fn begin(tid: i32, time: Time, left_ns: u64) -> Result<Begun> {
+pub fn begin(pid: i32, tid: i32, time: Time, left_ns: u64) -> Result<Begun> {
     let seconds = left_ns / 1_000_000_000;
     let fraction = left_ns % 1_000_000_000;
     match time {
         Time::Read(address) => return begin_hidden(tid, address, words(seconds, fraction)),
+        Time::Socket(descriptor, direction) => {
+            return socket_time::begin(pid, tid, (descriptor, direction), left_ns);
+        }
         // Where it may not be written, the kernel would not tell either.
         Time::Told(address) => memory::write_all(tid, address, &words(seconds, fraction))
             .map_err(Error::kernel("writing the memory", tid))?,
@@ -97,8 +103,13 @@ fn begin_hidden(tid: i32, address: u64, left: [u8; 16]) -> Result<Begun> {
     let mut own = [0; 16];
     memory.read_exact(address, &mut own).map_err(Error::io("reading the memory", tid))?;
     memory.write_all(address, &left).map_err(Error::io("writing the memory", tid))?;
+    run_and_leave(tid, || memory.write_all(address, &own).map_err(Error::io("writing the memory", tid)))
+}
+
+/// Lets a thread run into its call, and puts back what was changed for that. It sleeps then, or is let go of.
+pub(crate) fn run_and_leave(tid: i32, put_back: impl FnOnce() -> Result<()>) -> Result<Begun> {
     let stopped = run_into(tid);
-    memory.write_all(address, &own).map_err(Error::io("writing the memory", tid))?;
+    put_back()?;
     match stopped? {
         None => Ok(Begun::Sleeps),
         Some(signal) => {

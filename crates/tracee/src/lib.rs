@@ -27,6 +27,7 @@ pub mod registers;
 mod rest;
 pub mod restart;
 pub mod sharers;
+pub mod socket_time;
 pub mod stand_in;
 pub mod stir;
 pub mod stop;

@@ -9,10 +9,12 @@
 //! | -514 | select, pselect6, ppoll | the same, with the time left: the kernel has written it for the program |
 //! | -516 | nanosleep, poll, futex with a relative timeout | made again with the time left |
 //! | more than 0 | write, writev, sendto, sendmsg, sendfile that gave a part | the rest is given elsewhere, and both are added up |
-//! | -EINTR | epoll_wait, rt_sigtimedwait, recv with SO_RCVTIMEO | made again if only the freeze interrupted it |
+//! | -EINTR | epoll_wait, rt_sigtimedwait | made again with the time left, if only the freeze interrupted it |
+//! | -EINTR | recv, accept, send with a time of their socket | the same, with what is left of that |
 
 use crate::clocks::Monotonic;
 use crate::rest;
+use crate::socket_time::Direction;
 use image::{Registers, Resume};
 use kernel::memory;
 
@@ -106,6 +108,10 @@ fn interrupted(
 ) -> Option<Resume> {
     registers.rax = ERESTARTNOHAND as u64;
     registers.orig_rax = nr as u64;
+    if Direction::of(nr).is_some() {
+        let since_ns = stand.clock.there(waiting.since_ns.unwrap_or(stand.since_ns));
+        return Some(Resume::Since { since_ns });
+    }
     let end = end(pid, registers, nr, (stand, waiting))?;
     Some(end.map_or(Resume::Plain, |end_ns| Resume::Timed { until_ns: stand.clock.there(end_ns) }))
 }
@@ -269,6 +275,9 @@ mod tests {
         check((libc::SYS_poll, ERESTART_RESTARTBLOCK), true, (libc::SYS_poll, ERESTARTNOHAND, left));
         check((libc::SYS_epoll_wait, EINTR), false, (libc::SYS_epoll_wait, ERESTARTNOHAND, left));
         check((libc::SYS_epoll_wait, EINTR), true, (-1, EINTR, Resume::Plain));
+        let since = Resume::Since { since_ns: 9 * SECOND.cast_signed() };
+        check((libc::SYS_recvfrom, EINTR), false, (libc::SYS_recvfrom, ERESTARTNOHAND, since));
+        check((libc::SYS_recvfrom, EINTR), true, (-1, EINTR, Resume::Plain));
         check((libc::SYS_read, 17), false, (-1, 17, Resume::Plain));
         check((-1, 17), false, (-1, 17, Resume::Plain));
         check((libc::SYS_nanosleep, EINTR), false, (-1, EINTR, Resume::Plain));

@@ -118,6 +118,12 @@ fn shared_with(
     Ok(if is_same { Vec::new() } else { shared })
 }
 
+/// Whether a process other than `pid`, and no program of ours, has a file open: by device and inode.
+pub(crate) fn is_open_elsewhere(pid: i32, inode: (u64, u64)) -> std::io::Result<bool> {
+    let mut look = Look { files: BTreeMap::from([(inode, Identity::default())]), ..Look::default() };
+    look.others(pid).map(|found| !found.is_empty()).map_err(std::io::Error::other)
+}
+
 /// The files, of these, that a process has open.
 fn open_in(other: i32, files: &BTreeMap<(u64, u64), Identity>) -> std::io::Result<Vec<Identity>> {
     let entries = match std::fs::read_dir(format!("/proc/{other}/fd")) {
@@ -150,6 +156,26 @@ mod tests {
     use kernel::process::{Side, clone_with_tid};
     use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
     use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+
+    /// Not everybody can be looked at where the tests run.
+    #[test]
+    fn a_socket_is_open_in_who_was_given_it() {
+        let (ours, given) = std::os::unix::net::UnixStream::pair().unwrap();
+        let own = std::process::id() as i32;
+        let wanted = |end: &std::os::unix::net::UnixStream| {
+            let inode = inode_under(own, &std::os::fd::AsRawFd::as_raw_fd(end).to_string()).unwrap();
+            BTreeMap::from([(inode, Identity::default())])
+        };
+        let (ours_is, given_is) = (wanted(&ours), wanted(&given));
+        let input = std::process::Stdio::from(std::os::fd::OwnedFd::from(given));
+        let mut child = std::process::Command::new("cat").stdin(input).spawn().unwrap();
+        let pid = child.id() as i32;
+        assert_eq!(open_in(pid, &given_is).unwrap().len(), 1);
+        assert_eq!(open_in(pid, &ours_is).unwrap().len(), 0);
+        assert_eq!((open_in(own, &given_is).unwrap().len(), open_in(own, &ours_is).unwrap().len()), (0, 1));
+        drop(ours);
+        assert!(child.wait().unwrap().success());
+    }
 
     #[test]
     fn memory_is_shared_with_a_child_while_that_lives() {

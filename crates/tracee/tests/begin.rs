@@ -59,7 +59,7 @@ fn begun_with(left: Duration, expected: Begun) -> String {
         raw.rax = ERESTARTNOINTR as u64;
         ptrace::set_registers(tid, &raw).unwrap();
         let time = begin::time(&registers::from_raw(&raw)).unwrap();
-        assert_eq!(begin::begin(tid, time, left.as_nanos() as u64).unwrap(), expected);
+        assert_eq!(begin::begin(pid, tid, time, left.as_nanos() as u64).unwrap(), expected);
         assert_eq!(time, Time::Read(raw.rdx));
         let mut time = [0; 8];
         memory::read_exact(pid, raw.rdx, &mut time).unwrap();

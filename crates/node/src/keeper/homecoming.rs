@@ -15,7 +15,7 @@ use crate::held;
 use crate::journey::transfer::{self, ImageParts, expect};
 use crate::journey::{Error, Inlet, Result};
 use control::What;
-use image::{Backing, Process};
+use image::{Backing, Process, Resume};
 use kernel::ptrace;
 use migration::{Owner, Taker, TakerInput, Word};
 use model::{Destination, Reason, ReasonCode, one_line};
@@ -30,6 +30,7 @@ use tracee::objects;
 use tracee::own_files::OwnFile;
 use tracee::pages::Sink;
 use tracee::rebuild::{self, Descriptors, Target};
+use tracee::socket_time;
 use tracee::stop::{self, Stopped};
 use wire::session::{self, Kind, Quiesce, Round, Stays};
 
@@ -143,7 +144,7 @@ fn begin_waits(stopped: Option<&mut Stopped>, times: &[(i32, Time)], parked: &mu
     let mut asleep = Vec::new();
     for &(tid, time) in times {
         let Some(parked) = parked.iter_mut().find(|parked| parked.is_of(tid)) else { continue };
-        match begin::begin(tid, time, parked.left_ns()) {
+        match begin::begin(stopped.pid(), tid, time, parked.left_ns()) {
             Ok(Begun::Sleeps) => {
                 parked.sleeps(stopped.pid());
                 stopped.give_up(tid);
@@ -439,8 +440,14 @@ fn rebuild_in(
     let clock = Monotonic::of(pid);
     for (thread, &tid) in image.threads.iter().zip(tids) {
         let prepared = rebuild::prepare_registers(injector, tid, thread, (clock, Target::Deputy))?;
-        if let image::Resume::Timed { until_ns } = thread.resume {
-            parked.push(Parked::new(tid, &prepared, clock.here(until_ns)));
+        let wait = match thread.resume {
+            Resume::Timed { until_ns } => Some(Parked::new(tid, &prepared, clock.here(until_ns))),
+            Resume::Since { since_ns } => socket_time::total_ns(pid, &thread.registers)
+                .map(|total_ns| Parked::by_socket(tid, &prepared, (clock.here(since_ns), total_ns))),
+            Resume::Plain | Resume::Rest { .. } => None,
+        };
+        if let Some(wait) = wait {
+            parked.push(wait);
             times.extend(begin::time(&thread.registers).map(|time| (tid, time)));
         }
         registers.push(prepared);

@@ -39,6 +39,9 @@ pub(crate) struct Parked {
     since_ns: u64,
     /// When its time is over.
     deadline_ns: u64,
+    /// When it began, where that is what counts.
+    #[serde(default)]
+    began_ns: Option<u64>,
     /// How often it had been taken off a CPU when it slept in the call itself; `None` if it goes on by `restart_syscall`,
     /// which tells by itself that it is still that wait.
     #[serde(default)]
@@ -50,7 +53,13 @@ impl Parked {
     pub(super) fn new(tid: i32, registers: &Registers, deadline_ns: u64) -> Parked {
         let nr = registers.orig_rax.cast_signed();
         let (stack, instruction) = (registers.rsp, registers.rip);
-        Parked { tid, nr, stack, instruction, since_ns: restart::now_ns(), deadline_ns, switches: None }
+        let since_ns = restart::now_ns();
+        Parked { tid, nr, stack, instruction, since_ns, deadline_ns, began_ns: None, switches: None }
+    }
+
+    /// The same, where the wait began then and may last for so long, as its socket says.
+    pub(super) fn by_socket(tid: i32, registers: &Registers, (began_ns, total_ns): (u64, u64)) -> Parked {
+        Parked { began_ns: Some(began_ns), ..Parked::new(tid, registers, began_ns.saturating_add(total_ns)) }
     }
 
     /// How much of its time is left.
@@ -142,6 +151,7 @@ pub(super) fn observe(pid: i32, parked: &[Parked]) -> Seen {
             let known = known.filter(|parked| parked.waits_still(pid, since_ns));
             let (nr, deadline_ns) = (known.map(|parked| parked.nr), known.map(|parked| parked.deadline_ns));
             let is_watched = known.is_some_and(|parked| parked.switches.is_some());
+            let since_ns = known.and_then(|parked| parked.began_ns).unwrap_or(since_ns);
             let waiting = Waiting { since_ns: Some(since_ns), nr, deadline_ns, is_watched, is_stopped };
             seen.0.insert(tid, Sight { waiting, sleeps });
         }

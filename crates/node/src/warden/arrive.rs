@@ -473,16 +473,21 @@ fn thread(of: i32, tid: i32, image: &image::Thread, clock: Monotonic) -> Thread 
     if nr >= 0 && (-514..=-512).contains(&code) {
         thread.remade = Some((nr, code));
     }
-    if let Resume::Rest { done } = image.resume {
-        thread.half_done = Some(HalfDone::of(registers, done));
-    }
-    let Resume::Timed { until_ns } = image.resume else { return thread };
-    let deadline_ns = clock.here(until_ns);
-    if rebuild::is_parked(nr, Target::Body) {
-        thread.sleep = Some(Sleep::new(nr, deadline_ns, Some((registers.rip, registers.rsp))));
-    } else {
-        let left = Duration::from_nanos(deadline_ns.saturating_sub(restart::now_ns()));
-        thread.ends = Instant::now().checked_add(left).map(|end| (nr, end));
+    match image.resume {
+        Resume::Timed { until_ns } if rebuild::is_parked(nr, Target::Body) => {
+            let place = Some((registers.rip, registers.rsp));
+            thread.sleep = Some(Sleep::new(nr, clock.here(until_ns), place));
+        }
+        Resume::Timed { until_ns } => {
+            let left = Duration::from_nanos(clock.here(until_ns).saturating_sub(restart::now_ns()));
+            thread.ends = Instant::now().checked_add(left).map(|end| (nr, end));
+        }
+        Resume::Since { since_ns } => {
+            let passed = Duration::from_nanos(restart::now_ns().saturating_sub(clock.here(since_ns)));
+            thread.began = Instant::now().checked_sub(passed).map(|began| (nr, began));
+        }
+        Resume::Rest { done } => thread.half_done = Some(HalfDone::of(registers, done)),
+        Resume::Plain => {}
     }
     thread
 }

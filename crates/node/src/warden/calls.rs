@@ -1,6 +1,6 @@
 //! The guest's calls: from its notification to the deputy and back.
 
-use super::guest::{Outstanding, Waits};
+use super::guest::{Outstanding, Question, Waits};
 use super::half_done::HalfDone;
 use super::{Step, Warden};
 use crate::journey::Outlet;
@@ -9,15 +9,16 @@ use kernel::notify::{Notification, Verdict};
 use std::time::{Duration, Instant};
 use stub_abi::{INTERRUPTED, NOT_EXECUTED};
 use syscalls::{Route, Row, filter};
+use tracee::socket_time::Direction;
 use wire::session::{self, CallHeader, CancelCall, Kind, ReplyHeader, Wish, WishOf};
 
 /// The kernel's ERESTARTSYS: restarted if the handler of the signal says so.
-const RESTART_BY_HANDLER: i64 = INTERRUPTED;
+pub(super) const RESTART_BY_HANDLER: i64 = INTERRUPTED;
 /// The kernel's ERESTARTNOINTR: restarted in any case.
 pub(super) const RESTART_ALWAYS: i64 = NOT_EXECUTED;
 /// The kernel's ERESTARTNOHAND: restarted unless a handler runs.
 const RESTART_WITHOUT_HANDLER: i64 = -514;
-const EINTR: i64 = -(nix::libc::EINTR as i64);
+pub(super) const EINTR: i64 = -(nix::libc::EINTR as i64);
 pub(super) const ENOSYS: i64 = -(nix::libc::ENOSYS as i64);
 const PATH_BYTES_MAX: usize = 4096;
 
@@ -116,6 +117,11 @@ impl Warden {
             since = since.checked_sub(total.saturating_sub(left)).unwrap_or(since);
             forward::with_remaining(&mut call, row, left);
         }
+        let began =
+            self.guest.threads[index].began.take().filter(|(nr, _)| *nr == i64::from(notification.nr));
+        if let Some((_, began)) = began {
+            since = began;
+        }
         let outstanding = Outstanding {
             row,
             args,
@@ -129,8 +135,13 @@ impl Warden {
             mask,
             remade: remade.map(|(_, code)| code),
             cancelled: false,
-            asks_position: None,
+            timed_by_socket: began.is_some(),
+            limit: None,
+            question: None,
         };
+        if outstanding.timed_by_socket {
+            return self.ask_socket_time(index, notification.id, Box::new(outstanding));
+        }
         self.send_call(index, notification.id, Box::new(outstanding))
     }
 
@@ -144,7 +155,12 @@ impl Warden {
     }
 
     /// Sends the call of a thread and lets the thread wait for it.
-    fn send_call(&mut self, index: usize, notification: u64, mut outstanding: Box<Outstanding>) -> Step {
+    pub(super) fn send_call(
+        &mut self,
+        index: usize,
+        notification: u64,
+        mut outstanding: Box<Outstanding>,
+    ) -> Step {
         let member = self.guest.member_mut(index);
         member.forwarded += 1;
         member.carried_bytes += outstanding.call.input.len() as u64;
@@ -238,8 +254,15 @@ impl Warden {
         ret: i64,
         data: &[u8],
     ) -> Step {
-        if let Some(original) = outstanding.asks_position {
-            return self.position_known(index, notification, original, ret);
+        match outstanding.question {
+            Some(Question::Position(original)) => {
+                return self.position_known(index, notification, original, ret);
+            }
+            Some(Question::SocketTime(original, scratch)) => {
+                let landed = outstanding.landing.land(ret, data, &scratch);
+                return self.socket_time_known(index, notification, original, (landed, &scratch));
+            }
+            None => {}
         }
         if [RESTART_BY_HANDLER, RESTART_ALWAYS, EINTR].contains(&ret) {
             if ret != RESTART_ALWAYS {
@@ -275,7 +298,7 @@ impl Warden {
     }
 
     /// Whether a call that is half done and would wait for more has to end, or to be made again.
-    fn must_give_way(&self, index: usize, mask: Option<u64>) -> bool {
+    pub(super) fn must_give_way(&self, index: usize, mask: Option<u64>) -> bool {
         self.leaves(index) || self.interruption(index, mask) != Interruption::None
     }
 
@@ -328,7 +351,9 @@ impl Warden {
                     mask: None,
                     remade: None,
                     cancelled: false,
-                    asks_position: Some(outstanding),
+                    timed_by_socket: false,
+                    limit: None,
+                    question: Some(Question::Position(outstanding)),
                 };
                 self.send_call(index, notification, Box::new(question))
             }
@@ -353,7 +378,7 @@ impl Warden {
     }
 
     /// A call came back without having done anything, because a signal or the warden interrupted it.
-    fn interrupted(
+    pub(super) fn interrupted(
         &mut self,
         index: usize,
         notification: u64,
@@ -361,6 +386,13 @@ impl Warden {
         ret: i64,
     ) -> Step {
         let interruption = self.interruption(index, outstanding.mask);
+        let mut outstanding = outstanding;
+        // Only a call that its socket limits ends so, if no signal is heard.
+        outstanding.timed_by_socket |= ret == EINTR && Direction::of(i64::from(outstanding.row.nr)).is_some();
+        let unheard = matches!(interruption, Interruption::None | Interruption::Unhandled);
+        if unheard && ret != RESTART_ALWAYS && outstanding.done == 0 && outstanding.is_over() {
+            return self.answer(index, notification, outstanding.out_of_time());
+        }
         if outstanding.done > 0 {
             return match ret {
                 _ if !self.must_give_way(index, outstanding.mask) => {
@@ -393,6 +425,7 @@ impl Warden {
             forward::with_remaining(&mut outstanding.call, outstanding.row, left);
         }
         outstanding.cancelled = false;
+        outstanding.grant_a_look();
         self.send_call(index, notification, outstanding)
     }
 
@@ -401,6 +434,7 @@ impl Warden {
         let nr = i64::from(outstanding.row.nr);
         let end = left_of(outstanding).and_then(|left| Instant::now().checked_add(left));
         self.guest.threads[index].ends = end.map(|end| (nr, end));
+        self.guest.threads[index].began = outstanding.timed_by_socket.then_some((nr, outstanding.since));
         self.answer_restart(index, notification, code)
     }
 

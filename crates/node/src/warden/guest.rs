@@ -3,6 +3,7 @@
 use super::half_done::HalfDone;
 use super::memory::GuestMemory;
 use super::own_files::OwnFiles;
+use super::socket_time::Scratch;
 use forward::{Landing, Timeout};
 use image::{Process, SigAction, Siginfo, Used};
 use kernel::notify::Listener;
@@ -34,8 +35,21 @@ pub(super) struct Outstanding {
     pub(super) seen: u32,
     /// It has been told to give up.
     pub(super) cancelled: bool,
-    /// It asks, for another call, whether the descriptor can be positioned.
-    pub(super) asks_position: Option<Box<Outstanding>>,
+    /// How long it may wait is its socket's to say.
+    pub(super) timed_by_socket: bool,
+    /// When that is over, if it is known here.
+    pub(super) limit: Option<Instant>,
+    /// It asks something for another call.
+    pub(super) question: Option<Question>,
+}
+
+/// What is asked at home before another call goes on.
+#[derive(Debug)]
+pub(super) enum Question {
+    /// Whether its descriptor can be positioned.
+    Position(Box<Outstanding>),
+    /// For how long at most it may wait.
+    SocketTime(Box<Outstanding>, Scratch),
 }
 
 /// What a thread waits for.
@@ -143,6 +157,8 @@ pub(super) struct Thread {
     pub(super) given_up: bool,
     /// When the time of the call that it will make again is over.
     pub(super) ends: Option<(i64, Instant)>,
+    /// When the call began that it will make again, and that may wait for as long as its socket says.
+    pub(super) began: Option<(i64, Instant)>,
     /// The call that it will make again to give the rest of what it gives.
     pub(super) half_done: Option<HalfDone>,
     /// What it had used before it came here.
@@ -166,6 +182,7 @@ impl Thread {
             remade: None,
             given_up: false,
             ends: None,
+            began: None,
             half_done: None,
             used_before: Used::default(),
         }
@@ -173,7 +190,7 @@ impl Thread {
 
     /// A handler runs: whatever call comes next is another one, also if it looks the same.
     pub(super) fn forget_its_call(&mut self) {
-        (self.remade, self.ends, self.half_done) = (None, None, None);
+        (self.remade, self.ends, self.began, self.half_done) = (None, None, None, None);
     }
 }
 

@@ -336,7 +336,10 @@ impl Warden {
             thread.pending = stash.into_iter().chain(pending).collect();
             super::unheard::make_again(&mut thread.registers, &self.guest.threads[index]);
             if let Some((nr, end)) = self.guest.threads[index].ends {
-                make_again(thread, nr, until(end, clock));
+                make_again(thread, nr, Resume::Timed { until_ns: until(end, clock) });
+            }
+            if let Some((nr, began)) = self.guest.threads[index].began {
+                make_again(thread, nr, Resume::Since { since_ns: since(began, clock) });
             }
             if let Some(half_done) = self.guest.threads[index].half_done {
                 give_the_rest(thread, half_done, self.onward.is_some());
@@ -419,12 +422,18 @@ fn until(end: Instant, clock: Monotonic) -> i64 {
     clock.there(restart::now_ns().saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)))
 }
 
+/// What the guest's clock showed at a moment that is past.
+fn since(began: Instant, clock: Monotonic) -> i64 {
+    let passed = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    clock.there(restart::now_ns().saturating_sub(passed))
+}
+
 /// A forwarded call that was given up is made again at the destination, until its time ends.
-fn make_again(thread: &mut image::Thread, nr: i64, until_ns: i64) {
+fn make_again(thread: &mut image::Thread, nr: i64, resume: Resume) {
     let registers = &mut thread.registers;
     if registers.orig_rax as i64 == nr && (-514..=-512).contains(&(registers.rax as i64)) {
         registers.rax = RESTART_WITHOUT_HANDLER as u64;
-        thread.resume = Resume::Timed { until_ns };
+        thread.resume = resume;
     }
 }
 

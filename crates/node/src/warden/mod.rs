@@ -21,6 +21,7 @@ mod memory;
 mod own_files;
 mod reception;
 mod signals;
+mod socket_time;
 mod special;
 mod threads;
 mod unheard;
@@ -94,6 +95,8 @@ struct Warden {
     /// The channel to the next host, once its files are there.
     onward: Option<Onward>,
     spinning: Worth,
+    /// Somebody may wait only until a time that is known here.
+    has_limits: bool,
     /// Who wants to hear that a guest is gone, which one, and since when.
     sent_away: Option<(UnixStream, i32, Instant)>,
 }
@@ -141,6 +144,7 @@ pub fn run(
         leaving: None,
         onward: None,
         spinning: Worth::default(),
+        has_limits: false,
         sent_away: None,
     };
     let local_pid = warden.guest.members.get(&pid).map_or(0, |member| member.pid);
@@ -202,7 +206,12 @@ impl Warden {
             PollFd::new(connection, PollFlags::POLLIN),
             PollFd::new(lookout.as_fd(), PollFlags::POLLIN),
         ];
-        let timeout = if self.link.may_hold_frames() { PollTimeout::ZERO } else { PollTimeout::NONE };
+        let timeout = match self.next_limit() {
+            _ if self.link.may_hold_frames() => PollTimeout::ZERO,
+            // Rounded up: who is woken too early would look again and again.
+            Some(left) => PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX),
+            None => PollTimeout::NONE,
+        };
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(journey::Error::io("waiting")(errno.into()).into()),
@@ -227,6 +236,7 @@ impl Warden {
         if news_ready || filter_gone || due {
             self.take_news()?;
         }
+        self.heed_limits()?;
         if daemon {
             self.take_request();
         }
