@@ -38,7 +38,7 @@ fn lab(cpus: &[f64], options: &[&str]) -> Result<Cluster> {
 fn spread(cpus: &[f64]) -> Result<()> {
     let cluster = lab(cpus, &[])?;
     let told = || cluster.logs();
-    let crowd = Crowd::start(cluster.home(), 8, 5000, 1).with_context(told)?;
+    let crowd = Crowd::start(cluster.home(), 8, 3000, 1).with_context(told)?;
     let time = crowd.settles(SPREADS, |places| is_even(places, cpus)).with_context(told)?;
     println!("eight programs on {cpus:?} CPUs were even after {time:?}");
     crowd.finish(DONE).with_context(told)?;

@@ -8,6 +8,7 @@ use crate::tally::Tally;
 use crate::{fuzz, root, setup};
 use anyhow::Result;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// The variable that marks every process which descends from this run; see [`crate::leaks`].
 pub(crate) const RUN_MARK: &str = "OM_TEST_RUN";
@@ -85,24 +86,27 @@ pub(crate) fn run(length: Length, only: Option<String>) -> Result<ExitCode> {
 }
 
 fn everything(length: Length, only: Option<&str>) -> Result<Tally> {
-    setup::run()?;
-    must(&mut cargo(&["build", "--workspace", "--release"]))?;
+    timed("set-up", setup::run)?;
+    timed("the build", || must(&mut cargo(&["build", "--workspace", "--release"])))?;
     let mut tally = Tally::default();
     if only.is_none() {
-        tally = tally.plus(unit_tests(Profile::Release)?);
+        tally = tally.plus(timed("unit tests", || unit_tests(Profile::Release))?);
         println!("== fuzz");
+        let fuzzed = timed("fuzz", || fuzz::every_target(fuzz::SECONDS_IN_TEST, None));
         // Targets that cannot be built are one failure, and no reason to leave out the rest.
-        tally = tally.plus(fuzz::every_target(fuzz::SECONDS_IN_TEST, None).unwrap_or_else(|error| {
+        tally = tally.plus(fuzzed.unwrap_or_else(|error| {
             eprintln!("xtask: {error:#}");
             Tally { failed: 1, ..Tally::default() }
         }));
     }
-    must(&mut cargo(&["test", "--release", "--package", "suite", "--tests", "--no-run"]))?;
+    timed("building the suite", || {
+        must(&mut cargo(&["test", "--release", "--package", "suite", "--tests", "--no-run"]))
+    })?;
 
     let mark = format!("{}", std::process::id());
     let before = Snapshot::take(&mark);
     for &(name, at_a_time) in SUITE {
-        tally = tally.plus(suite(name, at_a_time, length, only, &mark)?);
+        tally = tally.plus(timed(name, || suite(name, at_a_time, length, only, &mark))?);
     }
     let leftovers = before.leftovers(&mark);
     leftovers.iter().for_each(|line| println!("leftover: {line}"));
@@ -113,6 +117,14 @@ fn everything(length: Length, only: Option<&str>) -> Result<Tally> {
         tally.failed += 1;
     }
     Ok(tally)
+}
+
+/// Does one step, and says how long it took: where the time of a run goes is seen in its output.
+fn timed<T>(what: &str, step: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let done = step();
+    println!("{what} took {:.0} s", began.elapsed().as_secs_f64());
+    done
 }
 
 /// The tests of every crate except the suite's own worlds: those need a lab and come later, one after the other.
