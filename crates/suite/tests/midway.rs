@@ -1,7 +1,7 @@
 //! Moves in the middle of something: of a wait, of a call that is half done, of a `vfork`; and an end in the middle of a move.
 #![forbid(unsafe_code)]
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use suite::{Cluster, HALF_DONE, HALF_JUMP, Input, Run, SOON, Stop, guest, main as run, trial, wait_until};
@@ -39,12 +39,15 @@ fn killed_in_the_middle_of_a_move() -> Result<()> {
             if from != Stop::Home {
                 run.go(from)?;
             }
-            let (moved, _) = std::thread::scope(|scope| {
+            let (killed, moved) = std::thread::scope(|scope| {
                 let moved = scope.spawn(|| place.migrate(pid, to.name()));
                 std::thread::sleep(after);
                 (place.must(&format!("kill -KILL {pid}")), moved.join())
             });
-            moved?;
+            killed?;
+            if let Err(refusal) = moved.map_err(|_| anyhow!("the thread that moves it"))?? {
+                ensure!(refusal.text.contains("ended"), "{from:?} to {to:?}: {}", refusal.text);
+            }
             let (status, _) = run.end(SOON)?;
             ensure!(status == 128 + 9, "it ended with {status}");
             let log = place.must(&format!("om log --pid {pid} --json"))?;

@@ -38,9 +38,10 @@ impl Keeper {
     pub(super) fn depart(&mut self, pid: i32, goal: Goal, asker: &mut Asker) -> Result<Trip> {
         let mut giver = Giver::new(Word::Giver);
         let given = self.give(&mut giver, pid, goal, asker);
-        given.inspect_err(|error| {
-            self.abide_by(pid, giver.fail(), error);
+        given.map_err(|error| {
+            let error = self.abide_by(pid, giver.fail(), error);
             held::forget(&self.setup.config.paths, pid);
+            error
         })
     }
 

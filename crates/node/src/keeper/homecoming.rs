@@ -113,6 +113,7 @@ impl Keeper {
                     // Killed by somebody in the middle of it: nothing was lost that it still needed.
                     Owner::Unknown | Owner::Here if self.was_its_end(pid, &error) => {
                         self.part_with(pid, "it has ended");
+                        return Err(Error::Ended);
                     }
                     // It is neither a deputy nor a process, and does not run until it is dead.
                     Owner::Unknown | Owner::Here => self.give_up_one(pid, What::Lost, &one_line(&error)),

@@ -511,15 +511,19 @@ impl Keeper {
     }
 
     /// After a failed hand-over away from where the process was: if it is not there any more, nobody here could serve it
-    /// elsewhere, and it ends.
-    fn abide_by(&mut self, pid: i32, owner: Owner, error: &journey::Error) {
+    /// elsewhere, and it ends. Gives what is to be told about it.
+    fn abide_by(&mut self, pid: i32, owner: Owner, error: journey::Error) -> journey::Error {
         match owner {
-            Owner::Here => {}
+            Owner::Here => error,
             // It was killed by somebody else in the middle of it: nothing was lost that it still needed.
-            Owner::There | Owner::Unknown if self.was_its_end(pid, error) => {
-                self.part_with(pid, "it has ended")
+            Owner::There | Owner::Unknown if self.was_its_end(pid, &error) => {
+                self.part_with(pid, "it has ended");
+                journey::Error::Ended
             }
-            Owner::There | Owner::Unknown => self.give_up_one(pid, What::Lost, &one_line(error)),
+            Owner::There | Owner::Unknown => {
+                self.give_up_one(pid, What::Lost, &one_line(&error));
+                error
+            }
         }
     }
 

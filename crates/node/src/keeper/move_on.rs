@@ -79,8 +79,7 @@ impl Keeper {
                     old.put(Kind::Resume, &[])?;
                     away.calls.connect(Some(old));
                 }
-                self.abide_by(pid, owner, &error);
-                Err(error)
+                Err(self.abide_by(pid, owner, error))
             }
         }
     }
