@@ -46,7 +46,9 @@ fn killed_in_the_middle_of_a_move() -> Result<()> {
             });
             killed?;
             if let Err(refusal) = moved.map_err(|_| anyhow!("the thread that moves it"))?? {
-                ensure!(refusal.text.contains("ended"), "{from:?} to {to:?}: {}", refusal.text);
+                // Of one that is about to end something may be in the way as well; but nothing fails without a reason.
+                let is_told = refusal.text.contains("ended") || !refusal.codes.is_empty();
+                ensure!(is_told, "{from:?} to {to:?}: {}", refusal.text);
             }
             let (status, _) = run.end(SOON)?;
             ensure!(status == 128 + 9, "it ended with {status}");

@@ -326,10 +326,10 @@ impl Keeper {
         self.members.get(&pid).is_some_and(|member| member.ends_within(DYING))
     }
 
-    /// Whether something failed because the process was ending. If its threads are stopped, nothing but SIGKILL ends them.
+    /// Whether something failed because the process was ending, while nothing here could have ended it: its threads are
+    /// stopped, or do not run here.
     fn was_its_end(&self, pid: i32, error: &journey::Error) -> bool {
-        matches!(error, journey::Error::Ended | journey::Error::Process(tracee::Error::Gone(_)))
-            || self.is_dying(pid)
+        tells_its_end(error) || self.is_dying(pid)
     }
 
     /// Counts a move. What is known is written down at home: the keeper may end there.
@@ -512,11 +512,16 @@ impl Keeper {
 
     /// After a failed hand-over away from where the process was: if it is not there any more, nobody here could serve it
     /// elsewhere, and it ends. Gives what is to be told about it.
-    fn abide_by(&mut self, pid: i32, owner: Owner, error: journey::Error) -> journey::Error {
+    fn abide_by(
+        &mut self,
+        pid: i32,
+        owner: Owner,
+        (error, has_ended): (journey::Error, bool),
+    ) -> journey::Error {
         match owner {
             Owner::Here => error,
             // It was killed by somebody else in the middle of it: nothing was lost that it still needed.
-            Owner::There | Owner::Unknown if self.was_its_end(pid, &error) => {
+            Owner::There | Owner::Unknown if has_ended => {
                 self.part_with(pid, "it has ended");
                 journey::Error::Ended
             }
@@ -572,6 +577,11 @@ impl Keeper {
         self.come_away();
         self.take_leave();
     }
+}
+
+/// Whether an error says that the process had ended: its threads are stopped, and nothing but SIGKILL ends them.
+fn tells_its_end(error: &journey::Error) -> bool {
+    matches!(error, journey::Error::Ended | journey::Error::Process(tracee::Error::Gone(_)))
 }
 
 /// Why a process came home, in words.

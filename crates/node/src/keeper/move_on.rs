@@ -79,7 +79,8 @@ impl Keeper {
                     old.put(Kind::Resume, &[])?;
                     away.calls.connect(Some(old));
                 }
-                Err(self.abide_by(pid, owner, error))
+                let has_ended = owner != Owner::Here && self.was_its_end(pid, &error);
+                Err(self.abide_by(pid, owner, (error, has_ended)))
             }
         }
     }
