@@ -40,7 +40,7 @@ impl Keeper {
         let given = self.give(&mut giver, pid, goal, asker);
         given.map_err(|error| {
             // What was frozen dies with its keeper's hold on it: only the error itself tells.
-            let has_ended = super::tells_its_end(&error);
+            let has_ended = super::failure::tells_its_end(&error);
             let error = self.abide_by(pid, giver.fail(), (error, has_ended));
             held::forget(&self.setup.config.paths, pid);
             error

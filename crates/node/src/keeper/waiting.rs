@@ -104,9 +104,19 @@ impl Parked {
 /// How often a thread has been taken off a CPU, or has left it by itself. One that sleeps and has slept all the time keeps
 /// its number.
 fn switches(pid: i32, tid: i32) -> Option<u64> {
+    counts(pid, tid).map(|counts| counts.iter().sum())
+}
+
+/// How often a thread has gone to sleep, or has stopped.
+fn voluntary_switches(pid: i32, tid: i32) -> Option<u64> {
+    counts(pid, tid).map(|[voluntary, _]| voluntary)
+}
+
+/// How often a thread has left its CPU by itself, and how often it has been taken off it.
+fn counts(pid: i32, tid: i32) -> Option<[u64; 2]> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
-    let count = |line: &str| line.split_once("voluntary_ctxt_switches:")?.1.trim().parse::<u64>().ok();
-    text.lines().filter_map(count).reduce(|sum, more| sum + more)
+    let count = |key: &str| text.lines().find_map(|line| line.strip_prefix(key))?.trim().parse().ok();
+    Some([count("voluntary_ctxt_switches:")?, count("nonvoluntary_ctxt_switches:")?])
 }
 
 /// What was seen of the threads of a process before it was stopped.
@@ -160,12 +170,6 @@ pub(super) fn observe(pid: i32, parked: &[Parked]) -> Seen {
         let _ = sched_setaffinity(Pid::from_raw(0), &before);
     }
     seen
-}
-
-/// How often a thread has gone to sleep, or has stopped.
-fn voluntary_switches(pid: i32, tid: i32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
 }
 
 /// For how long a thread has slept, or has been stopped, and whether it is stopped.

@@ -147,12 +147,14 @@ impl Warden {
 
     /// How long it is until somebody has waited for as long as he may.
     pub(super) fn next_limit(&self) -> Option<Duration> {
+        if !self.has_limits {
+            return None;
+        }
         let limits = self.guest.threads.iter().filter_map(|thread| match &thread.waits {
             Waits::Call { outstanding, .. } if !outstanding.cancelled => outstanding.limit,
             _ => None,
         });
-        let next = if self.has_limits { limits.min() } else { None };
-        next.map(|limit| limit.saturating_duration_since(Instant::now()))
+        limits.min().map(|limit| limit.saturating_duration_since(Instant::now()))
     }
 
     /// Tells the deputy to give up what has waited for as long as it may.
